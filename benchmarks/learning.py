@@ -1,0 +1,165 @@
+"""Training runs for the learning benchmarks: an agent, evaluated on its way, timed without the evaluations."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch as th
+from rl_zoo3.exp_manager import ExperimentManager
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
+
+from sb3_ext.zoo.experiment import Experiment
+from sb3_ext.zoo.registry import register
+
+
+@dataclass
+class Curve:
+    """Evaluations of one run."""
+
+    steps: list[int]
+    """environment steps over all environments"""
+    cpu_seconds: list[float]
+    """of training alone"""
+    means: list[float]
+    """mean return of each evaluation"""
+
+    def reached(self, threshold: float) -> tuple[int | None, float | None]:
+        """:return: env steps and CPU seconds at the first evaluation of at least ``threshold``, or None"""
+        for steps, cpu, mean in zip(self.steps, self.cpu_seconds, self.means, strict=True):
+            if mean >= threshold:
+                return steps, cpu
+        return None, None
+
+
+class EvaluateOnTheWay(BaseCallback):
+    """
+    :param env: to evaluate on
+    :param every: env steps between evaluations
+    :param n_episodes: episodes of each
+    """
+
+    def __init__(self, env: VecEnv, every: int, n_episodes: int) -> None:
+        super().__init__()
+        self.env, self.every, self.n_episodes = env, every, n_episodes
+        self.curve = Curve([], [], [])
+        self.next_at = every
+        self.own_seconds = 0.0
+
+    def _on_training_start(self) -> None:
+        self.start = time.process_time()
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps >= self.next_at:
+            self.next_at += self.every
+            begin = time.process_time()
+            mean = mean_return(self.model, self.env, self.n_episodes)[0]
+            end = time.process_time()
+            self.own_seconds += end - begin
+            self.curve.steps.append(self.num_timesteps)
+            self.curve.cpu_seconds.append(round(end - self.start - self.own_seconds, 2))
+            self.curve.means.append(round(mean, 3))
+        return True
+
+
+def mean_return(model: BaseAlgorithm, env: VecEnv, n_episodes: int) -> tuple[float, float]:
+    """:return: mean and standard deviation of the greedy agent's return"""
+    normalized = model.get_vec_normalize_env()
+    if normalized is not None:
+        sync_envs_normalization(normalized, env)
+    returns, _ = evaluate_policy(
+        model, env, n_eval_episodes=n_episodes, deterministic=True, return_episode_rewards=True
+    )
+    return float(np.mean(returns)), float(np.std(returns))
+
+
+@dataclass
+class Result:
+    """One finished run."""
+
+    curve: Curve
+    final_mean: float
+    final_std: float
+    cpu_seconds: float
+
+
+def train(
+    model: BaseAlgorithm, eval_env: VecEnv, n_steps: int, every: int, n_episodes: int, final_episodes: int
+) -> Result:
+    """
+    Train on one thread.
+
+    :param model: fresh and seeded
+    :param eval_env: apart from the training env
+    :param n_steps: env steps over all environments
+    :param every: env steps between evaluations
+    :param n_episodes: episodes of each evaluation
+    :param final_episodes: episodes of the evaluation of the final weights
+    """
+    th.set_num_threads(1)
+    on_the_way = EvaluateOnTheWay(eval_env, every, n_episodes)
+    begin = time.process_time()
+    model.learn(n_steps, callback=on_the_way, log_interval=10**9)
+    cpu = time.process_time() - begin - on_the_way.own_seconds
+    mean, std = mean_return(model, eval_env, final_episodes)
+    if model.env is not None:
+        model.env.close()
+    return Result(on_the_way.curve, mean, std, cpu)
+
+
+@contextlib.contextmanager
+def zoo_experiment(algo: str, env_id: str, seed: int, n_steps: int, **hyperparams: Any) -> Iterator[ExperimentManager]:
+    """
+    What `sb3-ext train` would set up: the block of our yml for our algorithms, rl-zoo3's own for its.
+
+    :param algo: id of the algorithm in the zoo
+    :param env_id: environment
+    :param seed: of the run
+    :param n_steps: env steps of the run
+    :param hyperparams: in place of those of the yml
+    """
+    args = argparse.Namespace(conf_file=None, num_threads=1, env=env_id, algo=algo, env_kwargs=None)
+    with tempfile.TemporaryDirectory() as folder:
+        yield Experiment(
+            args,
+            algo,
+            env_id,
+            folder,
+            n_timesteps=n_steps,
+            eval_freq=-1,
+            hyperparams=hyperparams,
+            seed=seed,
+            verbose=0,
+            device="cpu",
+        )
+
+
+def train_with_the_zoo(
+    algo: str,
+    env_id: str,
+    seed: int,
+    n_steps: int,
+    every: int,
+    n_episodes: int,
+    final_episodes: int,
+    **hyperparams: Any,
+) -> Result:
+    """Parameters as for `train` and `zoo_experiment`."""
+    register()
+    with zoo_experiment(algo, env_id, seed, n_steps, **hyperparams) as experiment:
+        with contextlib.redirect_stdout(io.StringIO()):
+            made = experiment.setup_experiment()  # reads the yml, which the evaluation env needs too
+            assert made is not None
+            eval_env = experiment.create_envs(10, eval_env=True, no_log=True)
+        eval_env.seed(seed + 100_000)
+        return train(made[0], eval_env, n_steps, every, n_episodes, final_episodes)

@@ -1,0 +1,36 @@
+"""
+Extension pack for Stable-Baselines3.
+
+Importing it is quick: an algorithm, and with it torch, is imported when its name is first used. The import registers
+the package's environments in gymnasium; rl-zoo3 is told of the algorithms by `sb3_ext.zoo.register()` alone.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from sb3_ext.envs import register_envs
+
+if TYPE_CHECKING:
+    from sb3_ext.r2d2.r2d2 import R2D2
+
+__all__ = ["R2D2", "__version__"]
+
+__version__ = "0.1.0"
+
+_MODULES = {"R2D2": "sb3_ext.r2d2.r2d2"}  # public name -> where it is defined
+
+register_envs()
+
+
+def __getattr__(name: str) -> Any:  # Any: what a module attribute may be
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(_MODULES[name]), name)
+    globals()[name] = value  # found without this function from now on
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULES})

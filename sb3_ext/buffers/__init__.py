@@ -1,0 +1,16 @@
+"""What is stored and which of it is drawn."""
+
+from sb3_ext.buffers.samplers import Draw, ProportionalSampler, Sampler, UniformSampler
+from sb3_ext.buffers.sequence import SequenceReplayBuffer, SequenceSamples, WindowHandle
+from sb3_ext.buffers.sum_tree import SumTree
+
+__all__ = [
+    "Draw",
+    "ProportionalSampler",
+    "Sampler",
+    "SequenceReplayBuffer",
+    "SequenceSamples",
+    "SumTree",
+    "UniformSampler",
+    "WindowHandle",
+]

@@ -1,0 +1,45 @@
+"""Wrappers and small partially observed environments. Needs gymnasium and numpy only: no torch, no Stable-Baselines3.
+
+Importing this package registers its environments, as gymnasium packages do (``gym.make("sb3_ext.envs:sb3_ext/...")``
+and rl-zoo3's ``--gym-packages sb3_ext.envs`` rely on it). Every wrapper can be named in an rl-zoo3 yml::
+
+    env_wrapper:
+      - sb3_ext.envs.DiscreteTorque: {n_torques: 5}
+      - sb3_ext.envs.MaskObservation: {indices: [2]}
+"""
+
+import gymnasium as gym
+
+from sb3_ext.envs.action_reward import PreviousActionReward
+from sb3_ext.envs.masking import FlickeringObservation, MaskObservation
+from sb3_ext.envs.memory import MemoryChainEnv, RepeatPreviousEnv
+from sb3_ext.envs.pendulum import DiscreteTorque, PendulumPixelsEnv, draw_pendulum
+
+__all__ = [
+    "DiscreteTorque",
+    "FlickeringObservation",
+    "MaskObservation",
+    "MemoryChainEnv",
+    "PendulumPixelsEnv",
+    "PreviousActionReward",
+    "RepeatPreviousEnv",
+    "draw_pendulum",
+    "register_envs",
+]
+
+# id -> (entry point, steps before gymnasium truncates; None where the episode ends by itself)
+_ENVS: dict[str, tuple[str, int | None]] = {
+    "sb3_ext/RepeatPrevious-v0": ("sb3_ext.envs.memory:RepeatPreviousEnv", None),
+    "sb3_ext/MemoryChain-v0": ("sb3_ext.envs.memory:MemoryChainEnv", None),
+    "sb3_ext/PendulumPixels-v0": ("sb3_ext.envs.pendulum:PendulumPixelsEnv", 200),  # 200: Pendulum-v1's limit
+}
+
+
+def register_envs() -> None:
+    """Register this package's environments in gymnasium. A second call does nothing."""
+    for env_id, (entry_point, max_episode_steps) in _ENVS.items():
+        if env_id not in gym.registry:
+            gym.register(id=env_id, entry_point=entry_point, max_episode_steps=max_episode_steps)
+
+
+register_envs()

@@ -1,0 +1,145 @@
+"""
+Features extractor, recurrent core and head as one Q-network. The torso is folded over B * T, the core runs once over
+time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
+from sb3_ext.networks.heads import QHead
+
+
+class RecurrentQNetwork(BasePolicy):
+    """
+    :param observation_space: space of one observation
+    :param action_space: Discrete
+    :param features_extractor: torso, any of SB3's
+    :param features_dim: width of its output
+    :param core_class: recurrent core
+    :param core_kwargs: its keywords beyond sizes
+    :param hidden_size: H
+    :param n_layers: L
+    :param head_class: head on top of the core
+    :param head_kwargs: its keywords beyond sizes
+    :param net_arch: hidden layers of the head
+    :param activation_fn: activation in the head
+    :param normalize_images: divide images by 255
+    """
+
+    action_space: spaces.Discrete
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Discrete,
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        head_class: type[QHead],
+        head_kwargs: dict[str, Any],
+        core_class: type[RecurrentCore] = LSTMCore,
+        core_kwargs: dict[str, Any] | None = None,
+        hidden_size: int = 64,
+        n_layers: int = 1,
+        net_arch: list[int] | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
+        )
+        self.core = core_class(int(features_dim), hidden_size, n_layers, **(core_kwargs or {}))
+        net_arch = [] if net_arch is None else net_arch
+        self.head = head_class(hidden_size, int(action_space.n), net_arch, activation_fn, **head_kwargs)  # type: ignore[call-arg]
+
+    def initial_state(self, n: int) -> RecurrentState:
+        """:return: zero state of n sequences"""
+        return self.core.initial_state(n, self.device)
+
+    def unroll(self, obs: PyTorchObs, state: RecurrentState) -> tuple[th.Tensor, RecurrentState]:
+        """
+        :param obs: [B, T, ...] (or a dict of such)
+        :param state: before the first step
+        :return: head output [B, T, A, ...] and the state after the last step
+        """
+        y, state = self.core(self._features(obs), state)
+        return self.head(y), state
+
+    def burn_in(
+        self, obs: PyTorchObs, state: RecurrentState, lengths: th.Tensor, offsets: tuple[int, ...]
+    ) -> RecurrentState:
+        """
+        Refresh stored states without gradient. Sequence i has ``lengths[i]`` real columns, at the end; its state is put
+        in where they begin, so the padding before them has no influence. One fused pass per possible length, not per
+        step.
+
+        :param obs: [B, l, ...]
+        :param state: state before the first real column of each sequence
+        :param lengths: [B] int64, each one of ``offsets``
+        :param offsets: the possible lengths
+        :return: state after the last column
+        """
+        begins = sorted({max(offsets) - b for b in offsets})  # columns at which some sequence begins
+        n_columns = max(offsets)
+        with th.no_grad():
+            x = self._features(obs) if n_columns > 0 else None
+            now = state
+            for column, end in zip(begins, [*begins[1:], n_columns], strict=True):
+                begun = (lengths == n_columns - column).view(1, -1, 1)
+                now = tuple(th.where(begun, stored, passed) for stored, passed in zip(state, now, strict=True))
+                if end > column:
+                    assert x is not None
+                    _, now = self.core(x[:, column:end], now)
+        return now
+
+    def _features(self, obs: PyTorchObs) -> th.Tensor:
+        """:return: [B, T, D]"""
+        assert self.features_extractor is not None
+        if isinstance(obs, dict):
+            n_batch, n_time = next(iter(obs.values())).shape[:2]
+            folded: PyTorchObs = {key: x.flatten(0, 1) for key, x in obs.items()}
+        else:
+            n_batch, n_time = obs.shape[:2]
+            folded = obs.flatten(0, 1)
+        return self.extract_features(folded, self.features_extractor).view(n_batch, n_time, -1)
+
+    def step(self, obs: PyTorchObs, state: RecurrentState) -> tuple[th.Tensor, RecurrentState]:
+        """
+        :param obs: [B, ...], one step
+        :return: Q-values [B, A] and the next state
+        """
+        assert self.features_extractor is not None
+        y, state = self.core.step(self.extract_features(obs, self.features_extractor), state)
+        return self.head.q_values(self.head(y)), state
+
+    def forward(self, obs: PyTorchObs) -> th.Tensor:
+        """:return: Q-values [B, A] of single steps, each from a fresh state"""
+        n = len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)
+        return self.step(obs, self.initial_state(n))[0]
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        return self(observation).argmax(dim=1).reshape(-1)
+
+    def state_from_numpy(self, state: tuple[np.ndarray, ...]) -> RecurrentState:
+        """
+        :param state: arrays [L, n, H] as `predict` returned them
+        :raises ValueError: for another number of arrays or another shape
+        """
+        core = self.core
+        if len(state) != core.n_state_tensors or any(
+            np.ndim(s) != 3 or np.shape(s)[::2] != (core.n_layers, core.hidden_size) for s in state
+        ):
+            raise ValueError(
+                f"state has shapes {[tuple(np.shape(s)) for s in state]}, expected {core.n_state_tensors} arrays "
+                f"({core.n_layers}, n_envs, {core.hidden_size})"
+            )
+        return tuple(th.as_tensor(s, dtype=th.float32, device=self.device) for s in state)

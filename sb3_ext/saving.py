@@ -1,0 +1,57 @@
+"""Files appear whole or not at all: they are written under a temporary name beside the target and then renamed."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Callable, Iterable
+
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+
+class AtomicSaveMixin(OffPolicyAlgorithm):
+    """Adds to SB3's `save` and `save_replay_buffer` that a kill in the middle leaves the previous file whole."""
+
+    def save(
+        self,
+        path: str | pathlib.Path | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """
+        :param path: file to write; ``.zip`` is added where there is no suffix
+        :param exclude: attributes to leave out beside the default ones
+        :param include: attributes to keep although they are left out by default
+        """
+        write_whole(
+            path, "zip", lambda target: super(AtomicSaveMixin, self).save(target, exclude=exclude, include=include)
+        )
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """:param path: file to write; ``.pkl`` is added where there is no suffix"""
+        write_whole(path, "pkl", super().save_replay_buffer)
+
+
+def write_whole(
+    path: str | pathlib.Path | io.BufferedIOBase, suffix: str, write: Callable[[io.BufferedIOBase], None]
+) -> None:
+    """
+    :param path: final path, or an open file, which is written to directly
+    :param suffix: added where the path has none, as SB3 does
+    :param write: writes to the open file that it is given
+    """
+    if not isinstance(path, str | pathlib.Path):
+        write(path)
+        return
+    final = pathlib.Path(path)
+    if final.suffix == "":
+        final = final.with_name(f"{final.name}.{suffix}")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+        os.replace(temporary, final)
+    finally:
+        temporary.unlink(missing_ok=True)

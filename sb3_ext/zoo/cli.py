@@ -1,0 +1,292 @@
+"""
+`sb3-ext COMMAND ...`: rl-zoo3's own scripts, with the user's own flags, in a process that knows our algorithms.
+
+Wrong input ends in one line and exit code 2. Errors that nobody wrote for the user keep their traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib
+import os
+import runpy
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from types import TracebackType
+from unittest import mock
+
+import gymnasium as gym
+
+import sb3_ext
+from sb3_ext.zoo.configs import config_path
+from sb3_ext.zoo.errors import UserError, did_you_mean
+from sb3_ext.zoo.registry import ALGORITHMS, register
+
+USAGE = """usage: sb3-ext [--version] [-h] COMMAND ...
+
+rl-zoo3's scripts with the algorithms of sb3_ext (r2d2) beside the stock ones:
+
+  train           train an agent, or search its hyperparameters with -optimize
+  enjoy           run a trained agent
+  record_video    film a trained agent
+  plot_train      plot the training returns of one algorithm
+  all_plots       compare evaluations of several algorithms, write a table
+  plot_from_file  plot what all_plots wrote with -o
+
+`sb3-ext COMMAND --help` lists the flags, which are rl-zoo3's. Example:
+
+  sb3-ext train --algo r2d2 --env CartPoleNoVel-v1 -P
+"""
+
+TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
+  --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
+Differences from rl-zoo3:
+  -conf                    without it, our algorithms read their yml in {configs}
+  --num-threads            without it and without OMP_NUM_THREADS, torch uses 1 thread unless observations are images:
+                           small networks are slower with more
+"""
+
+WATCH_NOTES = """Differences from rl-zoo3:
+  -f                       without it, our algorithms are looked for in logs/, where `sb3-ext train` saves them
+  --no-render              is implied for `enjoy` where there is no display
+"""
+
+# Top-level module -> the extra that brings it.
+EXTRAS = {
+    "huggingface_hub": "zoo",
+    "huggingface_sb3": "zoo",
+    "matplotlib": "zoo",
+    "moviepy": "zoo",
+    "optuna": "zoo",
+    "pandas": "zoo",
+    "pygame": "zoo",
+    "pytablewriter": "zoo",
+    "requests": "zoo",
+    "rich": "zoo",
+    "rl_zoo3": "zoo",
+    "scipy": "zoo",
+    "seaborn": "zoo",
+    "tensorboard": "zoo",
+    "tqdm": "zoo",
+    "yaml": "zoo",
+    "ale_py": "atari",
+    "cv2": "atari",
+    "Box2D": "box2d",
+    "mujoco": "mujoco",
+    "minari": "demos",
+    "ray": "ray",
+}
+
+# Packages whose `raise` and `assert` messages address the user.
+SPEAKING_PACKAGES = {"sb3_ext", "rl_zoo3", "stable_baselines3", "sb3_contrib", "gymnasium", "yaml"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    :param argv: arguments without the program's name; None = those of the process
+    :return: exit code
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        return 0 if arguments else 2
+    if arguments[0] in ("-V", "--version"):
+        print(f"sb3-ext {sb3_ext.__version__}")
+        return 0
+    command, rest = arguments[0], arguments[1:]
+    try:
+        if command not in COMMANDS:
+            raise UserError(f"unknown command {command!r}{did_you_mean(command, COMMANDS)}")
+        with _process_arguments([f"sb3-ext {command}", *rest]):
+            COMMANDS[command](rest)
+    except KeyboardInterrupt:
+        return 130
+    except Exception as error:
+        message = _one_line(command, error)
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
+        return 2
+    return 0
+
+
+def train(rest: list[str]) -> None:
+    """:param rest: arguments after ``train``"""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--final-eval-episodes", type=int, default=None)
+    ours, sys.argv[1:] = parser.parse_known_args(rest)
+    if "-h" in rest or "--help" in rest:
+        print(TRAIN_NOTES.format(configs=config_path("r2d2").parent))
+    _prepare(rest)
+    stock = importlib.import_module("rl_zoo3.train")
+    experiment = importlib.import_module("sb3_ext.zoo.experiment")
+    chosen = {} if ours.final_eval_episodes is None else {"final_eval_episodes": ours.final_eval_episodes}
+    with mock.patch.object(stock, "ExperimentManager", functools.partial(experiment.Experiment, **chosen)):
+        stock.train()
+
+
+def enjoy(rest: list[str]) -> None:
+    """:param rest: arguments after ``enjoy``"""
+    _find_agent("enjoy", rest)
+    if not _has_display() and "--no-render" not in rest:
+        print("No display: running with --no-render")
+        sys.argv.append("--no-render")
+    importlib.import_module("rl_zoo3.enjoy").enjoy()
+
+
+def record_video(rest: list[str]) -> None:
+    """:param rest: arguments after ``record_video``"""
+    if not _has_display():
+        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory
+    _find_agent("record_video", rest)
+    runpy.run_module("rl_zoo3.record_video", run_name="__main__")  # a script without a function to call
+
+
+def plot(name: str, rest: list[str]) -> None:
+    """
+    :param name: of the function in ``rl_zoo3.plots``
+    :param rest: arguments after the command
+    """
+    register()
+    from matplotlib import pyplot as plt
+
+    # The folders of runs have "-" for the "/" in an environment's id.
+    sys.argv[1:] = [a.replace("/", "-") if a in gym.registry else a for a in rest]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*non-interactive.*")  # said better below
+        try:
+            getattr(importlib.import_module("rl_zoo3.plots"), name)()
+        except ValueError as error:
+            if "empty sequence" not in str(error):
+                raise
+            raise UserError("the file needs two runs or more of each algorithm and environment") from error
+    if plt.get_backend().lower() == "agg":
+        for number in plt.get_fignums():
+            path = f"{name}_{number}.png"
+            plt.figure(number).savefig(path)
+            print(f"No display: saved {path}")
+    plt.close("all")
+
+
+COMMANDS: dict[str, Callable[[list[str]], None]] = {
+    "train": train,
+    "enjoy": enjoy,
+    "record_video": record_video,
+    "plot_train": functools.partial(plot, "plot_train"),
+    "plot_from_file": functools.partial(plot, "plot_from_file"),
+    "all_plots": functools.partial(plot, "all_plots"),
+}
+
+
+def _prepare(rest: list[str]) -> argparse.Namespace:
+    """
+    Make our algorithms known, and name an unknown algorithm or a missing Atari.
+
+    :param rest: arguments after the command
+    :return: those that all three scripts share; None where not given
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--algo")
+    parser.add_argument("--env")
+    parser.add_argument("-f", "--folder")
+    parser.add_argument("--exp-id", type=int, default=0)
+    parser.add_argument("--gym-packages", nargs="+", default=[])
+    given, _ = parser.parse_known_args(rest)
+    register()
+    from rl_zoo3.utils import ALGOS
+
+    if given.algo is not None and given.algo not in ALGOS:
+        raise UserError(f"unknown --algo {given.algo!r}{did_you_mean(given.algo, ALGOS)}")
+    if given.env is not None and given.env.startswith("ALE/") and find_spec("ale_py") is None:
+        raise ModuleNotFoundError("No module named 'ale_py'", name="ale_py")
+    return given
+
+
+def _find_agent(command: str, rest: list[str]) -> None:
+    """
+    For our algorithms `train`'s log folder is the default, and a missing agent is named before rl-zoo3 looks elsewhere.
+
+    :param command: whose arguments they are
+    :param rest: arguments after it
+    """
+    if "-h" in rest or "--help" in rest:
+        print(WATCH_NOTES)
+    given = _prepare(rest)
+    import rl_zoo3.import_envs  # noqa: F401 - registers
+    from huggingface_sb3 import EnvironmentName
+    from rl_zoo3.utils import get_latest_run_id
+
+    if given.folder is None and given.algo in ALGORITHMS:
+        given.folder = "logs"
+        sys.argv.extend(["-f", given.folder])
+    if given.env is None:
+        return
+    for package in given.gym_packages:
+        importlib.import_module(package)
+    if given.env not in gym.registry and ":" not in given.env:
+        raise UserError(f"unknown --env {given.env!r}{did_you_mean(given.env, gym.registry)}")
+    if given.algo in ALGORITHMS and given.exp_id == 0:
+        runs = Path(given.folder) / given.algo
+        if get_latest_run_id(str(runs), EnvironmentName(given.env)) == 0:
+            raise UserError(
+                f"no {given.algo} agent for {given.env} in {runs}: train one with "
+                f"`sb3-ext train --algo {given.algo} --env {given.env} -f {given.folder}`"
+            )
+
+
+def _one_line(command: str, error: Exception) -> str | None:
+    """:return: the line to print for an error that the user can mend, None for any other"""
+    text = " ".join(str(error).split())
+    module = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if module in EXTRAS:
+        extra = EXTRAS[module]
+        return f'sb3-ext {command} needs the {extra} extra: pip install "sb3-ext[{extra}]"'
+    if "DependencyNotInstalled" in type(error).__name__ and "mujoco" in text.lower():
+        return f'sb3-ext {command} needs the mujoco extra: pip install "sb3-ext[mujoco]"'
+    if "DependencyNotInstalled" in type(error).__name__ and "box2d" in text.lower():
+        return f'sb3-ext {command} needs the box2d extra: pip install "sb3-ext[box2d]"'
+    if isinstance(error, UserError):
+        return f"sb3-ext {command}: {text}"
+    if _in_expression(error):
+        hint = """Values of -params and --env-kwargs are Python: -params "state_init:'zero'\""""
+        return f"sb3-ext {command}: {text}. {hint}"
+    addressed = isinstance(error, OSError) and error.filename is not None
+    if text and (addressed or _is_message(error.__traceback__)):
+        return f"sb3-ext {command}: {text}"
+    return None
+
+
+def _is_message(trace: TracebackType | None) -> bool:
+    """Whether the error comes from a written `raise` or `assert` in a package that speaks to its users."""
+    *_, (frame, _line) = traceback.walk_tb(trace)
+    package = frame.f_globals.get("__name__", "").partition(".")[0]
+    statement = traceback.extract_tb(trace)[-1].line or ""
+    return package in SPEAKING_PACKAGES and statement.startswith(("raise ", "assert "))
+
+
+def _in_expression(error: Exception) -> bool:
+    """Whether it is about a value of the command line, which rl-zoo3 evaluates."""
+    if isinstance(error, SyntaxError):
+        return error.filename == "<string>"
+    return traceback.extract_tb(error.__traceback__)[-1].filename == "<string>"
+
+
+def _has_display() -> bool:
+    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+@contextlib.contextmanager
+def _process_arguments(arguments: list[str]) -> Iterator[None]:
+    """rl-zoo3's scripts read `sys.argv`."""
+    before = sys.argv
+    sys.argv = arguments
+    try:
+        yield
+    finally:
+        sys.argv = before

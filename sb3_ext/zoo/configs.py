@@ -1,0 +1,33 @@
+"""Where the tuned hyperparameters lie: package data in a wheel, `zoo_configs/` at the repository root otherwise."""
+
+from pathlib import Path
+from typing import Any
+
+_IN_WHEEL = Path(__file__).parent / "zoo_configs"
+_IN_REPOSITORY = Path(__file__).parents[2] / "zoo_configs"
+
+
+def config_path(algo: str) -> Path:
+    """
+    :param algo: the zoo's algorithm id, e.g. "r2d2"
+    :return: its yml, for rl-zoo3's ``-conf``
+    :raises ValueError: where there is none
+    """
+    folder = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_REPOSITORY
+    path = folder / f"{algo}.yml"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in folder.glob("*.yml"))) or "none"
+        raise ValueError(f"no hyperparameters for algorithm {algo!r} in {folder}: there are {known}")
+    return path
+
+
+def read_block(algo: str, env_id: str) -> dict[str, Any]:
+    """
+    :param algo: the zoo's algorithm id
+    :param env_id: environment
+    :return: its block of the yml, unprocessed, or the default block
+    """
+    import yaml  # of the `zoo` extra: without it `sb3-ext` can still say so
+
+    blocks = yaml.safe_load(config_path(algo).read_text())
+    return blocks.get(env_id, blocks["default"])

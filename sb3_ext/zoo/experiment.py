@@ -1,0 +1,178 @@
+"""
+rl-zoo3's `ExperimentManager` as `sb3-ext train` uses it.
+
+Adds: our yml where no ``-conf`` is given, unknown keywords are named before anything is created, one torch thread for
+small networks, and an evaluation of the result at the end.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import shutil
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import torch as th
+from gymnasium import spaces
+from rl_zoo3.exp_manager import ExperimentManager
+from rl_zoo3.utils import ALGOS
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
+
+from sb3_ext.zoo.configs import config_path
+from sb3_ext.zoo.errors import did_you_mean
+from sb3_ext.zoo.registry import ALGORITHMS
+
+# Keys of a yml that rl-zoo3 uses up itself; all others are keywords of the algorithm.
+ZOO_KEYS = {
+    "callback",
+    "env_kwargs",
+    "env_wrapper",
+    "frame_stack",
+    "monitor_kwargs",
+    "n_envs",
+    "n_timesteps",
+    "noise_std",
+    "noise_type",
+    "normalize",
+    "policy",
+    "vec_env_wrapper",
+}
+FINAL_EVAL_EPISODES = 20
+FINAL_EVAL_SEED_OFFSET = 100_000  # away from the episodes that chose the best model, which start at the run's seed
+
+
+class Experiment(ExperimentManager):
+    """
+    :param final_eval_episodes: episodes of the evaluation at the end, 0 = none; the other parameters are rl-zoo3's
+    """
+
+    # Any: rl-zoo3's forty parameters pass through unread.
+    def __init__(self, *args: Any, final_eval_episodes: int = FINAL_EVAL_EPISODES, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.final_eval_episodes = final_eval_episodes
+        if self.args.conf_file is None and self.algo in ALGORITHMS:
+            self.config = str(config_path(self.algo))
+
+    def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
+        """Adds: a run without a model leaves no folder behind, where `enjoy` would look for the latest model."""
+        try:
+            result = super().setup_experiment()
+        except Exception:
+            shutil.rmtree(self.save_path, ignore_errors=True)
+            raise
+        if result is None:  # -optimize, whose reports lie elsewhere
+            shutil.rmtree(self.save_path, ignore_errors=True)
+        return result
+
+    def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Adds: ``--trial-id 0`` means the first trial; rl-zoo3 takes it for none given."""
+        if self.trial_id == 0 and self.storage and self.study_name:
+            from_trial = self.load_trial(self.storage, self.study_name, 0)
+            self.custom_hyperparams = {**from_trial, **(self.custom_hyperparams or {})}
+        return super().read_hyperparameters()
+
+    def _preprocess_hyperparams(
+        self, hyperparams: dict[str, Any]
+    ) -> tuple[dict[str, Any], Callable[..., Any] | None, list[BaseCallback], Callable[..., Any] | None]:
+        """
+        Adds: missing and unknown keys are named, and `env_kwargs` hold for evaluation too. What `super` returns are the
+        keywords of the algorithm.
+        """
+        for key in ("policy", "n_timesteps"):
+            if key not in hyperparams:
+                raise ValueError(f"the block for {self.env_name.gym_id} in {self.config} lacks {key!r}")
+        policy = hyperparams["policy"]
+        processed = super()._preprocess_hyperparams(hyperparams)
+        if self._eval_env_kwargs_args is None:  # rl-zoo3 evaluates on the default environment if they come from the yml
+            self.eval_env_kwargs = self.env_kwargs
+        algorithm = ALGOS[self.algo]
+        check_keywords(processed[0], keywords_of(algorithm) | ZOO_KEYS, f"hyperparameter of {self.algo}")
+        policy_class = algorithm.policy_aliases.get(policy) if isinstance(policy, str) else policy
+        if policy_class is not None:
+            known = keywords_of(policy_class)
+            check_keywords(processed[0].get("policy_kwargs") or {}, known, f"key of policy_kwargs for {policy}")
+        return processed
+
+    def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
+        """Adds: a single torch thread, unless the user chose a number or the observations are images."""
+        env = super().create_envs(n_envs, eval_env=eval_env, no_log=no_log)
+        chosen = self.args.num_threads > 0 or "OMP_NUM_THREADS" in os.environ
+        if not chosen and not has_image(env.observation_space) and th.get_num_threads() > 1:
+            th.set_num_threads(1)
+            if self.verbose > 0:
+                print("Using 1 torch thread: small networks are slower with more (--num-threads changes it)")
+        return env
+
+    def save_trained_model(self, model: BaseAlgorithm) -> None:
+        """Adds: the evaluation, for our algorithms."""
+        super().save_trained_model(model)
+        if self.algo in ALGORITHMS and self.final_eval_episodes > 0:
+            self.evaluate_result(model)
+
+    def evaluate_result(self, model: BaseAlgorithm) -> None:
+        """
+        Print the mean return of the best model that `EvalCallback` kept, or of the final one where it kept none.
+
+        :param model: at the end of training, for its class and its observation statistics
+        """
+        path = Path(self.save_path) / "best_model.zip"
+        if not path.is_file():
+            path = Path(self.save_path) / f"{self.env_name}.zip"
+        n_episodes = self.final_eval_episodes
+        env = self.create_envs(min(n_episodes, 10), eval_env=True)
+        try:
+            env.seed(self.seed + FINAL_EVAL_SEED_OFFSET)
+            if self.normalize:
+                train_env = model.get_env()
+                assert train_env is not None
+                sync_envs_normalization(train_env, env)
+            mean, std = evaluate_policy(
+                type(model).load(path, device=self.device),
+                env,
+                n_eval_episodes=n_episodes,
+                deterministic=self.deterministic_eval,
+            )
+            print(f"Evaluation of {path.name}: mean return {mean:.2f} +- {std:.2f} over {n_episodes} episodes")
+        except KeyboardInterrupt:
+            print("Evaluation interrupted; the model is saved")
+        finally:
+            env.close()
+
+
+def keywords_of(cls: type[BaseAlgorithm] | type[BasePolicy]) -> set[str]:
+    """:return: keywords that the constructor takes, also those that reach a base class through ``**kwargs``"""
+    names: set[str] = set()
+    for base in cls.__mro__:
+        if "__init__" not in vars(base):
+            continue
+        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
+        names.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
+        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
+            break
+    return names - {"self"}
+
+
+def check_keywords(given: Iterable[str], known: set[str], what: str) -> None:
+    """
+    :param given: names from a yml or the command line
+    :param known: the valid ones
+    :param what: they name
+    :raises ValueError: at the first unknown one, with the closest known one
+    """
+    for name in given:
+        if name not in known:
+            raise ValueError(f"unknown {what}: {name!r}{did_you_mean(name, known)}")
+
+
+def has_image(space: gym.Space) -> bool:
+    """:return: whether a convolutional network will read it"""
+    if isinstance(space, spaces.Dict):
+        return any(has_image(part) for part in space.values())
+    return isinstance(space, spaces.Box) and len(space.shape) == 3

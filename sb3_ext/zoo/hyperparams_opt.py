@@ -1,0 +1,70 @@
+"""
+What Optuna may vary of our algorithms.
+
+A converter gets exactly what a sampler drew, from the trial or from a stored study (``--trial-id``), so both give the
+same keywords. They replace the yml's, ``policy_kwargs`` as a whole: a network size that is not drawn is the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optuna
+
+
+def sample_r2d2_params(
+    trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    :param trial: of the study
+    :param n_actions: of a Box action space; unused, as actions are discrete
+    :param n_envs: a single environment explores by a schedule, several by a ladder
+    :param additional_args: of other algorithms; unused
+    :return: keywords of `R2D2`
+    """
+    drawn: dict[str, Any] = {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
+        "one_minus_gamma": trial.suggest_float("one_minus_gamma", 1e-3, 5e-2, log=True),
+        "batch_size_pow": trial.suggest_int("batch_size_pow", 4, 7),  # 16 to 128 windows
+        # Geometry in units of the period, so that it always divides the sequence length.
+        "period": trial.suggest_categorical("period", [5, 10, 20, 40]),
+        "sequence_periods": trial.suggest_int("sequence_periods", 1, 3),
+        "burn_in_periods": trial.suggest_int("burn_in_periods", 0, 2),
+        "n_step": trial.suggest_int("n_step", 1, 5),
+        "gradient_steps": trial.suggest_int("gradient_steps", 1, 8),
+        "target_update_interval": trial.suggest_int("target_update_interval", 5, 500, log=True),
+        "priority_exponent": trial.suggest_float("priority_exponent", 0.0, 0.9),
+        "importance_exponent": trial.suggest_float("importance_exponent", 0.0, 1.0),
+        "lstm_hidden_size": trial.suggest_categorical("lstm_hidden_size", [32, 64, 128]),
+        "net_arch": trial.suggest_categorical("net_arch", ["tiny", "small", "medium"]),
+    }
+    if n_envs == 1:
+        drawn["exploration_fraction"] = trial.suggest_float("exploration_fraction", 0.05, 0.5)
+        drawn["exploration_final_eps"] = trial.suggest_float("exploration_final_eps", 0.005, 0.1, log=True)
+    else:
+        drawn["ladder_base"] = trial.suggest_float("ladder_base", 0.1, 0.6)
+        drawn["ladder_alpha"] = trial.suggest_float("ladder_alpha", 1.0, 9.0)
+    return convert_r2d2_params(drawn)
+
+
+def convert_r2d2_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param sampled_params: what `sample_r2d2_params` drew, by its names
+    :return: keywords of `R2D2`
+    """
+    keywords = dict(sampled_params)
+    period = keywords["period"]
+    keywords["gamma"] = 1 - keywords.pop("one_minus_gamma")
+    keywords["batch_size"] = 2 ** keywords.pop("batch_size_pow")
+    keywords["sequence_length"] = period * keywords.pop("sequence_periods")
+    keywords["burn_in"] = period * keywords.pop("burn_in_periods")
+    keywords["policy_kwargs"] = {
+        "lstm_hidden_size": keywords.pop("lstm_hidden_size"),
+        "net_arch": {"tiny": [32], "small": [64], "medium": [128]}[keywords.pop("net_arch")],
+    }
+    return keywords
+
+
+SAMPLERS: dict[str, Callable[[optuna.Trial, int, int, dict[str, Any]], dict[str, Any]]] = {"r2d2": sample_r2d2_params}
+CONVERTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"r2d2": convert_r2d2_params}

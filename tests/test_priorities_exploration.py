@@ -1,0 +1,138 @@
+"""Priorities, importance weights, anneals and epsilons against loops and hand-made numbers."""
+
+import numpy as np
+import pytest
+import torch as th
+from scipy import stats
+from stable_baselines3.common.utils import set_random_seed
+
+from sb3_ext.ops.exploration import epsilon_greedy, epsilon_ladder
+from sb3_ext.ops.priorities import importance_weights, linear_anneal, mix_priorities
+
+# ---------------------------------------------------------------------- priorities
+
+
+@pytest.mark.parametrize("eta", [0.0, 0.3, 0.9, 1.0])
+def test_mix_equals_a_loop(eta: float) -> None:
+    rng = np.random.default_rng(0)
+    abs_td = rng.exponential(size=(50, 7)).astype(np.float32)
+    real = rng.integers(1, 8, size=50)
+    mask = (np.arange(7) < real[:, None]).astype(np.float32)
+    found = mix_priorities(th.as_tensor(abs_td), th.as_tensor(mask), eta).numpy()
+    for row in range(50):
+        steps = [float(abs_td[row, t]) for t in range(real[row])]
+        assert found[row] == pytest.approx(eta * max(steps) + (1 - eta) * sum(steps) / len(steps), rel=1e-5)
+
+
+def test_trap_11_padding_enters_neither_maximum_nor_mean() -> None:
+    abs_td = th.tensor([[1.0, 3.0, 1000.0, 1000.0]])
+    mask = th.tensor([[1.0, 1.0, 0.0, 0.0]])
+    assert mix_priorities(abs_td, mask, 0.0).item() == pytest.approx(2.0)  # not 2/4 of it, nor 501
+    assert mix_priorities(abs_td, mask, 1.0).item() == pytest.approx(3.0)
+    assert mix_priorities(abs_td, mask, 0.9).item() == pytest.approx(2.9)
+
+
+def test_an_empty_row_has_priority_zero() -> None:
+    assert mix_priorities(th.ones(1, 3), th.zeros(1, 3), 0.9).item() == 0.0
+
+
+def test_trap_18_magnitudes_are_mixed_before_any_exponent() -> None:
+    """Signed errors would cancel to a mean of 0, and an exponent of 1/2 before the mix would give 2 and 1.95."""
+    signed = th.tensor([[4.0, -4.0], [4.0, -1.0]])
+    found = mix_priorities(signed.abs(), th.ones(2, 2), 0.9)
+    np.testing.assert_allclose(found.numpy(), [4.0, 0.9 * 4 + 0.1 * 2.5], rtol=1e-6)
+
+
+# ---------------------------------------------------------------------- importance weights
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.4, 0.6, 1.0])
+def test_importance_weights_equal_the_formula(beta: float) -> None:
+    rng = np.random.default_rng(1)
+    probabilities = rng.dirichlet(np.ones(30))
+    found = importance_weights(probabilities, 1000, beta)
+    raw = [(1.0 / (1000 * p)) ** beta for p in probabilities]
+    np.testing.assert_allclose(found, [w / max(raw) for w in raw], rtol=1e-6)
+    assert found.dtype == np.float32
+    assert found.max() == 1.0
+    assert (found > 0).all()
+
+
+def test_importance_weights_at_the_ends_of_beta() -> None:
+    probabilities = np.array([0.5, 0.25, 0.25])
+    np.testing.assert_array_equal(importance_weights(probabilities, 3, 0.0), [1.0, 1.0, 1.0])
+    np.testing.assert_allclose(importance_weights(probabilities, 3, 1.0), [0.5, 1.0, 1.0])
+
+
+def test_full_correction_makes_the_estimate_unbiased() -> None:
+    """sum_i P(i) w_i f(i) is proportional to the plain mean of f, whatever P is."""
+    rng = np.random.default_rng(2)
+    probabilities, f = rng.dirichlet(np.ones(40)), rng.normal(size=40)
+    weights = importance_weights(probabilities, 40, 1.0).astype(np.float64)
+    estimate = (probabilities * weights * f).sum() / (probabilities * weights).sum()
+    assert estimate == pytest.approx(f.mean(), abs=1e-6)
+
+
+def test_anneal_is_a_straight_line() -> None:
+    assert linear_anneal(0.4, 1.0, 1.0) == pytest.approx(0.4)
+    assert linear_anneal(0.4, 1.0, 0.5) == pytest.approx(0.7)
+    assert linear_anneal(0.4, 1.0, 0.0) == pytest.approx(1.0)
+    assert linear_anneal(0.6, 0.6, 0.3) == pytest.approx(0.6)
+
+
+# ---------------------------------------------------------------------- epsilon
+
+
+def test_ladder_goes_from_0_4_to_0_4_to_the_eighth() -> None:
+    ladder = epsilon_ladder(8)
+    np.testing.assert_allclose(ladder, [0.4**k for k in (1, 2, 3, 4, 5, 6, 7, 8)], rtol=1e-12)
+    assert epsilon_ladder(256)[0] == pytest.approx(0.4)
+    assert epsilon_ladder(256)[-1] == pytest.approx(0.4**8)
+    np.testing.assert_allclose(epsilon_ladder(2), [0.4, 0.4**8])
+
+
+def test_one_environment_gets_the_base() -> None:
+    np.testing.assert_array_equal(epsilon_ladder(1), [0.4])
+    np.testing.assert_array_equal(epsilon_ladder(1, base=0.1), [0.1])
+
+
+@pytest.mark.parametrize("n_envs", [2, 3, 16, 256])
+def test_trap_22_every_environment_has_its_own_epsilon(n_envs: int) -> None:
+    ladder = epsilon_ladder(n_envs)
+    assert ladder.shape == (n_envs,)
+    assert (np.diff(ladder) < 0).all()
+    np.testing.assert_allclose(ladder, [0.4 ** (1 + 7 * i / (n_envs - 1)) for i in range(n_envs)])
+
+
+def test_ladder_needs_an_environment() -> None:
+    with pytest.raises(ValueError, match="n_envs 0 must be >= 1"):
+        epsilon_ladder(0)
+
+
+def test_epsilon_zero_is_greedy_and_one_is_uniform() -> None:
+    set_random_seed(0)
+    greedy = np.array([3, 1, 4, 1, 5])
+    for _ in range(50):
+        np.testing.assert_array_equal(epsilon_greedy(greedy, np.zeros(5), 6), greedy)
+    drawn = np.stack([epsilon_greedy(greedy, np.ones(5), 6) for _ in range(6000)])
+    for column in drawn.T:  # the greedy action has no share beyond its sixth
+        assert stats.chisquare(np.bincount(column, minlength=6)).pvalue > 1e-4
+
+
+def test_each_environment_tosses_its_own_coin() -> None:
+    set_random_seed(1)
+    epsilon, n = np.array([0.5, 0.5, 0.1, 0.01]), 40_000
+    left = np.stack([epsilon_greedy(np.zeros(4, dtype=np.int64), epsilon, 2) for _ in range(n)])
+    share = epsilon / 2  # a random action is the greedy one in half of the cases
+    sigma = np.sqrt(share * (1 - share) / n)
+    assert (np.abs(left.mean(axis=0) - share) < 5 * sigma).all()
+    both = (left[:, 0] & left[:, 1]).mean()  # one coin for the batch would give 1/8 and not 1/16
+    assert abs(both - 1 / 16) < 5 * np.sqrt(1 / 16 * 15 / 16 / n)
+
+
+def test_exploring_follows_numpys_seed() -> None:
+    runs = []
+    for _ in range(2):
+        set_random_seed(5)
+        runs.append([epsilon_greedy(np.zeros(3, dtype=np.int64), np.full(3, 0.5), 9).tolist() for _ in range(20)])
+    assert runs[0] == runs[1]

@@ -1,0 +1,301 @@
+"""`sb3-ext` on small runs: rl-zoo3's flags work with our algorithms, and wrong input ends in one line."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import rl_zoo3.exp_manager
+import rl_zoo3.train
+import torch as th
+import yaml
+from gymnasium import spaces
+from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
+from rl_zoo3.utils import ALGOS
+
+from sb3_ext import R2D2
+from sb3_ext.envs import MemoryChainEnv
+from sb3_ext.zoo import cli, config_path, register
+from sb3_ext.zoo.experiment import ZOO_KEYS, check_keywords, has_image, keywords_of
+
+ENV = "CartPoleNoVel-v1"
+# Windows and updates small enough for a run of one second.
+TINY = ["n_envs:2", "learning_starts:100", "batch_size:8", "gradient_steps:1", "buffer_size:2000"]
+
+# The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(autouse=True)
+def headless_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test runs in a folder of its own, where no display is."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    return tmp_path
+
+
+def train(*arguments: str, env: str = ENV, steps: int = 300) -> int:
+    return cli.main(["train", "--algo", "r2d2", "--env", env, "-n", str(steps), *arguments, "-params", *TINY])
+
+
+def test_train_evaluates_the_best_model_and_enjoy_and_video_find_it(
+    headless_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train("--eval-freq", "100", "--eval-episodes", "2", "-tb", "tb", "-P", "--device", "cpu") == 0
+    out = capsys.readouterr().out
+    assert "Evaluation of best_model.zip: mean return " in out
+    assert "over 20 episodes" in out
+    assert f"Loading hyperparameters from: {config_path('r2d2')}" in out
+    assert list(headless_folder.glob("tb/**/events*"))
+
+    assert cli.main(["enjoy", "--algo", "r2d2", "--env", ENV, "-n", "60", "--load-best"]) == 0
+    out = capsys.readouterr().out
+    assert "No display: running with --no-render" in out
+    assert "Mean reward" in out
+
+    assert cli.main(["record_video", "--algo", "r2d2", "--env", ENV, "-n", "10"]) == 0
+    (video,) = headless_folder.glob(f"logs/r2d2/{ENV}_1/videos/*.mp4")
+    assert video.stat().st_size > 1000
+
+    assert cli.main(["plot_train", "-a", "r2d2", "-e", ENV, "-f", "logs", "-w", "2"]) == 0
+    assert (headless_folder / "plot_train_1.png").is_file()
+    assert cli.main(["all_plots", "-a", "r2d2", "-e", ENV, "-f", "logs", "-o", "table"]) == 0
+    assert cli.main(["plot_from_file", "-i", "table.pkl"]) == 2
+    assert "two runs or more" in capsys.readouterr().err
+
+
+def test_an_environment_with_a_slash_is_found_again(headless_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    env = "sb3_ext/MemoryChain-v0"
+    assert train("--eval-freq", "-1", "--final-eval-episodes", "3", env=env, steps=200) == 0
+    assert "Evaluation of sb3_ext-MemoryChain-v0.zip: mean return" in capsys.readouterr().out
+    assert cli.main(["enjoy", "--algo", "r2d2", "--env", env, "-n", "30", "--no-render"]) == 0
+    assert cli.main(["record_video", "--algo", "r2d2", "--env", env, "-n", "5"]) == 0
+    assert list(headless_folder.glob("logs/r2d2/sb3_ext-MemoryChain-v0_1/videos/*.mp4"))
+    assert cli.main(["plot_train", "-a", "r2d2", "-e", env, "-f", "logs", "-w", "2"]) == 0
+
+
+def test_resume_continues_with_the_saved_replay(headless_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quiet = ("--eval-freq", "-1", "--final-eval-episodes", "0")
+    assert train(*quiet, "--save-replay-buffer", "--save-freq", "100") == 0
+    first = headless_folder / "logs" / "r2d2" / f"{ENV}_1"
+    assert (first / "replay_buffer.pkl").is_file()
+    assert (first / "rl_model_200_steps.zip").is_file()
+
+    assert train(*quiet, "--save-replay-buffer", "-i", str(first / f"{ENV}.zip"), steps=200) == 0
+    out = capsys.readouterr().out
+    assert "Loading replay buffer" in out
+    assert "Evaluation" not in out
+    resumed = R2D2.load(headless_folder / "logs" / "r2d2" / f"{ENV}_2" / f"{ENV}.zip")
+    resumed.load_replay_buffer(headless_folder / "logs" / "r2d2" / f"{ENV}_2" / "replay_buffer.pkl")
+    before = R2D2.load(first / f"{ENV}.zip")
+    before.load_replay_buffer(first / "replay_buffer.pkl")
+    assert resumed.replay_buffer is not None
+    assert before.replay_buffer is not None
+    assert resumed.replay_buffer.n_windows > before.replay_buffer.n_windows
+    assert resumed._n_updates > before._n_updates
+
+
+def test_vec_normalize_statistics_reach_the_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
+    assert train("--eval-freq", "100", "-params", "normalize:True", *TINY) == 0
+    assert "Evaluation of best_model.zip" in capsys.readouterr().out
+    assert cli.main(["enjoy", "--algo", "r2d2", "--env", ENV, "-n", "20", "--load-best"]) == 0
+
+
+def test_env_kwargs_of_the_yml_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """rl-zoo3 alone evaluates on the default environment."""
+    lengths: list[int] = []
+    original = MemoryChainEnv.__init__
+
+    def watch(self: MemoryChainEnv, length: int = 10, **kwargs: Any) -> None:
+        lengths.append(length)
+        original(self, length, **kwargs)
+
+    monkeypatch.setattr(MemoryChainEnv, "__init__", watch)
+    command = ["train", "--algo", "r2d2", "--env", "sb3_ext/MemoryChain-v0", "-n", "200", "--eval-freq", "100"]
+    assert cli.main([*command, "-params", *TINY, "env_kwargs:{'length': 4}"]) == 0
+    assert len(lengths) > 3
+    assert set(lengths) == {4}
+
+
+def test_optimize_then_train_the_first_trial(headless_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    study = ("--storage", "sqlite:///study.db", "--study-name", "tiny")
+    search = ("-optimize", "--n-trials", "2", "--n-evaluations", "1", "--eval-episodes", "1", "--no-optim-plots")
+    assert train(*study, *search) == 0
+    assert not list((headless_folder / "logs" / "r2d2").glob(f"{ENV}_*")), "a search leaves no run without a model"
+    trial = optuna.load_study(study_name="tiny", storage="sqlite:///study.db").trials[0]
+
+    assert train(*study, "--trial-id", "0", "--eval-freq", "-1", "--final-eval-episodes", "0", steps=50) == 0
+    saved = headless_folder / "logs" / "r2d2" / f"{ENV}_1" / ENV / "config.yml"
+    hyperparams = dict(yaml.load(saved.read_text(), Loader=yaml.UnsafeLoader))
+    expected = HYPERPARAMS_CONVERTER["r2d2"](trial.params)
+    assert expected.pop("policy_kwargs").items() <= hyperparams["policy_kwargs"].items()
+    for name in expected.keys() - {setting.split(":")[0] for setting in TINY}:
+        assert hyperparams[name] == expected[name]
+
+
+@pytest.mark.parametrize("n_envs", [1, 16])
+def test_converter_repeats_the_sampler_and_keeps_the_geometry_valid(n_envs: int) -> None:
+    register()
+    register()
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    known = keywords_of(R2D2)
+    for _ in range(50):
+        trial = study.ask()
+        keywords = HYPERPARAMS_SAMPLER["r2d2"](trial, 0, n_envs, {})
+        assert keywords == HYPERPARAMS_CONVERTER["r2d2"](trial.params)
+        check_keywords(keywords, known, "keyword")
+        check_keywords(keywords["policy_kwargs"], keywords_of(R2D2.policy_aliases["MlpLstmPolicy"]), "keyword")
+        assert keywords["sequence_length"] % keywords["period"] == 0
+        assert {"lstm_hidden_size", "net_arch"} <= set(keywords["policy_kwargs"])
+        assert ("ladder_base" in keywords) == (n_envs > 1)
+        R2D2("MlpLstmPolicy", "CartPole-v1", **keywords)
+
+
+def test_register_leaves_the_stock_algorithms_alone() -> None:
+    stock = {name: cls for name, cls in ALGOS.items() if name != "r2d2"}
+    register()
+    assert ALGOS["r2d2"] is R2D2
+    assert {name: ALGOS[name] for name in stock} == stock
+
+
+@pytest.mark.parametrize("block", list(yaml.safe_load(config_path("r2d2").read_text())))
+def test_every_block_of_the_yml_starts(block: str) -> None:
+    keywords = yaml.safe_load(config_path("r2d2").read_text())[block]
+    check_keywords(keywords, keywords_of(R2D2) | ZOO_KEYS, f"key of {block}")
+    env = {"default": "CartPole-v1", "atari": "ALE/Pong-v5"}.get(block, block)
+    arguments = ["--algo", "r2d2", "--env", env, "-n", "40", "--eval-freq", "-1", "--final-eval-episodes", "0"]
+    assert cli.main(["train", *arguments, "-params", "buffer_size:4000"]) == 0
+
+
+def test_stock_algorithms_still_train(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--algo", "dqn", "--env", "CartPole-v1", "-n", "100", "--eval-freq", "-1"]
+    assert cli.main(["train", *arguments]) == 0
+    assert "Evaluation of" not in capsys.readouterr().out
+    assert rl_zoo3.train.ExperimentManager is rl_zoo3.exp_manager.ExperimentManager
+
+
+def test_an_interrupt_saves_the_model(headless_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(R2D2, "train", interrupted)
+    assert train("--eval-freq", "-1", "--final-eval-episodes", "0") == 0
+    assert (headless_folder / "logs" / "r2d2" / f"{ENV}_1" / f"{ENV}.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("trian", "unknown command 'trian', did you mean 'train'?"),
+        ("train --algo r2d3", "unknown --algo 'r2d3', did you mean 'r2d2'?"),
+        (
+            "train --algo r2d2 --env CartPoleNoVel-v7",
+            "CartPoleNoVel-v7 not found in gym registry, you maybe meant CartPole",
+        ),
+        ("train --algo r2d2 --env CartPole-v1 -params burnin:3", "'burnin', did you mean 'burn_in'?"),
+        ("train --algo r2d2 --env CartPole-v1 -params n_env:3", "'n_env', did you mean 'n_envs'?"),
+        (
+            "train --algo r2d2 --env CartPole-v1 -params policy_kwargs:dict(lstm_size=3)",
+            "key of policy_kwargs for MlpLstmPolicy: 'lstm_size', did you mean 'lstm_hidden_size'?",
+        ),
+        ("train --algo r2d2 --env CartPole-v1 -params period:7", "period 7 must divide sequence_length 40"),
+        ("train --algo r2d2 --env CartPole-v1 -params n_step:0", "n_step 0 must be an integer >= 1"),
+        ("train --algo r2d2 --env CartPole-v1 -params buffer_size:10", "set buffer_size >= "),
+        (
+            "train --algo r2d2 --env CartPole-v1 -params state_init:zero",
+            "name 'zero' is not defined. Values of -params",
+        ),
+        ("train --algo r2d2 --env CartPole-v1 -params period:3+", "Values of -params and --env-kwargs are Python"),
+        ("train --algo r2d2 --env CartPole-v1 -conf none.yml", "No such file or directory: 'none.yml'"),
+        ("train --algo r2d2 --env CartPole-v1 -conf bad.yml", "the block for CartPole-v1 in bad.yml lacks 'policy'"),
+        ("train --algo r2d2 --env CartPole-v1 -i none.zip", "The trained_agent must be a valid path to a .zip file"),
+        ("train --algo r2d2 --env Pendulum-v1", "as action spaces but Box"),
+        ("enjoy --algo r2d2 --env CartPol-v1", "unknown --env 'CartPol-v1', did you mean 'CartPole-v1'?"),
+        (
+            "enjoy --algo r2d2 --env CartPole-v1",
+            "no r2d2 agent for CartPole-v1 in logs/r2d2: train one with `sb3-ext train",
+        ),
+        ("enjoy --algo r2d2 --env CartPole-v1 --exp-id 3 --no-render", "logs/r2d2/CartPole-v1_3 folder was not found"),
+        ("record_video --algo r2d2 --env CartPole-v1", "no r2d2 agent for CartPole-v1"),
+    ],
+)
+def test_wrong_input_is_answered_in_one_line(
+    arguments: str, message: str, headless_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (headless_folder / "bad.yml").write_text("CartPole-v1: {n_timesteps: 10}")
+    assert cli.main(arguments.split(" ")) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith(f"sb3-ext {arguments.split(' ')[0]}: ")
+    assert message in line
+    assert not list(headless_folder.glob("logs/r2d2/*")), "a run that could not start leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [
+        ("rl_zoo3", "train --algo r2d2", "zoo"),
+        ("seaborn", "plot_train -a r2d2 -e CartPole-v1 -f logs", "zoo"),
+        ("Box2D", "train --algo r2d2 --env LunarLander-v3", "box2d"),
+        ("mujoco", "train --algo r2d2 --env HalfCheetah-v5", "mujoco"),
+    ],
+)
+def test_a_missing_extra_is_named(
+    module: str, arguments: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    users = {"Box2D": "gymnasium.envs.box2d", "mujoco": "gymnasium.envs.mujoco"}.get(module, "rl_zoo3")
+    for name in list(sys.modules):
+        if name == module or name.startswith((f"{module}.", users)):
+            monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    assert cli.main(arguments.split()) == 2
+    command = arguments.split()[0]
+    assert capsys.readouterr().err == f'sb3-ext {command} needs the {extra} extra: pip install "sb3-ext[{extra}]"\n'
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(R2D2, "train", lambda *_, **__: [][0])
+    with pytest.raises(IndexError):
+        train("--eval-freq", "-1")
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["--version"]) == 0
+    assert cli.main(["--help"]) == 0
+    assert cli.main([]) == 2
+    out = capsys.readouterr().out
+    assert out.startswith("sb3-ext 0.1.0")
+    for command, ours in (("train", "--final-eval-episodes"), ("enjoy", "logs/"), ("record_video", "logs/")):
+        with pytest.raises(SystemExit, match="0"):
+            cli.main([command, "--help"])
+        out = capsys.readouterr().out
+        assert ours in out
+        assert "--deterministic" in out or "-optimize" in out
+
+
+@pytest.mark.parametrize("chosen", ["nothing", "flag", "variable"])
+def test_small_networks_train_with_one_thread_unless_the_user_chose(
+    chosen: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen == "variable":
+        monkeypatch.setenv("OMP_NUM_THREADS", "2")
+    before = th.get_num_threads()
+    th.set_num_threads(2)
+    try:
+        flags = ["--num-threads", "2"] if chosen == "flag" else []
+        assert train("--eval-freq", "-1", "--final-eval-episodes", "0", *flags, steps=20) == 0
+        assert th.get_num_threads() == (1 if chosen == "nothing" else 2)
+        assert ("Using 1 torch thread" in capsys.readouterr().out) == (chosen == "nothing")
+    finally:
+        th.set_num_threads(before)
+
+
+def test_images_are_recognised() -> None:
+    image, vector = spaces.Box(0, 255, (84, 84, 1), np.uint8), spaces.Box(-1, 1, (4,))
+    assert has_image(image)
+    assert has_image(spaces.Dict({"a": vector, "b": image}))
+    assert not has_image(spaces.Dict({"a": vector}))
