@@ -161,6 +161,7 @@ def test_the_zip_does_not_hold_the_replay_or_the_acting_state(tmp_path: Path) ->
         ({"n_step": 4}, "n_step 4"),
         ({"period": 2}, "period 2"),
         ({"prioritized": False}, "sampler UniformSampler"),
+        ({"priority_exponent": 0.3}, "sampler ProportionalSampler.alpha=0.3, "),
         ({"state_init": "zero"}, "recurrent states of shapes None"),
         ({"policy_kwargs": {"lstm_hidden_size": 7}}, "recurrent states of shapes"),
     ],

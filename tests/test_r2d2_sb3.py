@@ -306,12 +306,21 @@ def test_another_optimizer_and_a_schedule_of_its_rate(tmp_path: Path) -> None:
         ({"importance_exponent_final": 2.0, "prioritized": False}, "importance_exponent_final 2.0 must lie in"),
         ({"batch_size": 2.5}, "batch_size 2.5 must be an integer >= 1"),
         ({"buffer_size": 1e5}, "buffer_size 100000.0 must be an integer >= 1"),
+        ({"gradient_steps": 1.5}, "gradient_steps 1.5 must be an integer >= -1"),
+        ({"train_freq": 0}, "train_freq 0 must count at least 1 step or episode"),
         ({"value_rescaling": "yes"}, "value_rescaling 'yes' must be True, False or a ValueTransform"),
     ],
 )
 def test_more_impossible_settings(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_model(**keywords)
+
+
+def test_load_checks_the_settings_it_is_given(tmp_path: Path) -> None:
+    make_model().save(tmp_path / "model.zip")
+    for setting in ({"gamma": 1.5}, {"period": 4}, {"train_freq": (0, "step")}):
+        with pytest.raises(ValueError, match=next(iter(setting))):
+            R2D2.load(tmp_path / "model.zip", device="cpu", **setting)
 
 
 def test_a_policy_that_does_not_fit_the_observations_names_the_one_that_does() -> None:

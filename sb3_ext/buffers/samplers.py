@@ -31,6 +31,10 @@ class Sampler(ABC):
     n_active: int = 0
     """Leaves that can be drawn now."""
 
+    def __repr__(self) -> str:
+        """Class and settings: two samplers that print alike may take over each other's leaves."""
+        return f"{type(self).__name__}()"
+
     @abstractmethod
     def resize(self, capacity: int) -> None:
         """
@@ -131,6 +135,9 @@ class ProportionalSampler(Sampler):
         self.max_priority = 1.0
         self._backend: Backend = backend
         self._tree = SumTree(1, backend)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(alpha={self.alpha}, beta={self.beta}, beta_final={self.beta_final})"
 
     def resize(self, capacity: int) -> None:
         old = self._tree

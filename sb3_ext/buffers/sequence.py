@@ -501,7 +501,7 @@ class SequenceReplayBuffer(ReplayBuffer):
             "sequence_length": self.sequence_length,
             "n_step": self.n_step,
             "period": self.period,
-            "sampler": type(self.sampler).__name__,
+            "sampler": repr(self.sampler),
         }
 
     def __getstate__(self) -> dict[str, Any]:

@@ -144,35 +144,6 @@ class R2D2(AtomicSaveMixin, OffPolicyAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        check_window_geometry(burn_in, sequence_length, n_step, period)
-        if state_init not in ("stored", "zero"):
-            raise ValueError(f"state_init {state_init!r} must be 'stored' or 'zero'")
-        for name, value, low, high in (
-            ("gamma", gamma, 0.0, 1.0),
-            ("tau", tau, 0.0, 1.0),
-            ("eta", eta, 0.0, 1.0),
-            ("priority_exponent", priority_exponent, 0.0, 1.0),
-            ("importance_exponent", importance_exponent, 0.0, 1.0),
-            ("importance_exponent_final", importance_exponent_final or 0.0, 0.0, 1.0),
-            ("exploration_initial_eps", exploration_initial_eps, 0.0, 1.0),
-            ("exploration_final_eps", exploration_final_eps, 0.0, 1.0),
-            ("ladder_base", ladder_base, 0.0, 1.0),
-            ("evaluation_eps", evaluation_eps, 0.0, 1.0),
-        ):
-            if not low <= value <= high:
-                raise ValueError(f"{name} {value} must lie in [{low}, {high}]")
-        counts: list[tuple[str, Any]] = [  # Any: what a yml made of them
-            ("buffer_size", buffer_size),
-            ("batch_size", batch_size),
-            ("target_update_interval", target_update_interval),
-        ]
-        for name, count in counts:
-            if not isinstance(count, (int, np.integer)) or count < 1:
-                raise ValueError(f"{name} {count} must be an integer >= 1")
-        if not max_grad_norm > 0.0:
-            raise ValueError(f"max_grad_norm {max_grad_norm} must be > 0; inf does not clip")
-        if not 0.0 < exploration_fraction <= 1.0:
-            raise ValueError(f"exploration_fraction {exploration_fraction} must lie in (0, 1]")
         super().__init__(
             policy=policy,
             env=env,
@@ -226,7 +197,45 @@ class R2D2(AtomicSaveMixin, OffPolicyAlgorithm):
 
     # ------------------------------------------------------------------ building
 
+    def _check_settings(self) -> None:
+        """Here and not in the constructor: `load` takes new settings too. :raises ValueError: naming the setting"""
+        check_window_geometry(self.burn_in, self.sequence_length, self.n_step, self.period)
+        if self.state_init not in ("stored", "zero"):
+            raise ValueError(f"state_init {self.state_init!r} must be 'stored' or 'zero'")
+        for name in (
+            "gamma",
+            "tau",
+            "eta",
+            "priority_exponent",
+            "importance_exponent",
+            "importance_exponent_final",
+            "exploration_initial_eps",
+            "exploration_final_eps",
+            "ladder_base",
+            "evaluation_eps",
+        ):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} {value} must lie in [0.0, 1.0]")
+        for name, least in (
+            ("buffer_size", 1),
+            ("batch_size", 1),
+            ("target_update_interval", 1),
+            ("gradient_steps", -1),
+        ):
+            count = getattr(self, name)
+            if not isinstance(count, (int, np.integer)) or count < least:
+                raise ValueError(f"{name} {count} must be an integer >= {least}")
+        frequency: Any = self.train_freq[0] if isinstance(self.train_freq, tuple) else self.train_freq
+        if not isinstance(frequency, (int, np.integer)) or frequency < 1:
+            raise ValueError(f"train_freq {self.train_freq} must count at least 1 step or episode")
+        if not self.max_grad_norm > 0.0:
+            raise ValueError(f"max_grad_norm {self.max_grad_norm} must be > 0; inf does not clip")
+        if not 0.0 < self.exploration_fraction <= 1.0:
+            raise ValueError(f"exploration_fraction {self.exploration_fraction} must lie in (0, 1]")
+
     def _setup_model(self) -> None:
+        self._check_settings()
         if int(self.action_space.start) != 0:
             raise ValueError(f"action space {self.action_space} must begin at 0: shift the actions in a wrapper")
         if self.replay_buffer is None:
