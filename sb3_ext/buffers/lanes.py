@@ -25,6 +25,7 @@ Which leaf of the sampler stands for which cells, and when it can be drawn, is a
 
 from __future__ import annotations
 
+import math
 import warnings
 from abc import abstractmethod
 from typing import Any, NamedTuple
@@ -67,8 +68,8 @@ class Step(NamedTuple):
     """[E, action_dim]"""
     rewards: Array
     """[E] float32"""
-    ended: Array
-    """[E] bool"""
+    ended: list[int]
+    """lanes whose episode ended"""
     terminated: Array
     """[E] bool; an end that is not a termination is a truncation"""
 
@@ -119,6 +120,7 @@ class LaneReplayBuffer(ReplayBuffer):
         self._parts = {key: _part(key, space, frame_channels) for key, space in parts.items()}
         self._lead_in = max(part.n_frames for part in self._parts.values()) - 1  # cells before a trajectory's first
         self._rows = np.arange(n_envs) * self.buffer_size
+        self._generation = np.zeros(0, dtype=np.int64)  # of each leaf: how often it has been reused
         self._clear()
 
     # ------------------------------------------------------------------ geometry and state of the lanes
@@ -144,13 +146,23 @@ class LaneReplayBuffer(ReplayBuffer):
         """:return: cells in use in the fullest lane"""
         return int(min((self._head + self._open).max(), self.buffer_size))
 
+    @abstractmethod
+    def _active_leaves(self) -> Array:
+        """:return: [N] leaves that can be drawn now"""
+
+    def reset(self) -> None:
+        """Forget everything. What was drawn before stays gone: leaves keep counting generations."""
+        self.sampler.deactivate(self._active_leaves())
+        self._generation += 1
+        self._clear()
+
     def _clear(self) -> None:
         e = self.n_envs
         self._head = np.zeros(e, dtype=np.int64)  # the cell of the current observation, or the next free one
         self._open = np.zeros(e, dtype=bool)  # a trajectory is under way: its current observation is in the head cell
+        self._n_open = 0
         self._start = np.zeros(e, dtype=np.int64)  # first cell of the trajectory that holds a whole observation
         self._cells: dict[str, Array] = {}
-        self._generation = np.zeros(0, dtype=np.int64)  # of each leaf: how often it has been reused
         self.pos, self.full = 0, False
 
     # ------------------------------------------------------------------ writing
@@ -172,16 +184,18 @@ class LaneReplayBuffer(ReplayBuffer):
         rewards = np.asarray(reward, dtype=np.float32).reshape(self.n_envs)
         actions = np.asarray(action).reshape(self.n_envs, self.action_dim)
         for x in (*before.values(), *after.values(), rewards):
-            if x.dtype.kind == "f" and not np.isfinite(x).all():
-                self._refuse_not_finite(before, after, rewards)
+            # The dot product is the fastest look at all numbers, but large ones overflow in it.
+            if x.dtype.kind == "f" and not math.isfinite(np.vdot(x, x)):
+                self._check_finite(before, after, rewards)
         if len(infos) != self.n_envs:
             raise ValueError(f"{len(infos)} infos were given for {self.n_envs} environments")
         if self._lead_in > 0:
             self._check_frames(before, after)
-        ended = np.asarray(done, dtype=bool).reshape(self.n_envs)
-        terminated = ended
-        if self.handle_timeout_termination and ended.any():
-            terminated = ended & ~np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
+        ended = [lane for lane, over in enumerate(np.asarray(done).reshape(self.n_envs).tolist()) if over]
+        terminated = np.zeros(self.n_envs, dtype=bool)
+        for lane in ended:
+            timeout = self.handle_timeout_termination and infos[lane].get("TimeLimit.truncated", False)
+            terminated[lane] = not timeout
         return Step(before, after, actions, rewards, ended, terminated)
 
     def cut(self) -> None:
@@ -221,7 +235,7 @@ class LaneReplayBuffer(ReplayBuffer):
             arrays[key] = x.astype(part.dtype, copy=False)
         return arrays
 
-    def _refuse_not_finite(self, before: dict[str, Array], after: dict[str, Array], rewards: Array) -> None:
+    def _check_finite(self, before: dict[str, Array], after: dict[str, Array], rewards: Array) -> None:
         named = [(f"observation {key!r}" if key else "observation", x) for d in (before, after) for key, x in d.items()]
         for name, x in [*named, ("reward", rewards)]:
             if x.dtype.kind == "f" and not np.isfinite(x).all():
@@ -247,26 +261,26 @@ class LaneReplayBuffer(ReplayBuffer):
 
     def _broken(self, before: dict[str, Array]) -> list[int]:
         """:return: lanes whose trajectory is under way and is not continued by these observations"""
-        if not self._open.any():
+        if self._n_open == 0:
             return []
         at = self._at(self._head)
         for key, x in before.items():
-            same = self._observation(key, at) == x
-            if not same.all():
-                lanes = np.flatnonzero(~same.reshape(self.n_envs, -1).all(axis=1) & self._open)
+            stored = self._observation(key, at)
+            if stored.tobytes() != x.tobytes():  # much faster than ==, but 0.0 is not -0.0, and lanes may be closed
+                lanes = np.flatnonzero((stored != x).reshape(self.n_envs, -1).any(axis=1) & self._open)
                 if len(lanes) > 0:
                     return lanes.tolist()
         return []
 
     def _last_written(self) -> Array:
         """:return: [E] the newest cell that the coming transition writes"""
-        return self._head + (1 if self._open.all() else np.where(self._open, 1, self._lead_in + 1))
+        return self._head + (1 if self._n_open == self.n_envs else np.where(self._open, 1, self._lead_in + 1))
 
     def _begin(self, before: dict[str, Array]) -> None:
         """Write the first observation of lanes without a trajectory."""
-        fresh = np.flatnonzero(~self._open)
-        if len(fresh) == 0:
+        if self._n_open == self.n_envs:
             return
+        fresh = np.flatnonzero(~self._open)
         self._head[fresh] += self._lead_in
         for key, x in before.items():
             n_frames = self._parts[key].n_frames
@@ -274,6 +288,7 @@ class LaneReplayBuffer(ReplayBuffer):
                 self._cells[key][self._rows[fresh] + (self._head[fresh] - age) % self.buffer_size] = frame
         self._start[fresh] = self._head[fresh]
         self._open[fresh] = True
+        self._n_open = self.n_envs
 
     def _store(self, step: Step) -> None:
         """Write the transition and what followed; the head moves on."""
@@ -289,11 +304,12 @@ class LaneReplayBuffer(ReplayBuffer):
     def _close(self, lane: int) -> None:
         """End the trajectory behind the head cell."""
         self._open[lane] = False
+        self._n_open -= 1
         self._head[lane] += 1
 
     def _count(self) -> None:
         """SB3 reads ``pos`` and ``full``."""
-        newest = int(self._head.max())
+        newest = max(self._head.tolist())
         self.full = self.full or newest >= self.buffer_size
         self.pos = newest % self.buffer_size
 

@@ -140,13 +140,8 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         """Windows that can be drawn now."""
         return self.sampler.n_active
 
-    def reset(self) -> None:
-        """Forget everything. Windows drawn before stay gone: their leaves keep counting generations."""
-        self.sampler.deactivate(np.flatnonzero(self._active))
-        generation = self._generation + 1
-        self._clear()
-        self._grow(len(generation))
-        self._generation[:] = generation
+    def _active_leaves(self) -> Array:
+        return np.flatnonzero(self._active)
 
     def _clear(self) -> None:
         super()._clear()
@@ -218,21 +213,21 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         full = number + 1 - self.sequence_length - self.n_step  # t0 of the window that this step completes
         for lane in np.flatnonzero((full >= 0) & (full % self.period == 0)):
             self._complete(int(lane), self.sequence_length + self.n_step)
-        for lane in np.flatnonzero(step.ended):
-            self._close(int(lane))
+        for ended in step.ended:
+            self._close(ended)
         self._count()
 
     def _allocate_windows(self, states: tuple[th.Tensor, ...] | None) -> None:
         if states is not None:
             self._states = tuple(np.zeros((len(self._lane), s.shape[0], s.shape[2]), dtype=np.float32) for s in states)
-        self._grow(max(64, len(self._lane)))  # doubles on demand: states are large
+        self._grow(max(64, len(self._generation)))  # doubles on demand: states are large
 
     def _grow(self, capacity: int) -> None:
-        extra = capacity - len(self._lane)
+        extra = capacity - len(self._lane)  # after a reset there are more generations than descriptors
         self._free.extend(range(capacity - 1, len(self._lane) - 1, -1))
         for name in ("_lane", "_first", "_lead", "_valid", "_active", "_generation"):
             old = getattr(self, name)
-            setattr(self, name, np.concatenate((old, np.zeros(extra, dtype=old.dtype))))
+            setattr(self, name, np.concatenate((old, np.zeros(capacity - len(old), dtype=old.dtype))))
         if self._states is not None:
             self._states = tuple(np.concatenate((s, np.zeros((extra, *s.shape[1:]), s.dtype))) for s in self._states)
         self.sampler.resize(capacity)

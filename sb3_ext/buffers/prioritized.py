@@ -1,0 +1,304 @@
+"""
+Prioritized replay of single transitions with n-step returns, for feed-forward networks. A leaf of the sampler is active
+exactly while its n-step item is complete and intact, so sampling has no validity logic.
+
+Lanes and cells are those of `lanes`; leaf = lane * cells per lane + cell, one tree over all environments. The item of
+the transition at cell t is its observation, its action, and up to n rewards with the observation after the last:
+
+```
+                 n = 3, next observations at the end of the arrows
+trajectory  o0  o1  o2  o3  o4  o5(final)
+t = 0        |-----------> o3                 k = 3   discount gamma^3
+t = 2                |-----------> o5         k = 3
+t = 4                        |---> o5         k = 1   discount gamma
+```
+
+k = min(n, steps left in the trajectory): a truncation only shortens the sum, and bootstraps from the true final
+observation; a termination ends the bootstrap too (``dones``). A leaf becomes active when o(t+k) is stored and is taken
+back before one of its cells is overwritten: that of the oldest frame where frames are stored once, its own elsewhere.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.type_aliases import TensorDict
+from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_ext.buffers.lanes import Array, Handle, LaneReplayBuffer, Obs
+from sb3_ext.buffers.samplers import ProportionalSampler, Sampler
+
+
+class PrioritizedSamples(NamedTuple):
+    """A batch of n-step transitions: SB3's `ReplayBufferSamples` and what prioritization adds."""
+
+    observations: th.Tensor | TensorDict
+    """[B, ...]"""
+    actions: th.Tensor
+    """[B, action_dim]"""
+    next_observations: th.Tensor | TensorDict
+    """[B, ...], k steps later"""
+    dones: th.Tensor
+    """[B, 1] float32, 1 where the episode terminated within the k steps; truncations and cuts are 0"""
+    rewards: th.Tensor
+    """[B, 1] float32, ``sum_{i<k} gamma^i r_{t+i}``"""
+    discounts: th.Tensor | None
+    """[B, 1] float32, ``gamma^k``; None when the buffer was given no gamma: SB3's algorithms then use their own"""
+    weights: th.Tensor
+    """[B] float32, importance weights in (0, 1]"""
+    handle: Handle
+    """for `PrioritizedReplayBuffer.update_priorities`"""
+
+
+class PrioritizedReplayBuffer(LaneReplayBuffer):
+    """
+    Prioritized replay (Schaul et al., 2016) of n-step transitions, any number of environments, Box, image, discrete or
+    Dict observations, any action space. Memory is taken at the first `add`, so a model that is loaded only to act takes
+    none.
+
+    SB3's DQN, TD3 and SAC take it as their ``replay_buffer_class``. They never report errors, so all priorities stay
+    equal there and draws are uniform; the importance weights are then 1, and they do not read them. What they gain is
+    memory, n-step returns for Dict observations, and draws without duplicates.
+
+    :param buffer_size: cells (stored observations, or frames) over all lanes; an episode of n transitions takes n + 1,
+        or n + k where frames of stacks of k are stored once
+    :param observation_space: space of one observation
+    :param action_space: space of one action
+    :param device: where samples go
+    :param n_envs: number of lanes
+    :param optimize_memory_usage: store each frame of channel-first frame stacks once, as from VecFrameStack or
+        FrameStackObservation; observations of fewer than three axes are stored whole. Every observation is stored once
+        in any case, and timeouts are handled in any case.
+    :param handle_timeout_termination: False treats every end of an episode as a termination
+    :param n_step: n, steps to bootstrap over, >= 1
+    :param gamma: discount factor in [0, 1], needed with ``n_step > 1``. None = ``discounts`` is None, and SB3's
+        algorithms use the gamma of the model; a gamma given here would replace it.
+    :param frame_channels: channels of one frame of a stack, 1 = grey, 3 = colour; the newest frame comes last
+    :param sampler: which transition is drawn; None = `ProportionalSampler` with Rainbow's exponents
+    :param n_steps: SB3's name of ``n_step``
+    """
+
+    _per_cell = (*LaneReplayBuffer._per_cell, "_steps")
+
+    def __init__(
+        self,
+        buffer_size: int,
+        observation_space: spaces.Space,
+        action_space: spaces.Space,
+        device: th.device | str = "auto",
+        n_envs: int = 1,
+        optimize_memory_usage: bool = False,
+        handle_timeout_termination: bool = True,
+        *,
+        n_step: int = 1,
+        gamma: float | None = None,
+        frame_channels: int = 1,
+        sampler: Sampler | None = None,
+        n_steps: int | None = None,
+    ) -> None:
+        if n_steps is not None:
+            if n_step not in (1, n_steps):
+                raise ValueError(f"n_step {n_step} and n_steps {n_steps} are two names of one number: give one")
+            n_step = n_steps
+        given: list[tuple[str, Any]] = [("n_step", n_step), ("frame_channels", frame_channels)]  # Any: from a yml
+        for name, value in given:
+            if not isinstance(value, (int, np.integer)) or value < 1:
+                raise ValueError(f"{name} {value} must be an integer >= 1")
+        if gamma is None and n_step > 1:
+            raise ValueError(f"gamma must be given with n_step {n_step}: rewards are summed when they are sampled")
+        if gamma is not None and not 0.0 <= gamma <= 1.0:
+            raise ValueError(f"gamma {gamma} must lie in [0, 1]")
+        super().__init__(
+            buffer_size,
+            observation_space,
+            action_space,
+            device,
+            n_envs,
+            optimize_memory_usage,
+            handle_timeout_termination,
+            sampler if sampler is not None else ProportionalSampler(alpha=0.5, beta=0.4, beta_final=1.0),
+            frame_channels if optimize_memory_usage else None,
+        )
+        self.n_step, self.gamma = n_step, gamma
+        self._ahead = np.arange(n_step)
+        self._discounts = np.power(1.0 if gamma is None else gamma, np.arange(n_step + 1)).astype(np.float32)
+
+    # ------------------------------------------------------------------ geometry and state of the lanes
+
+    @property
+    def n_transitions(self) -> int:
+        """Transitions that can be drawn now."""
+        return self.sampler.n_active
+
+    @property
+    def dones(self) -> np.ndarray:  # type: ignore[override]
+        """
+        [cells, E] float32: 1 where an episode terminated. A copy: SB3's ``learn`` marks the last transition with
+        ``optimize_memory_usage``, which is not needed here, because `add` sees that the trajectory was broken.
+        """
+        return self._terminated.reshape(self.n_envs, self.buffer_size).T.astype(np.float32)
+
+    def _least_cells(self) -> tuple[int, str]:
+        least = self._lead_in + self.n_step + 1
+        return least, f"one item needs {least} (n_step + {'1' if self._lead_in == 0 else 'frames of a stack'})"
+
+    def _clear(self) -> None:
+        super()._clear()
+        self._oldest = [0] * self.n_envs  # the first transition that has not been retired
+        self._was_broken = np.zeros(self.n_envs, dtype=bool)  # the trajectory began where another was broken off
+        self._steps = np.zeros(0, dtype=np.uint8)  # k of an active leaf, 0 = not active
+
+    def _active_leaves(self) -> Array:
+        return np.flatnonzero(self._steps)
+
+    # ------------------------------------------------------------------ writing
+
+    def add(
+        self,
+        obs: Obs,  # type: ignore[override]
+        next_obs: Obs,  # type: ignore[override]
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """
+        Append one transition to every lane. Where ``obs`` is not the ``next_obs`` given before, the trajectory was
+        broken (a reset by a second ``learn``, another env, a reloaded replay), and its stored part is cut there.
+
+        :param obs: [E, ...] observations acted upon
+        :param next_obs: [E, ...] observations that followed, at an episode's end the true final one
+        :param action: [E] or [E, action_dim]
+        :param reward: [E]
+        :param done: [E] bool, the episode ended
+        :param infos: E dicts; ``TimeLimit.truncated`` marks a timeout
+        :raises ValueError: for NaN or infinity, a wrong shape, or a frame stack that is not moved on by one frame;
+            nothing is stored then
+        """
+        step = self._read(obs, next_obs, action, reward, done, infos)
+        if not self._cells:
+            self._allocate()
+        for lane in self._broken(step.before):
+            self._break_off(lane)
+        self._retire(self._last_written())
+        self._begin(step.before)
+        self._store(step)
+        self._activate(
+            [  # of each lane the item of which this was the n-th step
+                row + (head - self.n_step) % self.buffer_size
+                for row, head, start in zip(self._rows.tolist(), self._head.tolist(), self._start.tolist(), strict=True)
+                if head - self.n_step >= start
+            ],
+            self.n_step,
+        )
+        for lane in step.ended:
+            self._close(lane)
+            self._was_broken[lane] = False
+        self._count()
+
+    def _allocate(self) -> None:
+        """Adds: one leaf for every cell."""
+        super()._allocate()
+        leaves = self.n_envs * self.buffer_size
+        self._steps = np.zeros(leaves, dtype=np.min_scalar_type(self.n_step))
+        if len(self._generation) == 0:
+            self._generation = np.zeros(leaves, dtype=np.int64)
+        self.sampler.resize(leaves)
+
+    def _break_off(self, lane: int) -> None:
+        if self._was_broken[lane] and self._head[lane] == self._start[lane] + 1:
+            warnings.warn(
+                f"env {lane} broke off two trajectories after one step each: unless learn() is called for single "
+                "steps, the VecEnv writes into arrays that it has returned, and what is stored is wrong",
+                stacklevel=3,
+            )
+        self._was_broken[lane] = True
+        self._close(lane)
+
+    def _activate(self, leaves: list[int], steps: int | list[int]) -> None:
+        if leaves:
+            array = np.array(leaves, dtype=np.int64)
+            self._steps[array] = steps
+            self.sampler.activate(array)
+
+    def _close(self, lane: int) -> None:
+        """Adds: items that the end cuts short are complete now."""
+        head = int(self._head[lane])
+        cells = range(max(int(self._start[lane]), head - self.n_step + 1), head)
+        row = lane * self.buffer_size
+        self._activate([row + cell % self.buffer_size for cell in cells], [head - cell for cell in cells])
+        super()._close(lane)
+
+    def _retire(self, written: Array) -> None:
+        """Make items undrawable before a cell of theirs is overwritten by cell ``written`` of the lane."""
+        lost = written - (self.buffer_size - self._lead_in)  # the newest transition whose oldest frame goes
+        cells: list[int] = []
+        for lane, newest in enumerate(lost.tolist()):
+            while self._oldest[lane] <= newest:
+                cells.append(lane * self.buffer_size + self._oldest[lane] % self.buffer_size)
+                self._oldest[lane] += 1
+        if cells:
+            leaves = np.array(cells, dtype=np.int64)
+            leaves = leaves[self._steps[leaves] > 0]  # the cell of a final observation has no transition
+            self.sampler.deactivate(leaves)
+            self._steps[leaves] = 0
+            self._generation[leaves] += 1
+
+    # ------------------------------------------------------------------ reading
+
+    def sample(  # type: ignore[override]
+        self, batch_size: int, env: VecNormalize | None = None, progress_remaining: float = 1.0
+    ) -> PrioritizedSamples:
+        """
+        Draw n-step transitions.
+
+        :param batch_size: B
+        :param env: VecNormalize whose statistics are applied to what is returned (the cells stay raw), to rewards
+            before they are summed
+        :param progress_remaining: SB3's clock from 1 to 0, for annealed importance exponents
+        :raises ValueError: while no item is complete
+        """
+        if self.sampler.n_active == 0:
+            raise ValueError(
+                f"nothing can be drawn yet: no transition has its n_step {self.n_step} steps: "
+                f"set learning_starts >= {self.n_step * self.n_envs}"
+            )
+        draw = self.sampler.draw(batch_size, progress_remaining)
+        return self._get_samples(draw.leaves, env)._replace(weights=self._tensor(draw.weights))
+
+    def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> PrioritizedSamples:  # type: ignore[override]
+        """
+        :param batch_inds: [B] active leaves
+        :param env: see `sample`
+        :return: these transitions, with weights of 1
+        """
+        leaves, size = batch_inds, self.buffer_size
+        cell = leaves % size
+        row, k = leaves - cell, self._steps[leaves]
+        at = row[:, None] + (cell[:, None] + self._ahead) % size  # [B, n]
+        rewards = self._normalize_reward(self._rewards[at], env) * (self._ahead < k[:, None])
+        last = row + (cell + k - 1) % size
+        return PrioritizedSamples(
+            observations=self._observations(leaves, env),
+            actions=self._actions_at(leaves),
+            next_observations=self._observations(row + (cell + k) % size, env),
+            dones=self._tensor(self._terminated[last, None].astype(np.float32)),
+            rewards=self._tensor((rewards @ self._discounts[:-1, None]).astype(np.float32, copy=False)),
+            discounts=None if self.gamma is None else self._tensor(self._discounts[k, None]),
+            weights=th.ones(len(leaves), device=self.device),
+            handle=Handle(leaves, self._generation[leaves]),
+        )
+
+    # ------------------------------------------------------------------ files
+
+    def layout(self) -> dict[str, Any]:
+        return {
+            **super().layout(),
+            "n_step": self.n_step,
+            "gamma": self.gamma,
+            "frame_channels": self.frame_channels,
+        }
