@@ -57,10 +57,12 @@ class SumTree:
 
     def __getstate__(self) -> dict[str, Any]:
         derived = ("_families", "_levels", "_kernels")
-        return {key: value for key, value in self.__dict__.items() if key not in derived}
+        state = {key: value for key, value in self.__dict__.items() if key not in derived}
+        return {**state, "_nodes": pack(self._nodes)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._nodes = unpack(state["_nodes"])
         try:
             self._bind()
         except ImportError:  # written where numba was installed
@@ -134,6 +136,22 @@ class SumTree:
             mass = mass - np.where(child > 0, sums[rows, child - 1], 0.0)
             node = node * FAN_OUT + child
         return node
+
+
+def pack(x: np.ndarray) -> np.ndarray | tuple[int, np.ndarray, np.ndarray]:
+    """:return: what a file needs of an array: where most of it is 0, only the rest"""
+    filled = np.flatnonzero(x)
+    return x if 2 * len(filled) > len(x) else (len(x), filled, x[filled])
+
+
+def unpack(packed: np.ndarray | tuple[int, np.ndarray, np.ndarray]) -> np.ndarray:
+    """The inverse of `pack`."""
+    if isinstance(packed, np.ndarray):
+        return packed
+    length, filled, values = packed
+    x = np.zeros(length, dtype=values.dtype)
+    x[filled] = values
+    return x
 
 
 def _round_up(n: int) -> int:
