@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
-from scipy import stats
+from checks import assert_frequencies
 from stable_baselines3.common.utils import set_random_seed
 
 from sb3_ext.buffers.samplers import MIN_PRIORITY, Draw, ProportionalSampler, Sampler, UniformSampler
@@ -20,18 +20,6 @@ def array(*leaves: int) -> np.ndarray:
 def counts(sampler: Sampler, capacity: int, batch_size: int, n_batches: int) -> np.ndarray:
     drawn = np.concatenate([sampler.draw(batch_size).leaves for _ in range(n_batches)])
     return np.bincount(drawn, minlength=capacity)
-
-
-def assert_frequencies(drawn: np.ndarray, shares: np.ndarray) -> None:
-    """
-    Stratified draws scatter less than independent ones, so beside the chi-square test, which only sees too much
-    scatter, each leaf must be within 5 sigma.
-    """
-    possible = shares > 0
-    assert drawn[~possible].sum() == 0
-    expected = drawn.sum() * shares[possible] / shares.sum()
-    assert stats.chisquare(drawn[possible], expected).pvalue > 1e-4
-    assert (np.abs(drawn[possible] - expected) < 5 * np.sqrt(expected) + 1).all()
 
 
 class Model:

@@ -16,12 +16,12 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from checks import EverySampler
 from gymnasium import spaces
 from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_ext.buffers import (
-    Draw,
     ProportionalSampler,
     Sampler,
     SequenceReplayBuffer,
@@ -282,41 +282,6 @@ class World:
             burn_in_length=b,
             states=state_at(place(t0 - b)),
         )
-
-
-class EverySampler(Sampler):
-    """Draws everything that can be drawn, and holds the buffer to the contract of samplers."""
-
-    def __init__(self) -> None:
-        self.capacity = 0
-        self.active: set[int] = set()
-        self.updated: list[int] = []
-
-    def resize(self, capacity: int) -> None:
-        assert capacity >= self.capacity
-        self.capacity = capacity
-
-    def activate(self, leaves: np.ndarray) -> None:
-        for leaf in leaves.tolist():
-            assert 0 <= leaf < self.capacity
-            assert leaf not in self.active
-            self.active.add(leaf)
-        self.n_active = len(self.active)
-
-    def deactivate(self, leaves: np.ndarray) -> None:
-        for leaf in leaves.tolist():
-            self.active.remove(leaf)
-        self.n_active = len(self.active)
-
-    def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:
-        assert set(leaves.tolist()) <= self.active, "an update revives a window that is gone"
-        assert leaves.shape == priorities.shape
-        self.updated = leaves.tolist()
-
-    def draw(self, batch_size: int, progress_remaining: float = 1.0) -> Draw:
-        if not self.active:
-            raise ValueError("nothing can be drawn yet")
-        return Draw(np.array(sorted(self.active)), np.ones(len(self.active), dtype=np.float32))
 
 
 def make_buffer(
@@ -652,6 +617,11 @@ def lane_of_short_episodes(sampler: Sampler) -> tuple[SequenceReplayBuffer, Worl
     return buffer, world
 
 
+def proportional(buffer: SequenceReplayBuffer) -> ProportionalSampler:
+    assert isinstance(buffer.sampler, ProportionalSampler)
+    return buffer.sampler
+
+
 def play(buffer: SequenceReplayBuffer, world: World, length: int) -> None:
     for step in range(length):
         buffer.add(**world.transition({0: "terminated"} if step == length - 1 else {}))
@@ -659,8 +629,8 @@ def play(buffer: SequenceReplayBuffer, world: World, length: int) -> None:
 
 def test_late_priorities_do_not_revive_overwritten_windows() -> None:
     set_random_seed(0)
-    sampler = ProportionalSampler(alpha=1.0, backend="numpy")
-    buffer, world = lane_of_short_episodes(sampler)
+    buffer, world = lane_of_short_episodes(ProportionalSampler(alpha=1.0, backend="numpy"))
+    sampler = proportional(buffer)
     handle = buffer.sample(64).handle
     assert len(set(handle.leaves.tolist())) == 6
     for _ in range(8):  # all six are overwritten, their leaves serve other windows
@@ -676,8 +646,8 @@ def test_late_priorities_do_not_revive_overwritten_windows() -> None:
 
 def test_priorities_of_windows_of_which_some_are_gone() -> None:
     set_random_seed(0)
-    sampler = ProportionalSampler(alpha=1.0, backend="numpy")
-    buffer, world = lane_of_short_episodes(sampler)
+    buffer, world = lane_of_short_episodes(ProportionalSampler(alpha=1.0, backend="numpy"))
+    sampler = proportional(buffer)
     samples = buffer.sample(64)
     assert isinstance(samples.observations, th.Tensor)
     trajectories = samples.observations[:, 0, 1].numpy()
@@ -693,8 +663,8 @@ def test_priorities_of_windows_of_which_some_are_gone() -> None:
 
 def test_priorities_from_before_a_reset_are_dropped() -> None:
     set_random_seed(0)
-    sampler = ProportionalSampler(alpha=1.0, backend="numpy")
-    buffer, _ = lane_of_short_episodes(sampler)
+    buffer, _ = lane_of_short_episodes(ProportionalSampler(alpha=1.0, backend="numpy"))
+    sampler = proportional(buffer)
     handle = buffer.sample(64).handle
     buffer.reset()
     buffer.update_priorities(handle, np.full(64, 1000.0))

@@ -25,6 +25,7 @@ Which leaf of the sampler stands for which cells, and when it can be drawn, is a
 
 from __future__ import annotations
 
+import copy
 import math
 import warnings
 from abc import abstractmethod
@@ -38,6 +39,7 @@ from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext.buffers.samplers import Sampler
+from sb3_ext.buffers.sum_tree import pack, unpack
 
 try:
     import psutil
@@ -88,7 +90,8 @@ class LaneReplayBuffer(ReplayBuffer):
     :param n_envs: number of lanes
     :param optimize_memory_usage: SB3's keyword, kept for it to read
     :param handle_timeout_termination: False treats every end of an episode as a termination
-    :param sampler: which leaf is drawn
+    :param sampler: which leaf is drawn. The buffer keeps a copy: one object may serve several buffers, and a model's
+        ``replay_buffer_kwargs``, which are saved with it, stay as they were given.
     :param frame_channels: channels of one frame of channel-first stacks, each frame stored once; None = observations
         are stored whole
     """
@@ -113,7 +116,7 @@ class LaneReplayBuffer(ReplayBuffer):
         self.buffer_size = max(buffer_size // n_envs, 1)
         self.optimize_memory_usage = optimize_memory_usage
         self.handle_timeout_termination = handle_timeout_termination
-        self.sampler = sampler
+        self.sampler = copy.deepcopy(sampler)
         self.frame_channels = frame_channels
         is_dict = isinstance(observation_space, spaces.Dict)
         parts: dict[str, spaces.Space] = dict(observation_space.spaces) if is_dict else {"": observation_space}  # type: ignore[attr-defined]
@@ -372,7 +375,7 @@ class LaneReplayBuffer(ReplayBuffer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Cells that were never written stay out of the file."""
-        state = self.__dict__.copy()
+        state = {**self.__dict__, "_generation": pack(self._generation)}
         if self._cells:
             used = self.size()
             state["_cells"] = {key: self._used(x, used) for key, x in self._cells.items()}
@@ -385,6 +388,7 @@ class LaneReplayBuffer(ReplayBuffer):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
+        self._generation = unpack(state["_generation"])
         if self._cells:
             self._cells = {key: self._full(x) for key, x in self._cells.items()}
             for name in self._per_cell:
