@@ -22,7 +22,9 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_ext.buffers import (
+    GreedySampler,
     ProportionalSampler,
+    RankSampler,
     Sampler,
     SequenceReplayBuffer,
     SequenceSamples,
@@ -720,7 +722,7 @@ def assert_same_samples(one: SequenceSamples, other: SequenceSamples) -> None:
 
 
 @pytest.mark.parametrize("n_adds", [0, 7, 40, 300])
-@pytest.mark.parametrize("sampler", [ProportionalSampler, UniformSampler])
+@pytest.mark.parametrize("sampler", [ProportionalSampler, UniformSampler, RankSampler, GreedySampler])
 def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampler: type[Sampler]) -> None:
     """Pickled in the middle of a trajectory, before and after the ring is full, with priorities set in between."""
     geometry, n_envs = Geometry(3, 6, 2, 3), 2

@@ -234,6 +234,9 @@ class RankSampler(TreeSampler):
         self._n_born = 0
         self._n_changed = 0
 
+    def __repr__(self) -> str:
+        return f"{super().__repr__()[:-1]}, staleness={self.staleness})"
+
     def resize(self, capacity: int) -> None:
         super().resize(capacity)
         extra = max(capacity - len(self._priorities), 0)
