@@ -138,14 +138,14 @@ def test_ranks_between_refreshes_are_those_of_the_last_order() -> None:
     sampler.update(np.arange(10), np.arange(10.0, 0.0, -1.0))  # leaf i has priority 10 - i and rank i + 1
     sampler.refresh()
     np.testing.assert_allclose(1 / sampler.masses(np.arange(10)), np.arange(1, 11))
-    sampler.update(array(9, 4, 0), np.array([8.5, 100.0, 0.0]))
+    sampler.update(array(9, 4, 0, 6), np.array([8.5, 100.0, 0.0, 7.0]))  # 7 is what leaf 3 has
     sampler.activate(array(15))  # at the highest priority seen so far, 100
     sampler.deactivate(array(1))
-    expected = {9: 3, 4: 1, 0: 11, 15: 1, 2: 3, 3: 4, 5: 6, 6: 7, 7: 8, 8: 9}
+    expected = {9: 3, 4: 1, 0: 11, 15: 1, 2: 3, 3: 4, 5: 6, 6: 4, 7: 8, 8: 9}
     np.testing.assert_allclose(1 / sampler.masses(np.array(list(expected))), list(expected.values()))
     assert sampler.masses(array(1)).tolist() == [0.0]
     sampler.refresh()
-    expected = {15: 1, 4: 2, 9: 3, 2: 4, 3: 5, 5: 6, 6: 7, 7: 8, 8: 9, 0: 10}
+    expected = {15: 1, 4: 2, 9: 3, 2: 4, 6: 5, 3: 6, 5: 7, 7: 8, 8: 9, 0: 10}
     np.testing.assert_allclose(1 / sampler.masses(np.array(list(expected))), list(expected.values()))
 
 

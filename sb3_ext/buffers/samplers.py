@@ -218,7 +218,7 @@ class RankSampler(TreeSampler):
 
     def __init__(
         self,
-        alpha: float = 0.7,  # Schaul et al., 2016, section 4: rank-based 0.7, and 0.5 -> 1
+        alpha: float = 0.7,  # the paper's choice for ranks on Atari, with beta from 0.5 to 1
         beta: float = 0.5,
         beta_final: float | None = None,
         staleness: float = 0.1,
