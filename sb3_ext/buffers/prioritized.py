@@ -62,7 +62,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
 
     SB3's DQN, TD3 and SAC take it as their ``replay_buffer_class``. They never report errors, so all priorities stay
     equal there and draws are uniform; the importance weights are then 1, and they do not read them. What they gain is
-    memory, n-step returns for Dict observations, and draws without duplicates.
+    memory, n-step returns for Dict observations, and batches with hardly a duplicate.
 
     :param buffer_size: cells (stored observations, or frames) over all lanes; an episode of n transitions takes n + 1,
         or n + k where frames of stacks of k are stored once
