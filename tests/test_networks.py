@@ -1,4 +1,4 @@
-"""Cores, heads, torsos and the recurrent Q-network against step-by-step loops and plain arithmetic."""
+"""Cores, torsos and the recurrent Q-network against step-by-step loops. Heads: test_heads.py."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
+from test_heads import random_returns
 from torch import nn
 
 from sb3_ext.networks import (
-    DuelingHead,
     GRUCore,
     ImpalaResNet,
     LSTMCore,
@@ -23,9 +23,6 @@ from sb3_ext.networks import (
     RecurrentState,
     ScalarHead,
 )
-from sb3_ext.networks.heads import DuelingMode
-from sb3_ext.ops.returns import NStepReturns, n_step_returns
-from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling, ValueTransform
 
 CORES = [LSTMCore, GRUCore]
 N_ACTIONS, OBS_DIM, HIDDEN = 3, 4, 8
@@ -45,7 +42,8 @@ def make_net(
     torso: type[BaseFeaturesExtractor] = FlattenExtractor,
     core_class: type[RecurrentCore] = LSTMCore,
     n_layers: int = 1,
-    head_class: type[QHead] = DuelingHead,
+    head_class: type[QHead] = ScalarHead,
+    head_kwargs: dict[str, Any] | None = None,
     net_arch: list[int] | None = None,
     **torso_kwargs: Any,
 ) -> RecurrentQNetwork:
@@ -58,7 +56,7 @@ def make_net(
         features_extractor=extractor,
         features_dim=extractor.features_dim,
         head_class=head_class,
-        head_kwargs={},
+        head_kwargs=head_kwargs,
         core_class=core_class,
         hidden_size=HIDDEN,
         n_layers=n_layers,
@@ -106,117 +104,6 @@ def test_core_sizes_are_checked(core_class: type[RecurrentCore]) -> None:
         core_class(5, 0)
     with pytest.raises(ValueError, match="hidden_size 4 and n_layers 0 must be >= 1"):
         core_class(5, 4, 0)
-
-
-# ---------------------------------------------------------------------- heads
-
-
-@pytest.mark.parametrize("mode", ["avg", "max", "naive"])
-def test_dueling_baselines(mode: DuelingMode) -> None:
-    th.manual_seed(0)
-    head, features = DuelingHead(6, 5, [7], mode=mode), th.randn(2, 3, 6)
-    q, value, advantage = head(features), head.value(features)[..., 0], head.advantage(features)
-    assert q.shape == (2, 3, 5)
-    for b, t in itertools.product(range(2), range(3)):
-        a = advantage[b, t].tolist()
-        baseline = {"avg": sum(a) / 5, "max": max(a), "naive": 0.0}[mode]
-        expected = [value[b, t].item() + each - baseline for each in a]
-        np.testing.assert_allclose(q[b, t].tolist(), expected, atol=1e-6)
-
-
-def test_dueling_identities() -> None:
-    """avg: the mean of Q is V. max: the largest Q is V. All rank actions alike."""
-    th.manual_seed(1)
-    avg, features = DuelingHead(6, 5, [7], mode="avg"), th.randn(50, 6)
-    value, order = avg.value(features), avg(features).argsort(dim=-1)
-    th.testing.assert_close(avg(features).mean(dim=-1, keepdim=True), value, rtol=0, atol=1e-6)
-    for mode in ("max", "naive"):
-        head = DuelingHead(6, 5, [7], mode=mode)
-        head.load_state_dict(avg.state_dict())
-        assert th.equal(head(features).argsort(dim=-1), order)
-        if mode == "max":
-            th.testing.assert_close(head(features).amax(dim=-1, keepdim=True), value, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize("net_arch", [[], [32], [32, 32]])
-def test_trap_05_the_value_has_any_sign(net_arch: list[int]) -> None:
-    th.manual_seed(2)
-    for head in (DuelingHead(6, 3, net_arch), ScalarHead(6, 3, net_arch)):
-        q = head(10 * th.randn(500, 6))
-        assert q.min() < 0 < q.max()
-        if isinstance(head, DuelingHead):
-            value = head.value(10 * th.randn(500, 6))
-            assert value.min() < 0 < value.max()
-            last = list(head.value)[-1]
-            assert isinstance(last, nn.Linear)
-
-
-def test_trap_05_a_negative_value_can_be_learned() -> None:
-    th.manual_seed(3)
-    head, features = DuelingHead(4, 2, [16]), th.randn(32, 4)
-    optimizer = th.optim.Adam(head.parameters(), lr=1e-2)
-    for _ in range(200):
-        loss = (head(features) + 5.0).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert loss.item() < 0.1
-
-
-def test_unknown_dueling_mode() -> None:
-    with pytest.raises(ValueError, match="dueling mode 'mean' must be 'avg', 'max' or 'naive'"):
-        DuelingHead(4, 2, [], mode="mean")  # type: ignore[arg-type]
-
-
-def random_returns(n_batch: int, trained: int, n: int) -> tuple[NStepReturns, th.Tensor]:
-    """Random windows with terminal and open ends, [B, M + n] columns, and their mask."""
-    rng = np.random.default_rng(0)
-    columns = np.arange(trained + n)
-    real = rng.integers(1, trained + n + 1, size=n_batch)[:, None]
-    mask = th.as_tensor(columns < real).float()
-    terminated = th.as_tensor((columns == real - 1) & (rng.random((n_batch, 1)) < 0.5)).float()
-    rewards = th.as_tensor(rng.normal(size=(n_batch, trained + n)) * 10).float() * mask
-    return n_step_returns(rewards, terminated, mask, 0.9, n, trained), mask
-
-
-@pytest.mark.parametrize("transform", [IDENTITY, ValueRescaling()])
-@pytest.mark.parametrize("head", [ScalarHead(6, N_ACTIONS, []), DuelingHead(6, N_ACTIONS, [])])
-def test_head_loss_equals_a_loop(head: QHead, transform: ValueTransform) -> None:
-    th.manual_seed(4)
-    n_batch, trained, n = 10, 6, 3
-    returns, _ = random_returns(n_batch, trained, n)
-    out = (5 * th.randn(n_batch, trained, N_ACTIONS)).requires_grad_()
-    target_out = (5 * th.randn(n_batch, trained, N_ACTIONS)).requires_grad_()
-    action, next_action = (th.randint(N_ACTIONS, (n_batch, trained, 1)) for _ in range(2))
-    loss, abs_td = head.loss(out, action, returns, target_out, next_action, transform)
-    assert loss.shape == abs_td.shape == (n_batch, trained)
-    gradient = th.zeros_like(out)
-    for b, t in itertools.product(range(n_batch), range(trained)):
-        a, next_a = int(action[b, t]), int(next_action[b, t])
-        next_value = transform.invert(target_out[b, t, next_a].detach().double().numpy()[None])[0]
-        y = transform.apply(np.array([returns.reward_sum[b, t].item() + returns.discount[b, t].item() * next_value]))[0]
-        td = y - out[b, t, a].item()
-        assert loss[b, t].item() == pytest.approx(0.5 * td * td, rel=1e-4, abs=1e-5)
-        assert abs_td[b, t].item() == pytest.approx(abs(td), rel=1e-4, abs=1e-5)
-        gradient[b, t, a] = -td
-    loss.sum().backward()
-    assert out.grad is not None
-    th.testing.assert_close(out.grad, gradient, rtol=1e-4, atol=1e-4)
-    assert target_out.grad is None
-    assert not abs_td.requires_grad
-
-
-def test_trap_04_the_weight_scales_the_loss_and_not_the_target() -> None:
-    """The head never sees a weight; outside it, w loss has the gradient w td. Inside both sides it would be w^2 td."""
-    th.manual_seed(5)
-    returns, _ = random_returns(8, 4, 2)
-    head, action = ScalarHead(6, N_ACTIONS, []), th.zeros(8, 4, 1, dtype=th.int64)
-    out, target_out = th.randn(8, 4, N_ACTIONS, requires_grad=True), th.randn(8, 4, N_ACTIONS)
-    weights = th.rand(8)
-    loss, abs_td = head.loss(out, action, returns, target_out, action, IDENTITY)
-    (weights[:, None] * loss).sum().backward()
-    assert out.grad is not None
-    th.testing.assert_close(out.grad[..., 0].abs(), weights[:, None] * abs_td)
 
 
 # ---------------------------------------------------------------------- the network in time
@@ -444,7 +331,7 @@ def test_forward_and_predict_start_from_a_fresh_state(core_class: type[Recurrent
 
 
 def test_a_head_without_hidden_layers_and_one_stream() -> None:
-    net = make_net(head_class=ScalarHead, net_arch=[])
+    net = make_net(head_kwargs={"dueling": None}, net_arch=[])
     assert isinstance(net.head, ScalarHead)
     assert [type(layer) for layer in net.head.advantage] == [nn.Linear]
     assert net(th.randn(2, OBS_DIM)).shape == (2, N_ACTIONS)

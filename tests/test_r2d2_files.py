@@ -209,7 +209,7 @@ def test_a_replay_of_another_space_or_kind_is_refused(tmp_path: Path) -> None:
             {"buffer_size": 20},
             r"buffer_size gives 10 cells to each of 2 environments, but one window needs 13 .* >= 26",
         ),
-        ({"dueling": "median"}, "dueling mode 'median'"),
+        ({"dueling": "median"}, "dueling 'median' must be one of 'avg', 'max', 'naive', None"),
         ({"target_update_interval": 0}, "target_update_interval 0"),
         ({"batch_size": 0}, "batch_size 0"),
         ({"exploration_fraction": 0.0}, r"exploration_fraction 0.0 must lie in \(0, 1\]"),

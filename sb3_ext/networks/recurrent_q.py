@@ -16,7 +16,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
-from sb3_ext.networks.heads import QHead
+from sb3_ext.networks.heads import QHead, ScalarHead
 
 
 class RecurrentQNetwork(BasePolicy):
@@ -44,8 +44,8 @@ class RecurrentQNetwork(BasePolicy):
         action_space: spaces.Discrete,
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
-        head_class: type[QHead],
-        head_kwargs: dict[str, Any],
+        head_class: type[QHead] = ScalarHead,
+        head_kwargs: dict[str, Any] | None = None,
         core_class: type[RecurrentCore] = LSTMCore,
         core_kwargs: dict[str, Any] | None = None,
         hidden_size: int = 64,
@@ -58,8 +58,7 @@ class RecurrentQNetwork(BasePolicy):
             observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
         )
         self.core = core_class(int(features_dim), hidden_size, n_layers, **(core_kwargs or {}))
-        net_arch = [] if net_arch is None else net_arch
-        self.head = head_class(hidden_size, int(action_space.n), net_arch, activation_fn, **head_kwargs)  # type: ignore[call-arg]
+        self.head = head_class(hidden_size, int(action_space.n), net_arch or [], activation_fn, **(head_kwargs or {}))
 
     def initial_state(self, n: int) -> RecurrentState:
         """:return: zero state of n sequences"""

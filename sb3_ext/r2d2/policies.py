@@ -15,7 +15,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
-from sb3_ext.networks.heads import DuelingHead, DuelingMode, QHead, ScalarHead
+from sb3_ext.networks.heads import DuelingMode, QHead, ScalarHead
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 
 PAPER_ADAM_EPS = 1e-3  # R2D2 paper, table 2
@@ -32,9 +32,9 @@ class R2D2Policy(BasePolicy):
     :param n_lstm_layers: L, layers of the core
     :param core_class: ``LSTMCore`` or ``GRUCore``
     :param core_kwargs: keywords of ``core_class`` beyond sizes, e.g. ``forget_bias``
-    :param dueling: "avg", "max", "naive", or None for a single stream; ignored where ``head_class`` is given
-    :param head_class: another head
-    :param head_kwargs: keywords of ``head_class``
+    :param dueling: "avg", "max", "naive", or None for a single stream
+    :param head_class: ``ScalarHead``, ``C51Head`` or ``QuantileHead``
+    :param head_kwargs: keywords of ``head_class`` beyond sizes and ``dueling``, e.g. ``noisy_std``
     :param features_extractor_class: torso
     :param features_extractor_kwargs: its keywords
     :param normalize_images: divide images by 255
@@ -57,7 +57,7 @@ class R2D2Policy(BasePolicy):
         core_class: type[RecurrentCore] = LSTMCore,
         core_kwargs: dict[str, Any] | None = None,
         dueling: DuelingMode | None = "avg",
-        head_class: type[QHead] | None = None,
+        head_class: type[QHead] = ScalarHead,
         head_kwargs: dict[str, Any] | None = None,
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
         features_extractor_kwargs: dict[str, Any] | None = None,
@@ -105,18 +105,14 @@ class R2D2Policy(BasePolicy):
 
     def make_q_net(self) -> RecurrentQNetwork:
         """:return: a new network with its own torso"""
-        head_class, head_kwargs = self.head_class, self.head_kwargs or {}
-        if head_class is None:
-            head_class = ScalarHead if self.dueling is None else DuelingHead
-            head_kwargs = {} if self.dueling is None else {"mode": self.dueling}
         extractor = self.make_features_extractor()
         return RecurrentQNetwork(
             self.observation_space,
             self.action_space,
             features_extractor=extractor,
             features_dim=extractor.features_dim,
-            head_class=head_class,
-            head_kwargs=head_kwargs,
+            head_class=self.head_class,
+            head_kwargs={"dueling": self.dueling, **(self.head_kwargs or {})},
             core_class=self.core_class,
             core_kwargs=self.core_kwargs,
             hidden_size=self.lstm_hidden_size,

@@ -1,0 +1,64 @@
+"""Features extractor and head as one Q-network, for single observations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.type_aliases import PyTorchObs
+from torch import nn
+
+from sb3_ext.networks.heads import QHead, ScalarHead
+
+
+class QNetwork(BasePolicy):
+    """
+    :param observation_space: space of one observation
+    :param action_space: Discrete
+    :param features_extractor: torso, any of SB3's
+    :param features_dim: width of its output
+    :param head_class: head on top of it
+    :param head_kwargs: its keywords beyond sizes
+    :param net_arch: hidden layers of the head
+    :param activation_fn: activation in the head
+    :param normalize_images: divide images by 255
+    """
+
+    action_space: spaces.Discrete
+
+    def __init__(
+        self,
+        observation_space: spaces.Space,
+        action_space: spaces.Discrete,
+        features_extractor: BaseFeaturesExtractor,
+        features_dim: int,
+        head_class: type[QHead] = ScalarHead,
+        head_kwargs: dict[str, Any] | None = None,
+        net_arch: list[int] | None = None,
+        activation_fn: type[nn.Module] = nn.ReLU,
+        normalize_images: bool = True,
+    ) -> None:
+        super().__init__(
+            observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
+        )
+        self.head = head_class(
+            int(features_dim), int(action_space.n), net_arch or [], activation_fn, **(head_kwargs or {})
+        )
+
+    def outputs(self, obs: PyTorchObs) -> th.Tensor:
+        """
+        :param obs: [B, ...] (or a dict of such)
+        :return: head output [B, A] or [B, A, N]
+        """
+        assert self.features_extractor is not None
+        return self.head(self.extract_features(obs, self.features_extractor))
+
+    def forward(self, obs: PyTorchObs) -> th.Tensor:
+        """:return: Q-values [B, A]"""
+        return self.head.q_values(self.outputs(obs))
+
+    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        return self(observation).argmax(dim=1).reshape(-1)
