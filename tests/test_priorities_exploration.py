@@ -1,12 +1,25 @@
-"""Priorities, importance weights, anneals and epsilons against loops and hand-made numbers."""
+"""Priorities, importance weights, anneals and exploration against loops and hand-made numbers."""
+
+from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pytest
 import torch as th
 from scipy import stats
-from stable_baselines3.common.utils import set_random_seed
+from stable_baselines3.common.utils import LinearSchedule, set_random_seed
 
-from sb3_ext.ops.exploration import epsilon_greedy, epsilon_ladder
+from sb3_ext.ops.exploration import (
+    Boltzmann,
+    EpsilonGreedy,
+    EpsilonLadder,
+    Exploration,
+    Greedy,
+    boltzmann,
+    epsilon_greedy,
+    epsilon_ladder,
+)
 from sb3_ext.ops.priorities import importance_weights, linear_anneal, mix_priorities
 
 # ---------------------------------------------------------------------- priorities
@@ -136,3 +149,146 @@ def test_exploring_follows_numpys_seed() -> None:
         set_random_seed(5)
         runs.append([epsilon_greedy(np.zeros(3, dtype=np.int64), np.full(3, 0.5), 9).tolist() for _ in range(20)])
     assert runs[0] == runs[1]
+
+
+# ---------------------------------------------------------------------- strategies
+
+STRATEGIES: list[Exploration] = [EpsilonGreedy(), EpsilonLadder(), Boltzmann(), Greedy()]
+Q = np.array([[1.0, 3.0, 2.0, -1.0], [0.5, 0.0, 0.2, 0.4]], dtype=np.float32)  # greedy: 1 and 0
+
+
+def drawn(strategy: Exploration, progress_remaining: float, n: int = 20_000) -> np.ndarray:
+    """How often each environment took each action, [E, A]."""
+    set_random_seed(2)
+    actions = np.stack([strategy.choose(Q, progress_remaining) for _ in range(n)])
+    return np.stack([np.bincount(column, minlength=4) for column in actions.T])
+
+
+def epsilon_shares(epsilons: list[float]) -> np.ndarray:
+    shares = np.repeat(np.array(epsilons)[:, None] / 4, 4, axis=1)
+    shares[[0, 1], [1, 0]] += 1 - np.array(epsilons)
+    return shares
+
+
+def softmax_shares(temperature: float) -> np.ndarray:
+    weights = np.exp(Q.astype(np.float64) / temperature)
+    return weights / weights.sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "progress_remaining", "shares"),
+    [
+        (EpsilonGreedy(1.0, 0.2, 0.5), 1.0, epsilon_shares([1.0, 1.0])),
+        (EpsilonGreedy(1.0, 0.2, 0.5), 0.75, epsilon_shares([0.6, 0.6])),
+        (EpsilonGreedy(1.0, 0.2, 0.5), 0.0, epsilon_shares([0.2, 0.2])),
+        (EpsilonLadder(0.4, 1.0), 1.0, epsilon_shares([0.4, 0.16])),
+        (EpsilonLadder(0.4, 1.0), 0.0, epsilon_shares([0.4, 0.16])),
+        (Boltzmann(1.0), 0.3, softmax_shares(1.0)),
+        (Boltzmann(3.0, final=1.0), 1.0, softmax_shares(3.0)),
+        (Boltzmann(3.0, final=1.0), 0.5, softmax_shares(2.0)),
+        (Boltzmann(3.0, final=1.0), 0.0, softmax_shares(1.0)),
+    ],
+)
+def test_actions_have_their_probabilities(strategy: Exploration, progress_remaining: float, shares: np.ndarray) -> None:
+    counts = drawn(strategy, progress_remaining)
+    for found, expected in zip(counts, shares, strict=True):
+        assert stats.chisquare(found, expected * found.sum()).pvalue > 1e-4
+
+
+def test_greedy_and_epsilon_zero_never_explore() -> None:
+    for strategy in (Greedy(), EpsilonGreedy(0.0, 0.0), EpsilonLadder(0.0)):
+        assert drawn(strategy, 0.7, 500).tolist() == [[0, 500, 0, 0], [500, 0, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "strategy", [EpsilonGreedy(0.5, 0.5), EpsilonLadder(0.5, 0.0), Boltzmann(0.5)], ids=lambda s: type(s).__name__
+)
+def test_environments_explore_independently(strategy: Exploration) -> None:
+    set_random_seed(3)
+    q_values, n = np.array([[0.0, 1.0], [0.0, 1.0]]), 40_000
+    actions = np.stack([strategy.choose(q_values, 1.0) for _ in range(n)])
+    one, other = (actions == 0).mean(axis=0)
+    both = one * other
+    assert 0.05 < one < 0.5
+    assert abs((actions == 0).all(axis=1).mean() - both) < 5 * np.sqrt(both * (1 - both) / n)
+
+
+def test_epsilon_schedule_is_sb3s() -> None:
+    for initial, final, fraction in ((1.0, 0.01, 0.1), (0.2, 0.9, 0.4), (1.0, 0.05, 1.0)):
+        sb3 = LinearSchedule(initial, final, fraction)
+        strategy = EpsilonGreedy(initial, final, fraction)
+        for progress_remaining in np.linspace(1, 0, 101):
+            assert strategy.rate(progress_remaining, 4) == pytest.approx(sb3(progress_remaining), abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "rates"),
+    [
+        (EpsilonGreedy(), [1.0, 0.01, 0.01]),
+        (EpsilonGreedy(0.9, 0.1, 1.0), [0.9, 0.5, 0.1]),
+        (EpsilonLadder(), [(0.4 + 0.4**8) / 2] * 3),
+        (Boltzmann(), [1.0, 1.0, 1.0]),
+        (Boltzmann(2.0, final=0.5), [2.0, 1.25, 0.5]),
+        (Greedy(), [0.0, 0.0, 0.0]),
+    ],
+)
+def test_rates_at_the_start_the_middle_and_the_end(strategy: Exploration, rates: list[float]) -> None:
+    assert [strategy.rate(progress, 2) for progress in (1.0, 0.5, 0.0)] == pytest.approx(rates)
+    assert all(type(strategy.rate(progress, 2)) is float for progress in (1.0, 0.5, 0.0))
+
+
+def test_softmax_is_stable() -> None:
+    set_random_seed(4)
+    huge = np.array([[1e30, 0.0, -1e30], [-3e38, -3e38, -1e38], [1e8, 1e8 + 64, 0.0]], dtype=np.float32)
+    for temperature in (1e-6, 1.0):
+        assert boltzmann(huge, temperature).tolist() == [0, 2, 1]
+    assert set(boltzmann(np.full((50, 3), -1e30), 1.0).tolist()) == {0, 1, 2}
+    assert (boltzmann(np.array([[np.log(3.0), 0.0]] * 40_000), 1.0) == 0).mean() == pytest.approx(0.75, abs=0.01)
+
+
+@pytest.mark.parametrize("coin", [0.0, np.nextafter(1.0, 0.0)])
+def test_extreme_coins_draw_actions_of_weight(coin: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(np.random, "random", lambda shape: np.full(shape, coin))
+    q_values = np.array([[-1e9, 0.0, 0.0, -1e9], [-1e9, 0.0, -1e9, -1e9]])
+    assert boltzmann(q_values, 1.0).tolist() == [1 if coin == 0.0 else 2, 1]
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize(("n_envs", "n_actions"), [(1, 4), (5, 1), (16, 18)])
+def test_shapes_and_seeds(strategy: Exploration, n_envs: int, n_actions: int) -> None:
+    q_values = np.random.default_rng(0).normal(size=(n_envs, n_actions)).astype(np.float32)
+    before, runs = q_values.copy(), []
+    for _ in range(2):
+        set_random_seed(5)
+        runs.append([strategy.choose(q_values, 0.95) for _ in range(20)])
+    for one, other in zip(*runs, strict=True):
+        assert one.shape == (n_envs,) and np.issubdtype(one.dtype, np.integer)
+        assert (one >= 0).all() and (one < n_actions).all()
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_array_equal(q_values, before)
+
+
+@pytest.mark.parametrize(
+    ("strategy", "keywords", "message"),
+    [
+        (EpsilonGreedy, {"initial": 1.1}, r"initial 1.1 must lie in \[0.0, 1.0\]"),
+        (EpsilonGreedy, {"final": -0.1}, r"final -0.1 must lie in \[0.0, 1.0\]"),
+        (EpsilonGreedy, {"fraction": 0.0}, r"fraction 0.0 must lie in \(0, 1\]"),
+        (EpsilonGreedy, {"fraction": 1.5}, r"fraction 1.5 must lie in \(0, 1\]"),
+        (EpsilonLadder, {"base": 2.0}, r"base 2.0 must lie in \[0.0, 1.0\]"),
+        (EpsilonLadder, {"alpha": -1.0}, "alpha -1.0 must be >= 0"),
+        (Boltzmann, {"temperature": 0.0}, "temperature 0.0 must be > 0"),
+        (Boltzmann, {"final": -1.0}, "final -1.0 must be > 0 or None"),
+        (Boltzmann, {"temperature": float("nan")}, "temperature nan must be > 0"),
+    ],
+)
+def test_impossible_strategies_are_refused(strategy: Any, keywords: dict[str, float], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        strategy(**keywords)
+
+
+def test_strategies_are_values() -> None:
+    assert repr(EpsilonGreedy(0.5)) == "EpsilonGreedy(initial=0.5, final=0.01, fraction=0.1)"
+    assert repr(Boltzmann()) == "Boltzmann(temperature=1.0, final=None)"
+    assert Greedy() == Greedy() and EpsilonLadder() == EpsilonLadder(0.4, 7.0)
+    assert len({EpsilonLadder(), EpsilonLadder(), Greedy()}) == 2

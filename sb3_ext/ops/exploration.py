@@ -1,8 +1,125 @@
-"""Epsilon of epsilon-greedy exploration, one value per environment."""
+"""
+Exploration from Q-values. In every strategy each environment tosses its own coin, by NumPy's global generator, which
+SB3 seeds.
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Protocol
+
 import numpy as np
+
+
+class Exploration(Protocol):
+    """How Q-values become actions in training. A strategy is settings alone; time is an argument."""
+
+    def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        """
+        :param q_values: [E, A]
+        :param progress_remaining: SB3's clock, from 1 (start of training) to 0 (end)
+        :return: [E] int
+        """
+
+    def rate(self, progress_remaining: float, n_envs: int) -> float:
+        """:return: one number for the log, the mean over environments: 0 = greedy, and larger = more random"""
+
+
+@dataclass(frozen=True)
+class EpsilonGreedy:
+    """
+    A uniformly random action with probability epsilon, the same in all environments (DQN, Mnih et al., 2015).
+
+    :param initial: epsilon at the start
+    :param final: epsilon from ``fraction`` on
+    :param fraction: part of training over which epsilon goes linearly from one to the other, in (0, 1]
+    :raises ValueError: for an epsilon outside [0, 1] or a fraction outside (0, 1]
+    """
+
+    initial: float = 1.0
+    final: float = 0.01
+    fraction: float = 0.1
+
+    def __post_init__(self) -> None:
+        for name in ("initial", "final"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} {getattr(self, name)} must lie in [0.0, 1.0]: it is a probability")
+        if not 0.0 < self.fraction <= 1.0:
+            raise ValueError(f"fraction {self.fraction} must lie in (0, 1]")
+
+    def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        n_envs, n_actions = q_values.shape
+        epsilon = np.full(n_envs, self.rate(progress_remaining, n_envs))
+        return epsilon_greedy(q_values.argmax(axis=1), epsilon, n_actions)
+
+    def rate(self, progress_remaining: float, n_envs: int) -> float:
+        done = min((1.0 - progress_remaining) / self.fraction, 1.0)
+        return (1.0 - done) * self.initial + done * self.final
+
+
+@dataclass(frozen=True)
+class EpsilonLadder:
+    """
+    Epsilon-greedy with a constant epsilon per environment, from ``base`` down: `epsilon_ladder`.
+
+    :param base: epsilon of environment 0, and of a single one
+    :param alpha: spread; the last environment gets ``base^(1 + alpha)``
+    :raises ValueError: for a base outside [0, 1] or alpha < 0
+    """
+
+    base: float = 0.4
+    alpha: float = 7.0
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.base <= 1.0:
+            raise ValueError(f"base {self.base} must lie in [0.0, 1.0]: it is a probability")
+        if not self.alpha >= 0.0:
+            raise ValueError(f"alpha {self.alpha} must be >= 0: epsilon falls from one environment to the next")
+
+    def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        n_envs, n_actions = q_values.shape
+        return epsilon_greedy(q_values.argmax(axis=1), epsilon_ladder(n_envs, self.base, self.alpha), n_actions)
+
+    def rate(self, progress_remaining: float, n_envs: int) -> float:
+        return float(epsilon_ladder(n_envs, self.base, self.alpha).mean())
+
+
+@dataclass(frozen=True)
+class Boltzmann:
+    """
+    Actions with probability ``softmax(q / temperature)``.
+
+    :param temperature: at the start, in units of the Q-values (of the rescaled ones under value rescaling)
+    :param final: at the end of training, reached linearly; None = constant
+    :raises ValueError: for a temperature <= 0
+    """
+
+    temperature: float = 1.0
+    final: float | None = None
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0.0:
+            raise ValueError(f"temperature {self.temperature} must be > 0: Greedy() is the limit of 0")
+        if self.final is not None and not self.final > 0.0:
+            raise ValueError(f"final {self.final} must be > 0 or None: Greedy() is the limit of 0")
+
+    def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        return boltzmann(q_values, self.rate(progress_remaining, len(q_values)))
+
+    def rate(self, progress_remaining: float, n_envs: int) -> float:
+        final = self.temperature if self.final is None else self.final
+        return progress_remaining * self.temperature + (1.0 - progress_remaining) * final
+
+
+@dataclass(frozen=True)
+class Greedy:
+    """The best action. For networks whose noise explores."""
+
+    def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        return q_values.argmax(axis=1)
+
+    def rate(self, progress_remaining: float, n_envs: int) -> float:
+        return 0.0
 
 
 def epsilon_ladder(n_envs: int, base: float = 0.4, alpha: float = 7.0) -> np.ndarray:
@@ -22,8 +139,6 @@ def epsilon_ladder(n_envs: int, base: float = 0.4, alpha: float = 7.0) -> np.nda
 
 def epsilon_greedy(greedy: np.ndarray, epsilon: np.ndarray, n_actions: int) -> np.ndarray:
     """
-    Each environment tosses its own coin (NumPy's global generator, which SB3 seeds).
-
     :param greedy: [E] int, greedy actions
     :param epsilon: [E], probability of a uniformly random action
     :param n_actions: number of discrete actions
@@ -31,3 +146,16 @@ def epsilon_greedy(greedy: np.ndarray, epsilon: np.ndarray, n_actions: int) -> n
     """
     explore = np.random.random(len(greedy)) < epsilon
     return np.where(explore, np.random.randint(n_actions, size=len(greedy)), greedy)
+
+
+def boltzmann(q_values: np.ndarray, temperature: float) -> np.ndarray:
+    """
+    :param q_values: [E, A]
+    :param temperature: > 0
+    :return: [E] int, action a with probability proportional to ``exp(q_a / temperature)``
+    """
+    q_values = q_values.astype(np.float64)
+    weights = np.exp((q_values - q_values.max(axis=1, keepdims=True)) / temperature)  # the largest is 1: no overflow
+    cumulative = weights.cumsum(axis=1)
+    # <=, so that an action of weight 0 is not drawn even by a coin of exactly 0.
+    return (cumulative <= np.random.random((len(q_values), 1)) * cumulative[:, -1:]).sum(axis=1)
