@@ -7,12 +7,13 @@ import contextlib
 import io
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch as th
+from common import COLORS, Table, panels, save
 from rl_zoo3.exp_manager import ExperimentManager
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -163,3 +164,59 @@ def train_with_the_zoo(
             eval_env = experiment.create_envs(10, eval_env=True, no_log=True)
         eval_env.seed(seed + 100_000)
         return train(made[0], eval_env, n_steps, every, n_episodes, final_episodes)
+
+
+# ---------------------------------------------------------------------- tables of tasks and agents
+
+RUN_COLUMNS = ("task", "agent", "seed", "env_steps", "final_mean", "final_std", "best", "cpu_seconds", "curve")
+RUN_KEY = ("task", "agent", "seed")
+
+
+def row_of(result: Result, task: str, agent: str, seed: int, n_steps: int) -> dict[str, object]:
+    """:return: a row of `RUN_COLUMNS`"""
+    return {
+        "task": task,
+        "agent": agent,
+        "seed": seed,
+        "env_steps": n_steps,
+        "final_mean": round(result.final_mean, 3),
+        "final_std": round(result.final_std, 3),
+        "best": max(result.curve.means),
+        "cpu_seconds": round(result.cpu_seconds, 1),
+        "curve": " ".join(f"{s}:{m}" for s, m in zip(result.curve.steps, result.curve.means, strict=True)),
+    }
+
+
+def cell_of(table: Table, task: str, agent: str) -> str:
+    """:return: mean and spread of the final return over seeds (seeds; CPU seconds of a run)"""
+    finals = table.values("final_mean", task=task, agent=agent)
+    cpu = table.median("cpu_seconds", task=task, agent=agent)
+    return f"{finals.mean():.2f} +- {finals.std():.2f} ({len(finals)}; {cpu:.0f} s)" if len(finals) else "-"
+
+
+def plot_curves(table: Table, levels: Sequence[tuple[str, float]], agents: Mapping[str, str], name: str) -> None:
+    """
+    Draw docs/images/<name>.png: a panel per task, mean and range over seeds.
+
+    :param table: of `RUN_COLUMNS`
+    :param levels: tasks, each with a return to draw a line at
+    :param agents: names by id
+    :param name: of the picture
+    """
+    figure, axes = panels(len(levels), width=2.7, height=2.8)
+    for axis, (task, level) in zip(axes, levels, strict=True):
+        for (agent, label), color in zip(agents.items(), COLORS, strict=False):
+            rows = [row for row in table.rows if row["task"] == task and row["agent"] == agent]
+            curves = [[point.split(":") for point in row["curve"].split()] for row in rows]
+            if not curves:
+                continue
+            n_points = min(len(curve) for curve in curves)
+            steps = [int(point[0]) / 1000 for point in curves[0][:n_points]]
+            means = np.array([[float(point[1]) for point in curve[:n_points]] for curve in curves])
+            axis.plot(steps, means.mean(axis=0), color=color, label=label)
+            axis.fill_between(steps, means.min(axis=0), means.max(axis=0), color=color, alpha=0.15, linewidth=0)
+        axis.axhline(level, color="0.6", linestyle=":", linewidth=1)
+        axis.set(title=task, xlabel="env steps (thousands)")
+    axes[0].set_ylabel("return, 20 greedy episodes")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(agents))
+    save(figure, name)

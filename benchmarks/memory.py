@@ -15,11 +15,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import rl_zoo3.import_envs  # noqa: F401 - registers PendulumNoVel-v1
 import torch as th
-from common import COLORS, Table, hardware, panels, parse, parser, print_rows, save
-from learning import Result, train, train_with_the_zoo
+from common import Table, hardware, parse, parser, print_rows
+from learning import RUN_COLUMNS, RUN_KEY, Result, cell_of, plot_curves, row_of, train, train_with_the_zoo
 from rl_zoo3.utils import get_wrapper_class, linear_schedule
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import DQN
@@ -69,7 +68,6 @@ AGENTS = {
     "dqn": "DQN, 4 stacked observations",
     "ppo_lstm": "RecurrentPPO",
 }
-COLUMNS = ("task", "agent", "seed", "env_steps", "final_mean", "final_std", "best", "cpu_seconds", "curve")
 N_EVALUATIONS = 10
 
 
@@ -153,17 +151,7 @@ def train_agent(agent: str, task: Task, seed: int, n_steps: int) -> Result:
 def run(task: Task, agent: str, seed: int, n_steps: int) -> dict[str, object]:
     """:return: one row"""
     result = train_agent(agent, task, seed, n_steps)
-    return {
-        "task": task.name,
-        "agent": agent,
-        "seed": seed,
-        "env_steps": n_steps,
-        "final_mean": round(result.final_mean, 3),
-        "final_std": round(result.final_std, 3),
-        "best": max(result.curve.means),
-        "cpu_seconds": round(result.cpu_seconds, 1),
-        "curve": " ".join(f"{s}:{m}" for s, m in zip(result.curve.steps, result.curve.means, strict=True)),
-    }
+    return row_of(result, task.name, agent, seed, n_steps)
 
 
 def report(table: Table) -> None:
@@ -172,41 +160,17 @@ def report(table: Table) -> None:
     for task in TASKS:
         row: list[object] = [task.name, f"{task.n_steps // 1000}k"]
         for agent in AGENTS:
-            finals = table.values("final_mean", task=task.name, agent=agent)
-            cpu = table.median("cpu_seconds", task=task.name, agent=agent)
-            spread = f"{finals.mean():.2f} +- {finals.std():.2f} ({len(finals)}; {cpu:.0f} s)" if len(finals) else "-"
-            row.append(spread)
+            row.append(cell_of(table, task.name, agent))
         cells.append((*row, task.chance))
     print_rows(("task", "env steps", *AGENTS.values(), "random"), cells)
     print("Final return of 50 greedy episodes: mean and standard deviation over seeds (seeds; CPU-s of a run).")
-
-
-def plot(table: Table) -> None:
-    """Draw docs/images/memory.png."""
-    figure, axes = panels(len(TASKS), width=2.6, height=2.8)
-    for axis, task in zip(axes, TASKS, strict=True):
-        for (agent, name), color in zip(AGENTS.items(), COLORS, strict=False):
-            rows = [row for row in table.rows if row["task"] == task.name and row["agent"] == agent]
-            curves = [[point.split(":") for point in row["curve"].split()] for row in rows]
-            if not curves:
-                continue
-            n_points = min(len(curve) for curve in curves)
-            steps = [int(point[0]) / 1000 for point in curves[0][:n_points]]
-            means = np.array([[float(point[1]) for point in curve[:n_points]] for curve in curves])
-            axis.plot(steps, means.mean(axis=0), color=color, label=name)
-            axis.fill_between(steps, means.min(axis=0), means.max(axis=0), color=color, alpha=0.15, linewidth=0)
-        axis.axhline(task.chance, color="0.6", linestyle=":", linewidth=1)
-        axis.set(title=task.name, xlabel="env steps (thousands)")
-    axes[0].set_ylabel("return, 20 greedy episodes")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(AGENTS))
-    save(figure, "memory")
 
 
 def main() -> None:
     arguments = parser(__doc__, seeds=3)
     arguments.add_argument("--tasks", nargs="+", default=[task.name for task in TASKS], help="only these")
     args = parse(arguments)
-    table = Table("memory", COLUMNS, key=("task", "agent", "seed"), saved=not args.quick, fresh=args.fresh)
+    table = Table("memory", RUN_COLUMNS, key=RUN_KEY, saved=not args.quick, fresh=args.fresh)
     for seed in range(args.seeds):
         for task in TASKS:
             for agent in AGENTS:
@@ -215,7 +179,7 @@ def main() -> None:
     print(hardware())
     report(table)
     if not args.quick:
-        plot(table)
+        plot_curves(table, [(task.name, task.chance) for task in TASKS], AGENTS, "memory")
 
 
 if __name__ == "__main__":

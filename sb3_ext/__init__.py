@@ -14,12 +14,18 @@ from sb3_ext.envs import register_envs
 
 if TYPE_CHECKING:
     from sb3_ext.r2d2.r2d2 import R2D2
+    from sb3_ext.rainbow.rainbow import Rainbow
+    from sb3_ext.rainbow.rainbowr import RainbowR
 
-__all__ = ["R2D2", "__version__"]
+__all__ = ["R2D2", "Rainbow", "RainbowR", "__version__"]
 
 __version__ = "0.1.0"
 
-_MODULES = {"R2D2": "sb3_ext.r2d2.r2d2"}  # public name -> where it is defined
+_MODULES = {  # public name -> where it is defined
+    "R2D2": "sb3_ext.r2d2.r2d2",
+    "Rainbow": "sb3_ext.rainbow.rainbow",
+    "RainbowR": "sb3_ext.rainbow.rainbowr",
+}
 
 register_envs()
 

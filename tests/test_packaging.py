@@ -17,7 +17,7 @@ from sb3_ext.zoo import config_path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sb3_ext"
 
-BELOW_ALGORITHMS = {"ops", "buffers", "networks", "envs", "demonstrations", "saving"}
+BELOW_ALGORITHMS = {"ops", "buffers", "networks", "envs", "demonstrations", "saving", "q_learning"}
 ALGORITHMS = {"r2d2", "rainbow", "gail", "td3", "ddpg"}
 ABOVE_ALGORITHMS = {"zoo", "viz", "distributed"}
 MAY_IMPORT = {
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "envs": set(),
     "demonstrations": {"ops", "envs"},
     "saving": set(),
+    "q_learning": {"ops", "buffers", "networks", "saving"},
     "r2d2": BELOW_ALGORITHMS,
     "rainbow": BELOW_ALGORITHMS | {"r2d2"},
     "gail": BELOW_ALGORITHMS,
@@ -132,6 +133,7 @@ def test_config_of_an_unknown_algorithm_names_the_known_ones() -> None:
 def test_configs_have_what_rl_zoo3_needs(path: Path) -> None:
     blocks = yaml.safe_load(path.read_text())
     assert "default" in blocks
+    blocks.pop("presets", None)  # laid over the others
     for env_id, block in blocks.items():
         assert {"policy", "n_timesteps"} <= set(block), env_id
         if "/" in env_id:

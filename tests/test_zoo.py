@@ -1,6 +1,8 @@
 """`sb3-ext` on small runs: rl-zoo3's flags work with our algorithms, and wrong input ends in one line."""
 
+import gc
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,15 @@ from gymnasium import spaces
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 
-from sb3_ext import R2D2
+from sb3_ext import R2D2, Rainbow
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.zoo import cli, config_path, register
+from sb3_ext.zoo.configs import read_presets
 from sb3_ext.zoo.experiment import ZOO_KEYS, check_keywords, has_image, keywords_of
+from sb3_ext.zoo.registry import ALGORITHMS
 
 ENV = "CartPoleNoVel-v1"
+register()
 # Windows and updates small enough for a run of one second.
 TINY = ["n_envs:2", "learning_starts:100", "batch_size:8", "gradient_steps:1", "buffer_size:2000"]
 
@@ -29,13 +34,17 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 
 
 @pytest.fixture(autouse=True)
-def headless_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Each test runs in a folder of its own, where no display is."""
+def headless_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """
+    Each test runs in a folder of its own, where no display is. Files that the stock scripts left open are closed before
+    the warnings are heard again.
+    """
     monkeypatch.chdir(tmp_path)
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MPLBACKEND", "agg")
-    return tmp_path
+    yield tmp_path
+    gc.collect()
 
 
 def train(*arguments: str, env: str = ENV, steps: int = 300) -> int:
@@ -66,6 +75,15 @@ def test_train_evaluates_the_best_model_and_enjoy_and_video_find_it(
     assert cli.main(["all_plots", "-a", "r2d2", "-e", ENV, "-f", "logs", "-o", "table"]) == 0
     assert cli.main(["plot_from_file", "-i", "table.pkl"]) == 2
     assert "two runs or more" in capsys.readouterr().err
+
+
+def test_a_preset_lies_over_the_block_of_the_environment_and_under_the_command_line(headless_folder: Path) -> None:
+    command = ["train", "--algo", "rainbow", "--env", "CartPole-v1", "-n", "60", "--preset", "data-efficient"]
+    quiet = ["--eval-freq", "-1", "--final-eval-episodes", "0", "-params", "learning_starts:30", "--device", "cpu"]
+    assert cli.main([*command, *quiet]) == 0
+    model = Rainbow.load(headless_folder / "logs/rainbow/CartPole-v1_1/CartPole-v1.zip", device="cpu")
+    assert model.n_step == read_presets(config_path("rainbow"))["data-efficient"]["n_step"] == 20
+    assert model.learning_starts == 30
 
 
 def test_an_environment_with_a_slash_is_found_again(headless_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -156,18 +174,26 @@ def test_converter_repeats_the_sampler_and_keeps_the_geometry_valid(n_envs: int)
 
 
 def test_register_leaves_the_stock_algorithms_alone() -> None:
-    stock = {name: cls for name, cls in ALGOS.items() if name != "r2d2"}
+    stock = {name: cls for name, cls in ALGOS.items() if name not in ALGORITHMS}
     register()
-    assert ALGOS["r2d2"] is R2D2
+    assert ALGOS["r2d2"] is R2D2 and ALGOS["rainbow"] is Rainbow
     assert {name: ALGOS[name] for name in stock} == stock
 
 
-@pytest.mark.parametrize("block", list(yaml.safe_load(config_path("r2d2").read_text())))
-def test_every_block_of_the_yml_starts(block: str) -> None:
-    keywords = yaml.safe_load(config_path("r2d2").read_text())[block]
-    check_keywords(keywords, keywords_of(R2D2) | ZOO_KEYS, f"key of {block}")
-    env = {"default": "CartPole-v1", "atari": "ALE/Pong-v5"}.get(block, block)
-    arguments = ["--algo", "r2d2", "--env", env, "-n", "40", "--eval-freq", "-1", "--final-eval-episodes", "0"]
+BLOCKS = [
+    (algo, block)
+    for algo in ALGORITHMS
+    for block in yaml.safe_load(config_path(algo).read_text())
+    if block != "presets"
+]
+
+
+@pytest.mark.parametrize(("algo", "block"), BLOCKS)
+def test_every_block_of_every_yml_starts(algo: str, block: str) -> None:
+    keywords = yaml.safe_load(config_path(algo).read_text())[block]
+    check_keywords(keywords, keywords_of(ALGOS[algo]) | ZOO_KEYS, f"key of {block}")
+    env = {"default": "CartPoleNoVel-v1", "atari": "ALE/Pong-v5"}.get(block, block)
+    arguments = ["--algo", algo, "--env", env, "-n", "40", "--eval-freq", "-1", "--final-eval-episodes", "0"]
     assert cli.main(["train", *arguments, "-params", "buffer_size:4000"]) == 0
 
 
@@ -209,6 +235,11 @@ def test_an_interrupt_saves_the_model(headless_folder: Path, monkeypatch: pytest
             "train --algo r2d2 --env CartPole-v1 -params state_init:zero",
             "name 'zero' is not defined. Values of -params",
         ),
+        (
+            "train --algo rainbow --env CartPole-v1 --preset data-eficient",
+            "unknown preset of rainbow: 'data-eficient', did you mean 'data-efficient'?",
+        ),
+        ("train --algo r2d2 --env CartPole-v1 --preset fast", "unknown preset of r2d2: 'fast'"),
         ("train --algo r2d2 --env CartPole-v1 -params period:3+", "Values of -params and --env-kwargs are Python"),
         ("train --algo r2d2 --env CartPole-v1 -conf none.yml", "No such file or directory: 'none.yml'"),
         ("train --algo r2d2 --env CartPole-v1 -conf bad.yml", "the block for CartPole-v1 in bad.yml lacks 'policy'"),

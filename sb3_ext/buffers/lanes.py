@@ -111,6 +111,9 @@ class LaneReplayBuffer(ReplayBuffer):
         sampler: Sampler,
         frame_channels: int | None = None,
     ) -> None:
+        given: Any = sampler  # Any: from `replay_buffer_kwargs`
+        if not isinstance(given, Sampler):
+            raise ValueError(f"sampler {given!r} must be a Sampler such as UniformSampler()")
         # ReplayBuffer's constructor would allocate SB3's flat storage.
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
         self.buffer_size = max(buffer_size // n_envs, 1)
@@ -351,6 +354,15 @@ class LaneReplayBuffer(ReplayBuffer):
     def _tensor(self, fresh: Any) -> th.Tensor:
         """:param fresh: an array that nobody else holds, so that it need not be copied"""
         return self.to_torch(fresh, copy=False)
+
+    @abstractmethod
+    def sample(self, batch_size: int, env: VecNormalize | None = None, progress_remaining: float = 1.0) -> Any:
+        """
+        :param batch_size: B
+        :param env: VecNormalize whose statistics are applied to what is returned (the cells stay raw)
+        :param progress_remaining: SB3's clock from 1 to 0, for annealed importance exponents
+        :return: a batch with the importance ``weights`` [B] and the ``handle`` for `update_priorities`
+        """
 
     def update_priorities(self, handle: Handle, priorities: np.ndarray) -> None:
         """

@@ -32,6 +32,8 @@ class Sampler(ABC):
 
     n_active: int = 0
     """Leaves that can be drawn now."""
+    reads_priorities: bool = True
+    """False: `update` has no effect, so that priorities need not be copied from the device"""
 
     def __repr__(self) -> str:
         """Class and settings: two samplers that print alike may take over each other's leaves."""
@@ -78,6 +80,8 @@ class Sampler(ABC):
 
 class UniformSampler(Sampler):
     """Every active leaf is equally likely; weights are 1; priorities are accepted and ignored."""
+
+    reads_priorities = False
 
     def __init__(self) -> None:
         self._active = np.zeros(0, dtype=np.int64)

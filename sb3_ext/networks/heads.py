@@ -11,6 +11,7 @@ from itertools import pairwise
 from typing import Literal
 
 import torch as th
+from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 from torch.nn import functional as F
 
@@ -38,11 +39,11 @@ class QHead(nn.Module):
 
     :param features_dim: H
     :param n_actions: A
-    :param net_arch: widths of the hidden layers of each stream
+    :param net_arch: widths of the hidden layers; all but the last one are shared by the streams
     :param activation_fn: between the layers
     :param dueling: baseline: "avg" = mean over actions (the paper's choice), "max" = maximum, "naive" = nothing;
         None = no value stream
-    :param noisy_std: sigma_0 of `NoisyLinear` for all layers; None = plain layers
+    :param noisy_std: sigma_0 of `NoisyLinear` for the layers of the streams; None = plain layers
     :param n_outputs: N, outputs per action; None = one, without an axis of its own
     :raises ValueError: for an unknown ``dueling`` and for ``noisy_std`` <= 0
     """
@@ -64,14 +65,18 @@ class QHead(nn.Module):
         self._outputs = () if n_outputs is None else (n_outputs,)  # axes behind that of the actions
         self._action_axis = -1 - len(self._outputs)
         width = math.prod(self._outputs)
-        self.advantage = _stream([features_dim, *net_arch, n_actions * width], activation_fn, noisy_std)
-        self.value = None if dueling is None else _stream([features_dim, *net_arch, width], activation_fn, noisy_std)
+        shared, own = net_arch[:-1], net_arch[-1:]
+        self.trunk = nn.Sequential(*create_mlp(features_dim, -1, shared, activation_fn)) if shared else nn.Identity()
+        below = shared[-1] if shared else features_dim
+        self.advantage = _stream([below, *own, n_actions * width], activation_fn, noisy_std)
+        self.value = None if dueling is None else _stream([below, *own, width], activation_fn, noisy_std)
 
     def forward(self, features: th.Tensor) -> th.Tensor:
         """
         :param features: [..., H]
         :return: raw output [..., A] or [..., A, N]
         """
+        features = self.trunk(features)
         advantage = self.advantage(features).unflatten(-1, (self.n_actions, *self._outputs))
         if self.value is None:
             return advantage
@@ -125,7 +130,7 @@ class ScalarHead(QHead):
 
     :param features_dim: H
     :param n_actions: A
-    :param net_arch: widths of the hidden layers of each stream
+    :param net_arch: widths of the hidden layers; all but the last one are shared by the streams
     :param activation_fn: between the layers
     :param dueling: "avg", "max", "naive" or None, see `QHead`
     :param noisy_std: sigma_0 of noisy layers, None = plain ones
@@ -176,12 +181,13 @@ class C51Head(QHead):
 
     :param features_dim: H
     :param n_actions: A
-    :param net_arch: widths of the hidden layers of each stream
+    :param net_arch: widths of the hidden layers; all but the last one are shared by the streams
     :param activation_fn: between the layers
     :param dueling: "avg", "max", "naive" or None, see `QHead`
     :param noisy_std: sigma_0 of noisy layers, None = plain ones
     :param n_atoms: N, >= 2
-    :param v_min: first atom
+    :param v_min: first atom; the paper's range for Atari's clipped rewards is [-10, 10], and 15 is a rescaled return of
+        about 240 (R2D2's h)
     :param v_max: last atom
     :param priority: what priorities are made of: "loss" = the divergence of the target from the prediction
         (Rainbow, section 4), which is the loss less the target's entropy; "td" = the distance of the two means
@@ -199,8 +205,8 @@ class C51Head(QHead):
         dueling: DuelingMode | None = "avg",
         noisy_std: float | None = None,
         n_atoms: int = 51,
-        v_min: float = -10.0,
-        v_max: float = 10.0,
+        v_min: float = -15.0,
+        v_max: float = 15.0,
         priority: PriorityMode = "loss",
     ) -> None:
         if n_atoms < 2:
@@ -246,7 +252,7 @@ class QuantileHead(QHead):
 
     :param features_dim: H
     :param n_actions: A
-    :param net_arch: widths of the hidden layers of each stream
+    :param net_arch: widths of the hidden layers; all but the last one are shared by the streams
     :param activation_fn: between the layers
     :param dueling: "avg", "max", "naive" or None, see `QHead`
     :param noisy_std: sigma_0 of noisy layers, None = plain ones

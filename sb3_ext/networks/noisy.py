@@ -89,6 +89,23 @@ def sample_noise(module: nn.Module, shape: tuple[int, ...] = ()) -> None:
             layer.sample_noise(shape)
 
 
+def has_noise(module: nn.Module) -> bool:
+    """:return: the module has noisy layers"""
+    return any(isinstance(layer, NoisyLinear) for layer in module.modules())
+
+
+def noise_for_acting(module: nn.Module, n: int, deterministic: bool) -> None:
+    """
+    :param module: a network that acts next
+    :param n: number of observations
+    :param deterministic: mean weights, or a draw for each observation
+    """
+    if deterministic:
+        clear_noise(module)
+    else:
+        sample_noise(module, (n,))
+
+
 def clear_noise(module: nn.Module) -> None:
     """:param module: a network that computes with its mean weights from now on"""
     for layer in module.modules():

@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from sb3_ext.networks.heads import QHead, ScalarHead
+from sb3_ext.networks.noisy import noise_for_acting
 
 
 class QNetwork(BasePolicy):
@@ -61,4 +62,10 @@ class QNetwork(BasePolicy):
         return self.head.q_values(self.outputs(obs))
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        noise_for_acting(self, n_observations(observation), deterministic)
         return self(observation).argmax(dim=1).reshape(-1)
+
+
+def n_observations(obs: PyTorchObs) -> int:
+    """:return: B of observations [B, ...] (or a dict of such)"""
+    return len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)

@@ -17,6 +17,8 @@ from torch import nn
 
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
 from sb3_ext.networks.heads import QHead, ScalarHead
+from sb3_ext.networks.noisy import noise_for_acting
+from sb3_ext.networks.q_network import n_observations
 
 
 class RecurrentQNetwork(BasePolicy):
@@ -122,10 +124,10 @@ class RecurrentQNetwork(BasePolicy):
 
     def forward(self, obs: PyTorchObs) -> th.Tensor:
         """:return: Q-values [B, A] of single steps, each from a fresh state"""
-        n = len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)
-        return self.step(obs, self.initial_state(n))[0]
+        return self.step(obs, self.initial_state(n_observations(obs)))[0]
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
+        noise_for_acting(self, n_observations(observation), deterministic)
         return self(observation).argmax(dim=1).reshape(-1)
 
     def state_from_numpy(self, state: tuple[np.ndarray, ...]) -> RecurrentState:

@@ -4,24 +4,24 @@ Policies of R2D2: online and target recurrent Q-network, optimizer, and a `predi
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
-from sb3_ext.networks.heads import DuelingMode, QHead, ScalarHead
+from sb3_ext.networks.heads import QHead, ScalarHead
+from sb3_ext.networks.noisy import noise_for_acting
+from sb3_ext.networks.q_network import n_observations
+from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 
-PAPER_ADAM_EPS = 1e-3  # R2D2 paper, table 2
 
-
-class R2D2Policy(BasePolicy):
+class R2D2Policy(QPolicy):
     """
     :param observation_space: space of one observation
     :param action_space: Discrete
@@ -32,9 +32,8 @@ class R2D2Policy(BasePolicy):
     :param n_lstm_layers: L, layers of the core
     :param core_class: ``LSTMCore`` or ``GRUCore``
     :param core_kwargs: keywords of ``core_class`` beyond sizes, e.g. ``forget_bias``
-    :param dueling: "avg", "max", "naive", or None for a single stream
-    :param head_class: ``ScalarHead``, ``C51Head`` or ``QuantileHead``
-    :param head_kwargs: keywords of ``head_class`` beyond sizes and ``dueling``, e.g. ``noisy_std``
+    :param head_class: `ScalarHead`, `C51Head`, `QuantileHead` or another `QHead`
+    :param head_kwargs: keywords of ``head_class``
     :param features_extractor_class: torso
     :param features_extractor_kwargs: its keywords
     :param normalize_images: divide images by 255
@@ -43,7 +42,10 @@ class R2D2Policy(BasePolicy):
     :raises ValueError: when SB3's torso for Dict observations gets another space, or one of the others gets a Dict
     """
 
-    action_space: spaces.Discrete
+    q_net: RecurrentQNetwork
+    q_net_target: RecurrentQNetwork
+    adam_kwargs: ClassVar[dict[str, Any]] = {"eps": 1e-3}  # R2D2 paper, table 2
+    policy_names: ClassVar[tuple[str, str]] = ("MultiInputLstmPolicy", "MlpLstmPolicy or CnnLstmPolicy")
 
     def __init__(
         self,
@@ -56,7 +58,6 @@ class R2D2Policy(BasePolicy):
         n_lstm_layers: int = 1,
         core_class: type[RecurrentCore] = LSTMCore,
         core_kwargs: dict[str, Any] | None = None,
-        dueling: DuelingMode | None = "avg",
         head_class: type[QHead] = ScalarHead,
         head_kwargs: dict[str, Any] | None = None,
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
@@ -65,43 +66,24 @@ class R2D2Policy(BasePolicy):
         optimizer_class: type[th.optim.Optimizer] = th.optim.Adam,
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
-        is_dict = isinstance(observation_space, spaces.Dict)
-        if is_dict and issubclass(features_extractor_class, (FlattenExtractor, NatureCNN)):
-            raise ValueError("Dict observations need MultiInputLstmPolicy, not MlpLstmPolicy or CnnLstmPolicy")
-        if not is_dict and issubclass(features_extractor_class, CombinedExtractor):
-            raise ValueError(
-                f"MultiInputLstmPolicy needs a Dict, got {observation_space}: use MlpLstmPolicy or CnnLstmPolicy"
-            )
-        if optimizer_kwargs is None:
-            optimizer_kwargs = {"eps": PAPER_ADAM_EPS} if optimizer_class in (th.optim.Adam, th.optim.AdamW) else {}
         super().__init__(
             observation_space,
             action_space,
-            features_extractor_class,
-            features_extractor_kwargs,
+            net_arch=[lstm_hidden_size] if net_arch is None else net_arch,
+            activation_fn=activation_fn,
+            head_class=head_class,
+            head_kwargs=head_kwargs,
+            features_extractor_class=features_extractor_class,
+            features_extractor_kwargs=features_extractor_kwargs,
             normalize_images=normalize_images,
             optimizer_class=optimizer_class,
             optimizer_kwargs=optimizer_kwargs,
         )
-        self.net_arch = [lstm_hidden_size] if net_arch is None else net_arch
-        self.activation_fn = activation_fn
         self.lstm_hidden_size = lstm_hidden_size
         self.n_lstm_layers = n_lstm_layers
         self.core_class = core_class
         self.core_kwargs = core_kwargs
-        self.dueling = dueling
-        self.head_class = head_class
-        self.head_kwargs = head_kwargs
         self._build(lr_schedule)
-
-    def _build(self, lr_schedule: Schedule) -> None:
-        self.q_net = self.make_q_net()
-        self.q_net_target = self.make_q_net()
-        self.q_net_target.load_state_dict(self.q_net.state_dict())
-        self.q_net_target.set_training_mode(False)
-        self.optimizer = self.optimizer_class(  # type: ignore[call-arg]
-            self.q_net.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
-        )
 
     def make_q_net(self) -> RecurrentQNetwork:
         """:return: a new network with its own torso"""
@@ -112,7 +94,7 @@ class R2D2Policy(BasePolicy):
             features_extractor=extractor,
             features_dim=extractor.features_dim,
             head_class=self.head_class,
-            head_kwargs={"dueling": self.dueling, **(self.head_kwargs or {})},
+            head_kwargs=self.head_kwargs or {},
             core_class=self.core_class,
             core_kwargs=self.core_kwargs,
             hidden_size=self.lstm_hidden_size,
@@ -122,22 +104,19 @@ class R2D2Policy(BasePolicy):
             normalize_images=self.normalize_images,
         ).to(self.device)
 
-    def act(self, obs: PyTorchObs, state: RecurrentState) -> tuple[np.ndarray, RecurrentState]:
+    def act(
+        self, obs: PyTorchObs, state: RecurrentState, deterministic: bool = False
+    ) -> tuple[np.ndarray, RecurrentState]:
         """
         :param obs: [E, ...]
         :param state: before ``obs`` is fed
-        :return: greedy actions [E] and the state after it
+        :param deterministic: mean weights of noisy layers, or a draw for each environment
+        :return: Q-values [E, A] and the state after ``obs``
         """
+        noise_for_acting(self.q_net, state[0].shape[1], deterministic)
         with th.no_grad():
             q_values, state = self.q_net.step(obs, state)
-        return q_values.argmax(dim=1).cpu().numpy(), state
-
-    def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        return self._predict(obs, deterministic)
-
-    def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        """Greedy actions [B], each from a fresh state."""
-        return self.q_net._predict(observation, deterministic)
+        return q_values.cpu().numpy(), state
 
     def predict(
         self,
@@ -152,42 +131,27 @@ class R2D2Policy(BasePolicy):
         :param observation: one observation or a batch of n
         :param state: arrays [L, n, H] from the last call; None = zeros
         :param episode_start: [n], true where a new episode begins: the state is zeroed there
-        :param deterministic: without effect here, exploration is the algorithm's
+        :param deterministic: mean weights of noisy layers, or a draw for each observation; epsilon is the algorithm's
         :return: actions [n] (or a scalar array) and the next state
         """
         self.set_training_mode(False)
         obs, vectorized = self.obs_to_tensor(observation)
-        n = len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)
-        now = self.q_net.initial_state(n) if state is None else self.q_net.state_from_numpy(state)
+        now = self.q_net.initial_state(n_observations(obs)) if state is None else self.q_net.state_from_numpy(state)
         if episode_start is not None:
             now = zero_where(now, episode_start)
-        actions, after = self.act(obs, now)
+        q_values, after = self.act(obs, now, deterministic)
+        actions = q_values.argmax(axis=1)
         if not vectorized:
             actions = actions.squeeze(axis=0)
         return actions, tuple(s.cpu().numpy() for s in after)
 
-    def set_training_mode(self, mode: bool) -> None:
-        """The target network always stays in evaluation mode."""
-        self.q_net.set_training_mode(mode)
-        self.training = mode
-
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
         data.update(
-            net_arch=self.net_arch,
-            activation_fn=self.activation_fn,
             lstm_hidden_size=self.lstm_hidden_size,
             n_lstm_layers=self.n_lstm_layers,
             core_class=self.core_class,
             core_kwargs=self.core_kwargs,
-            dueling=self.dueling,
-            head_class=self.head_class,
-            head_kwargs=self.head_kwargs,
-            lr_schedule=self._dummy_schedule,  # needed to build the optimizer, replaced on load
-            features_extractor_class=self.features_extractor_class,
-            features_extractor_kwargs=self.features_extractor_kwargs,
-            optimizer_class=self.optimizer_class,
-            optimizer_kwargs=self.optimizer_kwargs,
         )
         return data
 

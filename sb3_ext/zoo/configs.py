@@ -31,3 +31,13 @@ def read_block(algo: str, env_id: str) -> dict[str, Any]:
 
     blocks = yaml.safe_load(config_path(algo).read_text())
     return blocks.get(env_id, blocks["default"])
+
+
+def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:
+    """
+    :param path: of a yml
+    :return: settings by name, to be laid over the block of an environment
+    """
+    import yaml  # as above
+
+    return yaml.safe_load(Path(path).read_text()).get("presets", {})

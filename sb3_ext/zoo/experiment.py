@@ -25,7 +25,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
-from sb3_ext.zoo.configs import config_path
+from sb3_ext.zoo.configs import config_path, read_presets
 from sb3_ext.zoo.errors import did_you_mean
 from sb3_ext.zoo.registry import ALGORITHMS
 
@@ -51,12 +51,20 @@ FINAL_EVAL_SEED_OFFSET = 100_000  # away from the episodes that chose the best m
 class Experiment(ExperimentManager):
     """
     :param final_eval_episodes: episodes of the evaluation at the end, 0 = none; the other parameters are rl-zoo3's
+    :param preset: settings under ``presets`` in the yml, laid over the block of the environment; None = none
     """
 
     # Any: rl-zoo3's forty parameters pass through unread.
-    def __init__(self, *args: Any, final_eval_episodes: int = FINAL_EVAL_EPISODES, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        final_eval_episodes: int = FINAL_EVAL_EPISODES,
+        preset: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.final_eval_episodes = final_eval_episodes
+        self.preset = preset
         if self.args.conf_file is None and self.algo in ALGORITHMS:
             self.config = str(config_path(self.algo))
 
@@ -72,7 +80,11 @@ class Experiment(ExperimentManager):
         return result
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Adds: ``--trial-id 0`` means the first trial; rl-zoo3 takes it for none given."""
+        """Adds: the preset, and that ``--trial-id 0`` means the first trial; rl-zoo3 takes it for none given."""
+        if self.preset is not None:
+            presets = read_presets(self.config)
+            check_keywords([self.preset], set(presets), f"preset of {self.algo}")
+            self.custom_hyperparams = {**presets[self.preset], **(self.custom_hyperparams or {})}
         if self.trial_id == 0 and self.storage and self.study_name:
             from_trial = self.load_trial(self.storage, self.study_name, 0)
             self.custom_hyperparams = {**from_trial, **(self.custom_hyperparams or {})}

@@ -23,22 +23,7 @@ def sample_r2d2_params(
     :param additional_args: of other algorithms; unused
     :return: keywords of `R2D2`
     """
-    drawn: dict[str, Any] = {
-        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
-        "one_minus_gamma": trial.suggest_float("one_minus_gamma", 1e-3, 5e-2, log=True),
-        "batch_size_pow": trial.suggest_int("batch_size_pow", 4, 7),  # 16 to 128 windows
-        # Geometry in units of the period, so that it always divides the sequence length.
-        "period": trial.suggest_categorical("period", [5, 10, 20, 40]),
-        "sequence_periods": trial.suggest_int("sequence_periods", 1, 3),
-        "burn_in_periods": trial.suggest_int("burn_in_periods", 0, 2),
-        "n_step": trial.suggest_int("n_step", 1, 5),
-        "gradient_steps": trial.suggest_int("gradient_steps", 1, 8),
-        "target_update_interval": trial.suggest_int("target_update_interval", 5, 500, log=True),
-        "priority_exponent": trial.suggest_float("priority_exponent", 0.0, 0.9),
-        "importance_exponent": trial.suggest_float("importance_exponent", 0.0, 1.0),
-        "lstm_hidden_size": trial.suggest_categorical("lstm_hidden_size", [32, 64, 128]),
-        "net_arch": trial.suggest_categorical("net_arch", ["tiny", "small", "medium"]),
-    }
+    drawn = _draw_windows(trial)
     if n_envs == 1:
         drawn["exploration_fraction"] = trial.suggest_float("exploration_fraction", 0.05, 0.5)
         drawn["exploration_final_eps"] = trial.suggest_float("exploration_final_eps", 0.005, 0.1, log=True)
@@ -48,23 +33,102 @@ def sample_r2d2_params(
     return convert_r2d2_params(drawn)
 
 
+def _draw_windows(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        **_draw_q_learning(trial),
+        # Geometry in units of the period, so that it always divides the sequence length.
+        "period": trial.suggest_categorical("period", [5, 10, 20, 40]),
+        "sequence_periods": trial.suggest_int("sequence_periods", 1, 3),
+        "burn_in_periods": trial.suggest_int("burn_in_periods", 0, 2),
+        "lstm_hidden_size": trial.suggest_categorical("lstm_hidden_size", [32, 64, 128]),
+    }
+
+
+def _draw_q_learning(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
+        "one_minus_gamma": trial.suggest_float("one_minus_gamma", 1e-3, 5e-2, log=True),
+        "batch_size_pow": trial.suggest_int("batch_size_pow", 4, 7),  # 16 to 128
+        "n_step": trial.suggest_int("n_step", 1, 5),
+        "gradient_steps": trial.suggest_int("gradient_steps", 1, 8),
+        "target_update_interval": trial.suggest_int("target_update_interval", 5, 500, log=True),
+        "priority_exponent": trial.suggest_float("priority_exponent", 0.0, 0.9),
+        "importance_exponent": trial.suggest_float("importance_exponent", 0.0, 1.0),
+        "net_arch": trial.suggest_categorical("net_arch", ["tiny", "small", "medium"]),
+    }
+
+
 def convert_r2d2_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     """
     :param sampled_params: what `sample_r2d2_params` drew, by its names
     :return: keywords of `R2D2`
     """
-    keywords = dict(sampled_params)
+    keywords = _convert_q_learning(sampled_params)
     period = keywords["period"]
-    keywords["gamma"] = 1 - keywords.pop("one_minus_gamma")
-    keywords["batch_size"] = 2 ** keywords.pop("batch_size_pow")
     keywords["sequence_length"] = period * keywords.pop("sequence_periods")
     keywords["burn_in"] = period * keywords.pop("burn_in_periods")
-    keywords["policy_kwargs"] = {
-        "lstm_hidden_size": keywords.pop("lstm_hidden_size"),
-        "net_arch": {"tiny": [32], "small": [64], "medium": [128]}[keywords.pop("net_arch")],
-    }
+    keywords["policy_kwargs"]["lstm_hidden_size"] = keywords.pop("lstm_hidden_size")
     return keywords
 
 
-SAMPLERS: dict[str, Callable[[optuna.Trial, int, int, dict[str, Any]], dict[str, Any]]] = {"r2d2": sample_r2d2_params}
-CONVERTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {"r2d2": convert_r2d2_params}
+def _convert_q_learning(sampled_params: dict[str, Any]) -> dict[str, Any]:
+    keywords = dict(sampled_params)
+    keywords["gamma"] = 1 - keywords.pop("one_minus_gamma")
+    keywords["batch_size"] = 2 ** keywords.pop("batch_size_pow")
+    widths = {"tiny": [32], "small": [64], "medium": [128]}
+    keywords["policy_kwargs"] = {"net_arch": widths[keywords.pop("net_arch")]}
+    return keywords
+
+
+def sample_rainbow_params(
+    trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    Parameters as for `sample_r2d2_params`.
+
+    :return: keywords of `Rainbow`
+    """
+    drawn = {**_draw_q_learning(trial), **_draw_rainbow(trial)}
+    drawn["train_freq"] = trial.suggest_categorical("train_freq", [1, 4, 16])
+    return convert_rainbow_params(drawn)
+
+
+def convert_rainbow_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param sampled_params: what `sample_rainbow_params` drew, by its names
+    :return: keywords of `Rainbow`
+    """
+    keywords = _convert_q_learning(sampled_params)
+    (width,) = keywords["policy_kwargs"]["net_arch"]
+    keywords["policy_kwargs"]["net_arch"] = [2 * width, 2 * width]  # nothing stands below the head of an MlpPolicy
+    return keywords
+
+
+def sample_rainbowr_params(
+    trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    Parameters as for `sample_r2d2_params`.
+
+    :return: keywords of `RainbowR`
+    """
+    return convert_r2d2_params({**_draw_windows(trial), **_draw_rainbow(trial)})
+
+
+def _draw_rainbow(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "distributional": trial.suggest_categorical("distributional", ["c51", "quantile"]),
+        "noisy_std": trial.suggest_float("noisy_std", 0.05, 1.0, log=True),
+    }
+
+
+SAMPLERS: dict[str, Callable[[optuna.Trial, int, int, dict[str, Any]], dict[str, Any]]] = {
+    "r2d2": sample_r2d2_params,
+    "rainbow": sample_rainbow_params,
+    "rainbowr": sample_rainbowr_params,
+}
+CONVERTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
+    "r2d2": convert_r2d2_params,
+    "rainbow": convert_rainbow_params,
+    "rainbowr": convert_r2d2_params,
+}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sb3_ext
 
 # The zoo's id, which is the lower-cased class name -> public name.
-ALGORITHMS = {"r2d2": "R2D2"}
+ALGORITHMS = {"r2d2": "R2D2", "rainbow": "Rainbow", "rainbowr": "RainbowR"}
 
 
 def register() -> None:

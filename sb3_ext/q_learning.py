@@ -1,0 +1,402 @@
+"""
+What the Q-learning algorithms share: SB3's off-policy loop, replay drawn by a sampler, an online and a target network
+with the same head, exploration by a strategy object.
+
+One update: sample -> `_gradient_step` of the subclass -> priorities -> target copy. Subclasses say what is stored, how
+the networks are run over it, and nothing else.
+"""
+
+from __future__ import annotations
+
+import inspect
+import io
+import pathlib
+import warnings
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import load_from_pkl
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import polyak_update
+
+from sb3_ext.buffers.lanes import LaneReplayBuffer
+from sb3_ext.buffers.samplers import ProportionalSampler, Sampler, UniformSampler
+from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, ScalarHead
+from sb3_ext.networks.noisy import has_noise
+from sb3_ext.networks.q_policy import QPolicy
+from sb3_ext.ops.exploration import EpsilonGreedy, Exploration, Greedy, epsilon_greedy
+from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling, ValueTransform
+from sb3_ext.saving import AtomicSaveMixin
+
+SelfQLearning = TypeVar("SelfQLearning", bound="QLearning")
+Distributional = Literal["c51", "quantile"]
+HEADS: dict[Distributional | None, type[QHead]] = {None: ScalarHead, "c51": C51Head, "quantile": QuantileHead}
+
+
+class Update(NamedTuple):
+    """What one gradient step tells."""
+
+    priorities: th.Tensor
+    """[B], of what it was trained on"""
+    log: th.Tensor
+    """[3]: the loss; the mean over real steps of what priorities are made of, |td| or the loss of a distribution; the
+    mean Q-value"""
+
+
+class QLearning(AtomicSaveMixin, OffPolicyAlgorithm):
+    """
+    Base of `R2D2`, `Rainbow` and `RainbowR`, which document the parameters.
+
+    :raises ValueError: for a setting out of range, in the constructor and in `load`
+    """
+
+    policy: QPolicy
+    replay_buffer: LaneReplayBuffer | None
+    action_space: spaces.Discrete
+
+    fractions: ClassVar[tuple[str, ...]] = (
+        "gamma",
+        "tau",
+        "priority_exponent",
+        "importance_exponent",
+        "importance_exponent_final",
+        "exploration_initial_eps",
+        "exploration_final_eps",
+        "evaluation_eps",
+    )
+    """settings in [0, 1] (or None)"""
+    counts: ClassVar[tuple[tuple[str, int], ...]] = (
+        ("buffer_size", 1),
+        ("batch_size", 1),
+        ("n_step", 1),
+        ("target_update_interval", 1),
+        ("gradient_steps", -1),
+    )
+    """integer settings and their minimum"""
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str,
+        *,
+        learning_rate: float | Schedule,
+        buffer_size: int,
+        learning_starts: int,
+        batch_size: int,
+        tau: float,
+        gamma: float,
+        train_freq: int | tuple[int, str],
+        gradient_steps: int,
+        n_step: int,
+        value_rescaling: bool | ValueTransform,
+        prioritized: bool,
+        priority_exponent: float,
+        importance_exponent: float,
+        importance_exponent_final: float | None,
+        distributional: Distributional | None,
+        dueling: DuelingMode | None,
+        noisy_std: float | None,
+        head_kwargs: dict[str, Any] | None,
+        double_q: bool,
+        target_update_interval: int,
+        max_grad_norm: float,
+        exploration: Exploration | None,
+        exploration_initial_eps: float,
+        exploration_final_eps: float,
+        exploration_fraction: float,
+        evaluation_eps: float,
+        replay_buffer_class: type[LaneReplayBuffer],
+        replay_buffer_kwargs: dict[str, Any] | None,
+        optimize_memory_usage: bool,
+        policy_kwargs: dict[str, Any] | None,
+        stats_window_size: int,
+        tensorboard_log: str | None,
+        verbose: int,
+        seed: int | None,
+        device: th.device | str,
+    ) -> None:
+        super().__init__(
+            policy=policy,
+            env=env,
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            seed=seed,
+            sde_support=False,
+            supported_action_spaces=(spaces.Discrete,),
+            support_multi_env=True,
+        )
+        self.n_step = n_step  # not SB3's `n_steps`, which would configure SB3's own buffer
+        self.value_rescaling = value_rescaling
+        self.prioritized = prioritized
+        self.priority_exponent = priority_exponent
+        self.importance_exponent = importance_exponent
+        self.importance_exponent_final = importance_exponent_final
+        self.distributional = distributional
+        self.dueling = dueling
+        self.noisy_std = noisy_std
+        self.head_kwargs = head_kwargs
+        self.double_q = double_q
+        self.target_update_interval = target_update_interval
+        self.max_grad_norm = max_grad_norm
+        self.exploration = exploration
+        self.exploration_initial_eps = exploration_initial_eps
+        self.exploration_final_eps = exploration_final_eps
+        self.exploration_fraction = exploration_fraction
+        self.evaluation_eps = evaluation_eps
+        self._in_flight = False
+
+    # ------------------------------------------------------------------ building
+
+    def _check_settings(self) -> None:
+        """Called by `_setup_model`, not by the constructor: `load` takes new settings too."""
+        for name in self.fractions:
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} {value} must lie in [0.0, 1.0]")
+        for name, least in self.counts:
+            count = getattr(self, name)
+            if not isinstance(count, (int, np.integer)) or count < least:
+                raise ValueError(f"{name} {count} must be an integer >= {least}")
+        frequency: Any = self.train_freq[0] if isinstance(self.train_freq, tuple) else self.train_freq
+        if not isinstance(frequency, (int, np.integer)) or frequency < 1:
+            raise ValueError(f"train_freq {self.train_freq} must count at least 1 step or episode")
+        if not self.max_grad_norm > 0.0:
+            raise ValueError(f"max_grad_norm {self.max_grad_norm} must be > 0; inf does not clip")
+        if not 0.0 < self.exploration_fraction <= 1.0:
+            raise ValueError(f"exploration_fraction {self.exploration_fraction} must lie in (0, 1]")
+        if self.distributional not in HEADS:
+            raise ValueError(f"distributional {self.distributional!r} must be 'c51', 'quantile' or None")
+        if not isinstance(self.value_rescaling, bool) and not hasattr(self.value_rescaling, "invert"):
+            raise ValueError(f"value_rescaling {self.value_rescaling!r} must be True, False or a ValueTransform")
+        if self.exploration is not None and (
+            isinstance(self.exploration, type) or not hasattr(self.exploration, "choose")
+        ):
+            raise ValueError(f"exploration {self.exploration!r} must be None or a strategy such as EpsilonGreedy()")
+        if int(self.action_space.start) != 0:
+            raise ValueError(f"action space {self.action_space} must begin at 0: shift the actions in a wrapper")
+
+    def _setup_model(self) -> None:
+        self._check_settings()
+        if self.replay_buffer is None:
+            self.replay_buffer = self._make_replay_buffer()
+        # Only while the policy is built: `load` compares `policy_kwargs` with those that the user gave.
+        given = self.policy_kwargs
+        head = {"dueling": self.dueling, "noisy_std": self.noisy_std, **(self.head_kwargs or {})}
+        head.update(given.get("head_kwargs") or {})
+        head_class = given.get("head_class", HEADS[self.distributional])
+        known = inspect.signature(head_class).parameters
+        for name in head:
+            if name not in known:
+                raise ValueError(f"head_kwargs {name!r} is no keyword of {head_class.__name__}: {', '.join(known)}")
+        self.policy_kwargs = {**given, "head_class": head_class, "head_kwargs": head}
+        super()._setup_model()
+        self.policy_kwargs = given
+        self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
+        self.transform: ValueTransform
+        if isinstance(self.value_rescaling, bool):
+            self.transform = ValueRescaling() if self.value_rescaling else IDENTITY
+        else:
+            self.transform = self.value_rescaling
+        self.strategy = self.exploration if self.exploration is not None else self._default_exploration()
+
+    def _make_sampler(self) -> Sampler:
+        if not self.prioritized:
+            return UniformSampler()
+        return ProportionalSampler(self.priority_exponent, self.importance_exponent, self.importance_exponent_final)
+
+    @abstractmethod
+    def _make_replay_buffer(self) -> LaneReplayBuffer:
+        """:return: empty replay of ``replay_buffer_class``"""
+
+    def _default_exploration(self) -> Exploration:
+        if has_noise(self.q_net):  # not `noisy_std`, which `head_kwargs` may overrule
+            return Greedy()
+        return EpsilonGreedy(self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction)
+
+    # ------------------------------------------------------------------ acting
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, Any]:
+        """Adds: whatever comes next does not continue the stored trajectories; a lost transition forces a reset."""
+        assert self.replay_buffer is not None
+        if self._in_flight:  # a callback stopped, or something raised, between the step and its storage
+            self._last_obs = None
+            self._in_flight = False
+        self.replay_buffer.check_size()
+        self.replay_buffer.cut()
+        with warnings.catch_warnings():
+            # SB3's advice to set optimize_memory_usage=False is for its own buffer: this one is cut in any case.
+            warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
+            return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+
+    def _choose(self, q_values: Callable[[], np.ndarray], learning_starts: int) -> np.ndarray:
+        """
+        :param q_values: gives [E, A]; not called where actions are random
+        :param learning_starts: environment steps with random actions
+        :return: [E] actions of the exploring agent
+        """
+        self._in_flight = True
+        if self.num_timesteps < learning_starts:
+            return np.random.randint(int(self.action_space.n), size=self.n_envs)
+        return self.strategy.choose(q_values(), self._current_progress_remaining)
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Adds: the transition that was under way has arrived."""
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
+        self._in_flight = False
+
+    def _on_step(self) -> None:
+        rate = self.strategy.rate(self._current_progress_remaining, self.n_envs)
+        self.logger.record("rollout/exploration_rate", rate)
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """
+        Depends on its arguments alone, never on the state of training.
+
+        :param observation: one observation or a batch of n
+        :param state: arrays [L, n, H] from the last call; None = zeros
+        :param episode_start: [n], true where a new episode begins: the state is zeroed there
+        :param deterministic: greedy with the mean weights, or with noisy ones and epsilon-greedy with
+            ``evaluation_eps``
+        :return: actions and the next state
+        """
+        actions, state = self.policy.predict(observation, state, episode_start, deterministic)
+        if not deterministic:
+            flat = epsilon_greedy(
+                actions.reshape(-1), np.full(actions.size, self.evaluation_eps), int(self.action_space.n)
+            )
+            actions = flat.reshape(actions.shape)
+        return actions, state
+
+    # ------------------------------------------------------------------ learning
+
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """
+        :param gradient_steps: number of updates
+        :param batch_size: B
+        """
+        assert self.replay_buffer is not None
+        if self.replay_buffer.sampler.n_active == 0:  # warm-up ended before the first item was complete
+            return
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        updates = []
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size, self._vec_normalize_env, self._current_progress_remaining)
+            update = self._gradient_step(batch)
+            if self.replay_buffer.sampler.reads_priorities:
+                self.replay_buffer.update_priorities(batch.handle, update.priorities.cpu().numpy())
+            self._n_updates += 1
+            if self._n_updates % self.target_update_interval == 0:
+                self._update_target()
+            updates.append(update)
+
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        means = th.stack([update.log for update in updates]).mean(dim=0).tolist()
+        for name, mean in zip(("loss", "priority", "q_mean"), means, strict=True):
+            self.logger.record(f"train/{name}", mean)
+        self.logger.record("train/n_drawable", self.replay_buffer.sampler.n_active)
+
+    @abstractmethod
+    def _gradient_step(self, batch: Any) -> Update:
+        """:param batch: what the replay's `sample` returned"""
+
+    def _step_optimizer(self, loss: th.Tensor) -> None:
+        self.policy.optimizer.zero_grad()
+        loss.backward()
+        th.nn.utils.clip_grad_norm_(self.policy.optimizer.param_groups[0]["params"], self.max_grad_norm)
+        self.policy.optimizer.step()
+
+    def _update_target(self) -> None:
+        polyak_update(self.q_net.parameters(), self.q_net_target.parameters(), self.tau)
+        # Running statistics, if there are any; BatchNorm's counter is an integer, which `polyak_update` cannot take.
+        for ours, theirs in zip(self.q_net.buffers(), self.q_net_target.buffers(), strict=True):
+            theirs.copy_(ours)
+
+    def learn(
+        self: SelfQLearning,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfQLearning:
+        name = type(self).__name__ if tb_log_name is None else tb_log_name
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+
+    # ------------------------------------------------------------------ files
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        :param path: file written by `save_replay_buffer`
+        :param truncate_last_traj: accepted for SB3's sake; the next `learn` cuts the stored trajectories in any case
+        :raises ValueError: when the file does not fit this model; the present replay is kept then
+        """
+        loaded = load_from_pkl(path, self.verbose)
+        ours = self.replay_buffer
+        assert ours is not None
+        if not isinstance(loaded, type(ours)):
+            raise ValueError(
+                f"{path} holds a {type(loaded).__name__}, not a {type(ours).__name__}: "
+                "it was saved by another algorithm"
+            )
+        for name, value in ours.layout().items():
+            if loaded.layout()[name] != value:
+                raise ValueError(
+                    f"{path} has {name} {loaded.layout()[name]}, the model {value}: "
+                    "load it into a model of the same settings"
+                )
+        self._check_loaded_replay(loaded, path)
+        loaded.device = self.device
+        self.replay_buffer = loaded
+
+    def _check_loaded_replay(self, loaded: LaneReplayBuffer, path: Any) -> None:
+        """More to compare than the layout."""
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "q_net", "q_net_target", "transform", "strategy", "_in_flight"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []

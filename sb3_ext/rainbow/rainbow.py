@@ -1,0 +1,221 @@
+"""
+Rainbow (Hessel et al., 2018) on SB3's off-policy loop: double, dueling, distributional, noisy, prioritized, n-step
+Q-learning, each part a keyword. With all of them off it is DQN.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.noise import ActionNoise
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.utils import obs_as_tensor
+
+from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
+from sb3_ext.networks.heads import DuelingMode
+from sb3_ext.networks.noisy import sample_noise
+from sb3_ext.networks.q_network import QNetwork
+from sb3_ext.ops.exploration import Exploration
+from sb3_ext.ops.returns import NStepReturns
+from sb3_ext.ops.value_rescaling import ValueTransform
+from sb3_ext.q_learning import Distributional, QLearning, Update
+from sb3_ext.rainbow.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, RainbowPolicy
+
+
+class Rainbow(QLearning):
+    """
+    Rainbow. Paper: Hessel et al., "Rainbow: combining improvements in deep reinforcement learning", AAAI 2018. All
+    parts are on by default; docs/rainbow.md says where the defaults differ from the paper's, which are Atari's.
+
+    Plain DQN is ``double_q=False, dueling=None, prioritized=False, n_step=1, distributional=None, noisy_std=None,
+    value_rescaling=False, head_kwargs=dict(loss="huber")``.
+
+    :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a class
+    :param env: environment, with Discrete actions, or its id
+    :param learning_rate: a number or a function of the remaining progress
+    :param buffer_size: stored observations over all environments
+    :param learning_starts: environment steps (over all environments) with random actions before the first update
+    :param batch_size: transitions per update
+    :param tau: 1 = hard target copies (the paper), < 1 = soft ones
+    :param gamma: discount per step
+    :param train_freq: steps of each environment between calls of `train`
+    :param gradient_steps: updates per call of `train`; -1 = as many as environment steps since the last one
+    :param n_step: n, steps to bootstrap over
+    :param value_rescaling: True = R2D2's h with eps 1e-3, so that one support fits returns of any size; False = none
+        (the paper), or any `ValueTransform`
+    :param prioritized: draw transitions by priority, or uniformly. For another sampler: ``replay_buffer_kwargs=
+        dict(sampler=RankSampler(...))``
+    :param priority_exponent: exponent of the priorities, in [0, 1]
+    :param importance_exponent: exponent of the importance weights at the start of training, in [0, 1]; 0 = none
+    :param importance_exponent_final: the same at the end, reached linearly; None = constant
+    :param distributional: "c51" (the paper), "quantile" (QR-DQN), or None for one number per action
+    :param dueling: baseline of the dueling head, "avg", "max", "naive", or None for a single stream
+    :param noisy_std: initial scale of the noisy layers, which then explore in place of epsilon; None = none
+    :param head_kwargs: more keywords of the head: ``n_atoms``, ``v_min``, ``v_max`` of "c51" (in rescaled units, where
+        values are rescaled), ``n_quantiles``, ``kappa`` of "quantile", ``priority`` of both
+    :param double_q: choose the bootstrap action by the online network
+    :param target_update_interval: gradient updates between target copies
+    :param max_grad_norm: clipping of the gradient's norm
+    :param exploration: a strategy; None = no epsilon with noisy layers, else the linear schedule below
+    :param exploration_initial_eps: epsilon at the start
+    :param exploration_final_eps: epsilon after ``exploration_fraction``
+    :param exploration_fraction: part of training over which epsilon falls linearly, in (0, 1]
+    :param evaluation_eps: epsilon of ``predict(deterministic=False)``
+    :param replay_buffer_class: `PrioritizedReplayBuffer` or a subclass
+    :param replay_buffer_kwargs: more keywords of it
+    :param optimize_memory_usage: store each frame of a frame stack once, see `PrioritizedReplayBuffer`
+    :param policy_kwargs: keywords of the policy: ``net_arch``, ``features_extractor_class``, ...
+    :param stats_window_size: episodes in the logged means
+    :param tensorboard_log: folder, or None
+    :param verbose: 0 nothing, 1 information, 2 debugging
+    :param seed: of all random generators
+    :param device: "auto", "cpu", "cuda", ...
+    :param _init_setup_model: build the networks now
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+    }
+    policy: RainbowPolicy
+    replay_buffer: PrioritizedReplayBuffer | None
+    q_net: QNetwork
+    q_net_target: QNetwork
+
+    def __init__(
+        self,
+        policy: str | type[RainbowPolicy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1_000,
+        batch_size: int = 64,
+        tau: float = 1.0,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 2,
+        gradient_steps: int = 1,
+        n_step: int = 3,
+        value_rescaling: bool | ValueTransform = True,
+        prioritized: bool = True,
+        priority_exponent: float = 0.5,
+        importance_exponent: float = 0.4,
+        importance_exponent_final: float | None = 1.0,
+        distributional: Distributional | None = "c51",
+        dueling: DuelingMode | None = "avg",
+        noisy_std: float | None = 0.5,
+        head_kwargs: dict[str, Any] | None = None,
+        double_q: bool = True,
+        target_update_interval: int = 10,
+        max_grad_norm: float = 10.0,
+        exploration: Exploration | None = None,
+        exploration_initial_eps: float = 1.0,
+        exploration_final_eps: float = 0.05,
+        exploration_fraction: float = 0.1,
+        evaluation_eps: float = 1e-3,
+        replay_buffer_class: type[PrioritizedReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            n_step=n_step,
+            value_rescaling=value_rescaling,
+            prioritized=prioritized,
+            priority_exponent=priority_exponent,
+            importance_exponent=importance_exponent,
+            importance_exponent_final=importance_exponent_final,
+            distributional=distributional,
+            dueling=dueling,
+            noisy_std=noisy_std,
+            head_kwargs=head_kwargs,
+            double_q=double_q,
+            target_update_interval=target_update_interval,
+            max_grad_norm=max_grad_norm,
+            exploration=exploration,
+            exploration_initial_eps=exploration_initial_eps,
+            exploration_final_eps=exploration_final_eps,
+            exploration_fraction=exploration_fraction,
+            evaluation_eps=evaluation_eps,
+            replay_buffer_class=replay_buffer_class or PrioritizedReplayBuffer,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+        )
+        if _init_setup_model:
+            self._setup_model()
+            assert self.replay_buffer is not None
+            self.replay_buffer.check_size()
+
+    def _make_replay_buffer(self) -> PrioritizedReplayBuffer:
+        keywords: dict[str, Any] = {"sampler": self._make_sampler(), **self.replay_buffer_kwargs}
+        assert self.replay_buffer_class is not None
+        if not issubclass(self.replay_buffer_class, PrioritizedReplayBuffer):
+            raise ValueError(
+                f"replay_buffer_class {self.replay_buffer_class.__name__} must be PrioritizedReplayBuffer or a subclass"
+            )
+        return self.replay_buffer_class(
+            self.buffer_size,
+            self.observation_space,
+            self.action_space,
+            device=self.device,
+            n_envs=self.n_envs,
+            optimize_memory_usage=self.optimize_memory_usage,
+            n_step=self.n_step,
+            gamma=self.gamma,
+            **keywords,
+        )
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Random in the warm-up, then the exploration strategy's choice."""
+        last_obs = self._last_obs
+        assert last_obs is not None
+        actions = self._choose(lambda: self.policy.act(obs_as_tensor(last_obs, self.device)), learning_starts)
+        return actions, actions
+
+    def _gradient_step(self, batch: PrioritizedSamples) -> Update:
+        """Tensors in and out, fixed shapes, and nothing waits for the device."""
+        assert batch.discounts is not None
+        sample_noise(self.q_net.head)
+        sample_noise(self.q_net_target.head)
+        out = self.q_net.outputs(batch.observations)  # [B, A, ...]
+        head = self.q_net.head
+        with th.no_grad():
+            next_out = self.q_net_target.outputs(batch.next_observations)
+            chooser = head.q_values(self.q_net.outputs(batch.next_observations) if self.double_q else next_out)
+            next_action = chooser.argmax(dim=-1, keepdim=True)  # [B, 1]
+            returns = NStepReturns(
+                reward_sum=batch.rewards.squeeze(1),
+                discount=(batch.discounts * (1.0 - batch.dones)).squeeze(1),
+                bootstrap_index=th.zeros_like(next_action.squeeze(1)),  # that observation has been gathered already
+            )
+        step_loss, surprise = head.loss(out, batch.actions, returns, next_out, next_action, self.transform)
+        loss = (batch.weights * step_loss).mean()
+        self._step_optimizer(loss)
+        return Update(surprise, th.stack((loss.detach(), surprise.mean(), chooser.mean())))

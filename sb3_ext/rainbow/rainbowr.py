@@ -1,0 +1,126 @@
+"""Rainbow-R: Rainbow's switches over sequences, with R2D2's recurrent network, replay and loop."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import torch as th
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
+
+from sb3_ext.buffers.sequence import SequenceReplayBuffer
+from sb3_ext.networks.heads import DuelingMode
+from sb3_ext.ops.exploration import Exploration
+from sb3_ext.ops.value_rescaling import ValueTransform
+from sb3_ext.q_learning import Distributional
+from sb3_ext.r2d2 import R2D2, R2D2Policy
+from sb3_ext.rainbow.policies import RainbowRCnnPolicy, RainbowRMultiInputPolicy, RainbowRPolicy
+
+
+class RainbowR(R2D2):
+    """
+    Recurrent Rainbow: `R2D2` with a distributional head and noisy layers by default. The parameters are R2D2's; only
+    defaults differ. The source article's kinds of LSTM are settings: none is `Rainbow`; a stateless window is
+    ``state_init="zero", burn_in=0``; stateful is ``state_init="stored"``. Noisy layers stand behind the LSTM, so the
+    stored states are the same for every draw.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpLstmPolicy": RainbowRPolicy,
+        "CnnLstmPolicy": RainbowRCnnPolicy,
+        "MultiInputLstmPolicy": RainbowRMultiInputPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[R2D2Policy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1_000,
+        batch_size: int = 32,
+        tau: float = 1.0,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 4,
+        gradient_steps: int = 1,
+        burn_in: int = 20,
+        sequence_length: int = 40,
+        period: int = 20,
+        n_step: int = 3,
+        state_init: str = "stored",
+        value_rescaling: bool | ValueTransform = True,
+        prioritized: bool = True,
+        priority_exponent: float = 0.5,
+        importance_exponent: float = 0.4,
+        importance_exponent_final: float | None = 1.0,
+        eta: float = 0.9,
+        distributional: Distributional | None = "c51",
+        dueling: DuelingMode | None = "avg",
+        noisy_std: float | None = 0.5,
+        head_kwargs: dict[str, Any] | None = None,
+        double_q: bool = True,
+        target_update_interval: int = 20,
+        max_grad_norm: float = 10.0,
+        exploration: Exploration | None = None,
+        exploration_initial_eps: float = 1.0,
+        exploration_final_eps: float = 0.01,
+        exploration_fraction: float = 0.1,
+        ladder_base: float = 0.4,
+        ladder_alpha: float = 7.0,
+        evaluation_eps: float = 1e-3,
+        replay_buffer_class: type[SequenceReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(
+            policy,
+            env,
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            burn_in=burn_in,
+            sequence_length=sequence_length,
+            period=period,
+            n_step=n_step,
+            state_init=state_init,
+            value_rescaling=value_rescaling,
+            prioritized=prioritized,
+            priority_exponent=priority_exponent,
+            importance_exponent=importance_exponent,
+            importance_exponent_final=importance_exponent_final,
+            eta=eta,
+            distributional=distributional,
+            dueling=dueling,
+            noisy_std=noisy_std,
+            head_kwargs=head_kwargs,
+            double_q=double_q,
+            target_update_interval=target_update_interval,
+            max_grad_norm=max_grad_norm,
+            exploration=exploration,
+            exploration_initial_eps=exploration_initial_eps,
+            exploration_final_eps=exploration_final_eps,
+            exploration_fraction=exploration_fraction,
+            ladder_base=ladder_base,
+            ladder_alpha=ladder_alpha,
+            evaluation_eps=evaluation_eps,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
