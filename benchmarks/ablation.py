@@ -40,9 +40,22 @@ MEMORY: dict[str, dict[str, Any]] = {
     "no value rescaling": {"value_rescaling": False},
     "prioritized": {"prioritized": True},  # the tuned blocks draw uniformly
 }
+RAINBOW: dict[str, dict[str, Any]] = {
+    "as tuned": {},
+    "no double Q": {"double_q": False},
+    "uniform": {"prioritized": False},
+    "no dueling": {"dueling": None},
+    "1 step": {"n_step": 1},
+    "not distributional": {"distributional": None},
+    "quantiles": {"distributional": "quantile"},
+    "no noise": {"noisy_std": None},
+    "no value rescaling": {"value_rescaling": False, "head_kwargs": {"v_min": -100.0, "v_max": 100.0}},
+}
 STUDIES = (
     Study("r2d2", "CartPoleNoVel-v1", 30_000, {**MEMORY, "1 step": {"n_step": 1}}),
     Study("r2d2", "sb3_ext/RepeatPrevious-v0", 60_000, {**MEMORY, "5 steps": {"n_step": 5}}),
+    Study("rainbow", "CartPole-v1", 30_000, RAINBOW),
+    Study("rainbowr", "CartPoleNoVel-v1", 30_000, RAINBOW),
 )
 
 
@@ -82,13 +95,17 @@ def report(table: Table) -> None:
 
 
 def main() -> None:
-    args = parse(parser(__doc__, seeds=3))
+    arguments = parser(__doc__, seeds=3)
+    arguments.add_argument("--algos", nargs="+", default=["r2d2", "rainbow", "rainbowr"], help="only these")
+    args = parse(arguments)
     key = ("algo", "task", "change", "seed")
     table = Table("ablation", COLUMNS, key=key, saved=not args.quick, fresh=args.fresh)
     for seed in range(args.seeds):
         for study in STUDIES:
             for change in study.changes:
-                if not table.has(algo=study.algo, task=study.env_id, change=change, seed=seed):
+                if study.algo in args.algos and not table.has(
+                    algo=study.algo, task=study.env_id, change=change, seed=seed
+                ):
                     table.add(run(study, change, seed, 1200 if args.quick else study.n_steps))
     print(hardware())
     report(table)
