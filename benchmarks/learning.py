@@ -205,7 +205,8 @@ def plot_curves(table: Table, levels: Sequence[tuple[str, float]], agents: Mappi
     """
     figure, axes = panels(len(levels), width=2.7, height=2.8)
     for axis, (task, level) in zip(axes, levels, strict=True):
-        for (agent, label), color in zip(agents.items(), COLORS, strict=False):
+        # The first agent is drawn above the others.
+        for (agent, label), color, order in zip(agents.items(), COLORS, range(20, 0, -1), strict=False):
             rows = [row for row in table.rows if row["task"] == task and row["agent"] == agent]
             curves = [[point.split(":") for point in row["curve"].split()] for row in rows]
             if not curves:
@@ -213,7 +214,7 @@ def plot_curves(table: Table, levels: Sequence[tuple[str, float]], agents: Mappi
             n_points = min(len(curve) for curve in curves)
             steps = [int(point[0]) / 1000 for point in curves[0][:n_points]]
             means = np.array([[float(point[1]) for point in curve[:n_points]] for curve in curves])
-            axis.plot(steps, means.mean(axis=0), color=color, label=label)
+            axis.plot(steps, means.mean(axis=0), color=color, label=label, zorder=order)
             axis.fill_between(steps, means.min(axis=0), means.max(axis=0), color=color, alpha=0.15, linewidth=0)
         axis.axhline(level, color="0.6", linestyle=":", linewidth=1)
         axis.set(title=task, xlabel="env steps (thousands)")
