@@ -16,12 +16,14 @@ import yaml
 from gymnasium import spaces
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
+from stable_baselines3.common import callbacks
+from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ext import R2D2, Rainbow
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.zoo import cli, config_path, register
 from sb3_ext.zoo.configs import read_presets
-from sb3_ext.zoo.experiment import ZOO_KEYS, check_keywords, has_image, keywords_of
+from sb3_ext.zoo.experiment import ZOO_KEYS, LatestBestCallback, check_keywords, has_image, keywords_of
 from sb3_ext.zoo.registry import ALGORITHMS
 
 ENV = "CartPoleNoVel-v1"
@@ -84,6 +86,26 @@ def test_a_preset_lies_over_the_block_of_the_environment_and_under_the_command_l
     model = Rainbow.load(headless_folder / "logs/rainbow/CartPole-v1_1/CartPole-v1.zip", device="cpu")
     assert model.n_step == read_presets(config_path("rainbow"))["data-efficient"]["n_step"] == 20
     assert model.learning_starts == 30
+
+
+def test_of_equally_good_models_the_latest_is_kept(tmp_path: Path) -> None:
+    env = MemoryChainEnv(length=4)
+    model = R2D2("MlpLstmPolicy", env, learning_starts=10**6, device="cpu")
+    best = LatestBestCallback(MemoryChainEnv(length=4), eval_freq=20, best_model_save_path=str(tmp_path), verbose=0)
+    scores = iter([0.5, 1.0, 0.5, 1.0, 0.25])
+    kept = []
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            if self.n_calls % 20 == 0:
+                kept.append(R2D2.load(tmp_path / "best_model.zip", device="cpu").num_timesteps)
+            return True
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks, "evaluate_policy", lambda *_, **__: ([next(scores)], [1]))
+        model.learn(100, callback=[best, Watch()])
+    assert kept == [20, 40, 40, 80, 80]
+    assert best.best_mean_reward == 1.0
 
 
 def test_an_environment_with_a_slash_is_found_again(headless_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

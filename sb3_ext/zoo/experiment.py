@@ -2,7 +2,7 @@
 rl-zoo3's `ExperimentManager` as `sb3-ext train` uses it.
 
 Adds: our yml where no ``-conf`` is given, unknown keywords are named before anything is created, one torch thread for
-small networks, and an evaluation of the result at the end.
+small networks, the latest of the best models, and an evaluation of the result at the end.
 """
 
 from __future__ import annotations
@@ -13,14 +13,17 @@ import shutil
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import gymnasium as gym
+import numpy as np
 import torch as th
 from gymnasium import spaces
+from rl_zoo3 import exp_manager
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.utils import ALGOS
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
@@ -122,6 +125,14 @@ class Experiment(ExperimentManager):
                 print("Using 1 torch thread: small networks are slower with more (--num-threads changes it)")
         return env
 
+    def create_callbacks(self) -> None:
+        """Adds: for our algorithms the later of two equally good models is kept as the best."""
+        if self.algo not in ALGORITHMS:
+            super().create_callbacks()
+            return
+        with mock.patch.object(exp_manager, "EvalCallback", LatestBestCallback):
+            super().create_callbacks()
+
     def save_trained_model(self, model: BaseAlgorithm) -> None:
         """Adds: the evaluation, for our algorithms."""
         super().save_trained_model(model)
@@ -156,6 +167,21 @@ class Experiment(ExperimentManager):
             print("Evaluation interrupted; the model is saved")
         finally:
             env.close()
+
+
+class LatestBestCallback(EvalCallback):
+    """
+    Adds: an evaluation that equals the best one so far counts as better. Where a task has a highest return, a lucky
+    early model would stay the best for ever; later ones have seen more, and the final observation statistics are
+    theirs.
+    """
+
+    def _on_step(self) -> bool:
+        best = self.best_mean_reward
+        self.best_mean_reward = float(np.nextafter(best, -np.inf))
+        going_on = super()._on_step()
+        self.best_mean_reward = max(self.best_mean_reward, best)
+        return going_on
 
 
 def keywords_of(cls: type[BaseAlgorithm] | type[BasePolicy]) -> set[str]:
