@@ -61,6 +61,8 @@ class QLearning(AtomicSaveMixin, OffPolicyAlgorithm):
     replay_buffer: LaneReplayBuffer | None
     action_space: spaces.Discrete
 
+    policy_base: ClassVar[type[QPolicy]]
+    """of the policies that the algorithm can train"""
     fractions: ClassVar[tuple[str, ...]] = (
         "gamma",
         "tau",
@@ -193,6 +195,11 @@ class QLearning(AtomicSaveMixin, OffPolicyAlgorithm):
             isinstance(self.exploration, type) or not hasattr(self.exploration, "choose")
         ):
             raise ValueError(f"exploration {self.exploration!r} must be None or a strategy such as EpsilonGreedy()")
+        if not issubclass(self.policy_class, self.policy_base):
+            raise ValueError(
+                f"policy {self.policy_class.__name__} is not for {type(self).__name__}: "
+                f"use {' or '.join(self.policy_aliases)}, or load the file with the algorithm that saved it"
+            )
         if int(self.action_space.start) != 0:
             raise ValueError(f"action space {self.action_space} must begin at 0: shift the actions in a wrapper")
 

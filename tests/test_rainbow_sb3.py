@@ -40,6 +40,7 @@ from sb3_ext.buffers.samplers import GreedySampler, RankSampler, UniformSampler
 from sb3_ext.ops.exploration import Boltzmann, EpsilonLadder
 from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.q_learning import QLearning
+from sb3_ext.r2d2 import R2D2Policy
 from sb3_ext.rainbow.policies import CnnPolicy
 from sb3_ext.zoo import register
 from sb3_ext.zoo.experiment import check_keywords, keywords_of
@@ -546,3 +547,14 @@ def test_a_trial_builds_a_model_and_the_converter_repeats_it(cls: type[QLearning
         assert len(model.policy.net_arch) == (2 if cls is Rainbow else 1)
     assert drawn["distributional"] == {"c51", "quantile"}
     assert len(drawn["noisy_std"]) == 20 and drawn["n_step"] >= {1, 5}
+
+
+def test_a_policy_or_a_file_of_another_algorithm_is_refused(tmp_path: Path) -> None:
+    make_rainbowr().save(tmp_path / "recurrent.zip")
+    with pytest.raises(ValueError, match=r"RainbowRPolicy is not for Rainbow: use MlpPolicy or .* load the file with"):
+        Rainbow.load(tmp_path / "recurrent.zip", device="cpu")
+    make_rainbow().save(tmp_path / "flat.zip")
+    with pytest.raises(ValueError, match="RainbowPolicy is not for RainbowR: use MlpLstmPolicy or"):
+        RainbowR.load(tmp_path / "flat.zip", device="cpu")
+    with pytest.raises(ValueError, match="R2D2Policy is not for Rainbow"):
+        Rainbow(R2D2Policy, make_env(1))  # type: ignore[arg-type]

@@ -98,6 +98,7 @@ class R2D2(QLearning):
     replay_buffer: SequenceReplayBuffer | None
     q_net: RecurrentQNetwork
     q_net_target: RecurrentQNetwork
+    policy_base = R2D2Policy
     fractions = (*QLearning.fractions, "eta", "ladder_base")
 
     def __init__(

@@ -85,6 +85,7 @@ class Rainbow(QLearning):
     replay_buffer: PrioritizedReplayBuffer | None
     q_net: QNetwork
     q_net_target: QNetwork
+    policy_base = RainbowPolicy
 
     def __init__(
         self,
