@@ -75,7 +75,7 @@ class Experiment(ExperimentManager):
         """Adds: a run without a model leaves no folder behind, where `enjoy` would look for the latest model."""
         try:
             result = super().setup_experiment()
-        except Exception:
+        except Exception:  # whatever went wrong, the folder goes; the error is raised again
             shutil.rmtree(self.save_path, ignore_errors=True)
             raise
         if result is None:  # -optimize, whose reports lie elsewhere
