@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pathlib
+import shutil
 from collections.abc import Callable, Iterable
 
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -55,3 +56,24 @@ def write_whole(
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_folder_whole(path: str | os.PathLike[str], write: Callable[[pathlib.Path], None]) -> pathlib.Path:
+    """
+    :param path: final path of a folder, which must not exist: one that does may hold anything
+    :param write: fills the empty folder that it is given
+    :return: the final path
+    :raises ValueError: if there is something
+    """
+    final = pathlib.Path(path)
+    if final.exists():
+        raise ValueError(f"{final}: exists already; choose another path or remove it")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir()
+        write(temporary)
+        os.rename(temporary, final)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return final

@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "buffers": {"ops"},
     "networks": {"ops"},
     "envs": set(),
-    "demonstrations": {"ops", "envs"},
+    "demonstrations": {"ops", "envs", "saving", ""},
     "saving": set(),
     "q_learning": {"ops", "buffers", "networks", "saving"},
     "r2d2": BELOW_ALGORITHMS,
@@ -46,6 +46,11 @@ OPTIONAL_PACKAGES = {
     "huggingface_sb3",
     "ray",
     "minari",
+    "h5py",
+    "pyarrow",
+    "datasets",
+    "jsonpickle",
+    "imitation",
     "moviepy",
     "matplotlib",
 }
@@ -86,6 +91,12 @@ def test_layers_import_only_what_lies_below_them(path: Path) -> None:
 def test_import_is_light() -> None:
     heavy = {"torch", "stable_baselines3", "sb3_contrib", "numba"} | OPTIONAL_PACKAGES
     code = f"import sys, sb3_ext, sb3_ext.zoo, sb3_ext.zoo.cli; print(*sorted({heavy!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_demonstrations_need_no_extra() -> None:
+    code = f"import sys, sb3_ext.demonstrations; print(*sorted({OPTIONAL_PACKAGES!r} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert result.stdout.strip() == ""
 

@@ -1,0 +1,368 @@
+"""
+Expert episodes as data: whole, checked when they are made, and never changed after.
+
+An episode of T actions has T+1 observations, so the next observation of every step, the last one's too, is the true
+one. Arrays are read-only views, not copies, and have their space's dtype: whoever made them must not write to them
+any more. Actions are those that the environment executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+from gymnasium import spaces
+
+Observations = np.ndarray | dict[str, np.ndarray]
+"""[T, *shape] of a Box, Discrete, MultiDiscrete or MultiBinary space, or a dictionary of such arrays"""
+
+
+class Transitions(NamedTuple):
+    """Steps of many episodes, N of them."""
+
+    observations: Observations
+    """[N, *shape]; zeros where ``absorbing``"""
+    actions: np.ndarray
+    """[N, *shape]; zeros where ``absorbing``"""
+    next_observations: Observations
+    """[N, *shape]; zeros where ``next_absorbing``"""
+    absorbing: np.ndarray
+    """[N] bool, the step starts in the absorbing state behind a termination"""
+    next_absorbing: np.ndarray
+    """[N] bool, the step ends there"""
+
+
+@dataclass(frozen=True, eq=False)
+class Episode:
+    """
+    One episode.
+
+    :param observations: [T+1, *shape], or a dictionary of such arrays
+    :param actions: [T, *shape], as the environment executed them
+    :param rewards: [T] numbers, or None where nobody wrote them down
+    :param terminated: whether the last step reached a terminal state
+    :param truncated: whether the last step was cut off, by a time limit for example; both may be true
+    :param seed: the environment was reset with, None = unknown
+    :param kept: [K] increasing steps that imitation may use, at least one, None = all; T is the absorbing step behind a
+        termination
+    :raises ValueError: where a field is no array of numbers, lengths do not fit, a number is not finite, or the episode
+        has no end
+    """
+
+    observations: Observations
+    actions: np.ndarray
+    rewards: np.ndarray | None
+    terminated: bool
+    truncated: bool
+    seed: int | None = None
+    kept: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        for name, values in self.arrays():
+            # Before anything else: the checks below would fail in their own words.
+            if not isinstance(values, np.ndarray):
+                raise ValueError(f"{name}: {type(values).__name__}; must be a NumPy array")
+            if values.dtype.kind not in "biuf":
+                raise ValueError(f"{name}: dtype {values.dtype}; arrays of numbers only")
+            if values.ndim == 0:
+                raise ValueError(f"{name}: a single number; the first axis counts steps")
+        for name in ("terminated", "truncated"):
+            object.__setattr__(self, name, bool(getattr(self, name)))
+        n_steps = len(self.actions)
+        if n_steps == 0:
+            raise ValueError("actions: an episode needs at least one step")
+        for name, values in fields(self.observations, "observations"):
+            if len(values) != n_steps + 1:
+                raise ValueError(f"{name}: {len(values)} rows for {n_steps} actions; an episode has one more")
+        if self.rewards is not None and self.rewards.shape != (n_steps,):
+            raise ValueError(f"rewards: shape {self.rewards.shape} for {n_steps} actions; must be ({n_steps},)")
+        if not (self.terminated or self.truncated):
+            raise ValueError("terminated, truncated: an episode ends with one of them; mark a cut as truncated")
+        if self.kept is not None and (
+            self.kept.ndim != 1
+            or len(self.kept) == 0
+            or self.kept.dtype.kind not in "iu"
+            or np.any(self.kept[1:] <= self.kept[:-1])  # no difference: unsigned ones wrap around
+            or np.any((self.kept < 0) | (self.kept >= n_steps + self.terminated))
+        ):
+            raise ValueError(f"kept: {self.kept} must be increasing steps below {n_steps + self.terminated}")
+        for name, values in self.arrays():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+                raise ValueError(f"{name}: {values[place]} at step {place[0]} is not finite")
+        # Read-only views: the caller's own arrays stay writeable.
+        for name, value in list(vars(self).items()):
+            if isinstance(value, np.ndarray):
+                object.__setattr__(self, name, _frozen(value))
+            elif isinstance(value, dict):
+                object.__setattr__(self, name, {key: _frozen(part) for key, part in value.items()})
+
+    def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
+        """:return: name and array of each, ``observations.key`` for a dictionary's"""
+        yield from fields(self.observations, "observations")
+        yield "actions", self.actions
+        if self.rewards is not None:
+            yield "rewards", self.rewards
+        if self.kept is not None:
+            yield "kept", self.kept
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+    def __eq__(self, other: object) -> bool:
+        """Equal to the last bit, dtypes too."""
+        if not isinstance(other, Episode):
+            return NotImplemented
+        mine, theirs = dict(self.arrays()), dict(other.arrays())
+        ends = (self.terminated, self.truncated, self.seed) == (other.terminated, other.truncated, other.seed)
+        return ends and mine.keys() == theirs.keys() and all(_same_bits(mine[k], theirs[k]) for k in mine)
+
+    __hash__ = None  # type: ignore[assignment]  # arrays have none
+
+    @property
+    def total_reward(self) -> float:
+        """Undiscounted return, NaN where nobody wrote rewards down."""
+        return float("nan") if self.rewards is None else float(self.rewards.sum(dtype=np.float64))
+
+
+@dataclass(frozen=True)
+class Demonstrations:
+    """
+    Episodes of one task.
+
+    :param episodes: at least one
+    :param observation_space: Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them
+    :param action_space: Box, Discrete, MultiDiscrete or MultiBinary
+    :param env_id: gymnasium's id, None = unknown
+    :param versions: of the packages that made them, by name
+    :raises ValueError: with the episode and the field, where an array is not of its space's shape or dtype, an action
+        or a discrete observation lies outside its space, or rewards differ in dtype
+    """
+
+    episodes: tuple[Episode, ...]
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
+    env_id: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "episodes", tuple(self.episodes))
+        if not self.episodes:
+            raise ValueError("episodes: demonstrations need at least one")
+        check_spaces(self.observation_space, self.action_space)
+        parts = subspaces(self.observation_space, "observations")
+        reward_dtypes = {e.rewards.dtype for e in self.episodes if e.rewards is not None}
+        if len(reward_dtypes) > 1:
+            raise ValueError(f"rewards: dtypes {sorted(map(str, reward_dtypes))}; all episodes must have the same")
+        for i, episode in enumerate(self.episodes):
+            given = dict(fields(episode.observations, "observations"))
+            if given.keys() != parts.keys():
+                raise ValueError(f"episode {i}: observations has {sorted(given)}, the space has {sorted(parts)}")
+            for name, values in [*given.items(), ("actions", episode.actions)]:
+                space = self.action_space if name == "actions" else parts[name]
+                check_array(values, space, f"episode {i}: {name}")
+                if name != "actions" and isinstance(space, spaces.Box):
+                    continue  # many environments leave their own Box: it is a hint there, no promise
+                outside = out_of_space(values, space)
+                if outside.any():
+                    step = int(outside.argmax())
+                    hint = "; demonstrations hold the actions that the environment executed, after clipping"
+                    raise ValueError(
+                        f"episode {i}: {name}: {values[step]} at step {step} lies outside {space}"
+                        + (hint if name == "actions" else "")
+                    )
+
+    def __len__(self) -> int:
+        return len(self.episodes)
+
+    @property
+    def n_steps(self) -> int:
+        """Steps of all episodes together."""
+        return sum(len(episode) for episode in self.episodes)
+
+    @property
+    def returns(self) -> np.ndarray:
+        """[episodes] undiscounted returns, NaN where rewards are unknown."""
+        return np.array([episode.total_reward for episode in self.episodes])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """[episodes] steps."""
+        return np.array([len(episode) for episode in self.episodes])
+
+    def limit(self, n_episodes: int) -> Demonstrations:
+        """
+        :param n_episodes: how many of the first episodes to keep
+        :raises ValueError: if there are fewer
+        """
+        if not 1 <= n_episodes <= len(self):
+            raise ValueError(f"n_episodes {n_episodes} must be in 1 to {len(self)}, the number of episodes")
+        return replace(self, episodes=self.episodes[:n_episodes])
+
+    def split(self, fraction: float, seed: int = 0) -> tuple[Demonstrations, Demonstrations]:
+        """
+        Whole episodes at random, at least one on each side.
+
+        :param fraction: of the episodes that go to the first part, between 0 and 1
+        :param seed: of the draw
+        :raises ValueError: with fewer than two episodes, or a fraction outside (0, 1)
+        """
+        if not 0 < fraction < 1:
+            raise ValueError(f"fraction {fraction} must lie between 0 and 1")
+        if len(self) < 2:
+            raise ValueError(f"a split needs two episodes or more, there is {len(self)}")
+        order = np.random.default_rng(seed).permutation(len(self))
+        n_first = min(max(round(fraction * len(self)), 1), len(self) - 1)
+        first, second = (tuple(self.episodes[i] for i in sorted(part)) for part in (order[:n_first], order[n_first:]))
+        return replace(self, episodes=first), replace(self, episodes=second)
+
+    def subsample(self, every: int, seed: int = 0) -> Demonstrations:
+        """
+        Keep every k-th step of each episode from a random offset, as Ho and Ermon (2016, section 6) do. The absorbing
+        step behind a termination is there before the draw (Kostrikov et al., 2019, section 4.2). Nothing is deleted:
+        the steps are written down in `Episode.kept`.
+
+        :param every: k
+        :param seed: of the offsets
+        :raises ValueError: if k < 1
+        """
+        if every < 1:
+            raise ValueError(f"every {every} must be at least 1")
+        rng = np.random.default_rng(seed)
+        episodes = []
+        for episode in self.episodes:
+            steps = kept_steps(episode)
+            episodes.append(replace(episode, kept=steps[int(rng.integers(min(every, len(steps)))) :: every]))
+        return replace(self, episodes=tuple(episodes))
+
+    def transitions(self, absorbing: bool) -> Transitions:
+        """
+        :param absorbing: whether the absorbing steps behind terminations are among them
+        :return: the kept steps of all episodes, in order
+        """
+        parts: list[Transitions] = []
+        for episode in self.episodes:
+            n_steps = len(episode)
+            kept = kept_steps(episode)
+            steps = kept[kept < n_steps]
+            part = Transitions(
+                _take(episode.observations, steps),
+                episode.actions[steps],
+                _take(episode.observations, steps + 1),
+                np.zeros(len(steps), dtype=bool),
+                (steps == n_steps - 1) & episode.terminated & absorbing,
+            )
+            parts.append(_zeros_at(part, part.next_absorbing))
+            if absorbing and len(kept) > len(steps):
+                last = np.array([n_steps - 1])
+                ones = np.ones(1, dtype=bool)
+                nowhere = _take(episode.observations, last)
+                parts.append(_all_zeros(Transitions(nowhere, episode.actions[last], nowhere, ones, ones)))
+        return Transitions(*(_concatenate([part[i] for part in parts]) for i in range(len(Transitions._fields))))  # type: ignore[arg-type]
+
+
+def fields(observations: Observations, name: str) -> Iterator[tuple[str, np.ndarray]]:
+    """
+    :param observations: an array or a dictionary of arrays
+    :param name: what to call it
+    :return: name and array, or ``name.key`` and array for each key
+    """
+    if isinstance(observations, dict):
+        yield from ((f"{name}.{key}", values) for key, values in observations.items())
+    else:
+        yield name, observations
+
+
+def subspaces(space: spaces.Space[Any], name: str) -> dict[str, spaces.Space[Any]]:
+    """:return: the space by the names that `fields` gives"""
+    if isinstance(space, spaces.Dict):
+        return {f"{name}.{key}": part for key, part in space.items()}
+    return {name: space}
+
+
+def check_spaces(observation_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> None:
+    """
+    :param observation_space: of a task
+    :param action_space: of it
+    :raises ValueError: unless demonstrations can hold its episodes
+    """
+    for name, space in [*subspaces(observation_space, "observations").items(), ("actions", action_space)]:
+        if not isinstance(space, spaces.Box | spaces.Discrete | spaces.MultiDiscrete | spaces.MultiBinary):
+            raise ValueError(f"{name}: {space} is not a space of arrays (Box, Discrete, MultiDiscrete, MultiBinary)")
+
+
+def check_array(values: np.ndarray, space: spaces.Space[Any], name: str) -> None:
+    """
+    :param values: [T, *shape]
+    :param space: of one of them
+    :param name: what to call them
+    :raises ValueError: if shape or dtype are not the space's
+    """
+    if values.shape[1:] != space.shape:
+        raise ValueError(f"{name}: shape {values.shape[1:]} per step, {space} has {space.shape}")
+    if values.dtype != space.dtype:
+        raise ValueError(f"{name}: dtype {values.dtype}, {space} has {space.dtype}")
+
+
+def out_of_space(values: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
+    """
+    :param values: [T, *shape] of the space's shape
+    :param space: Box, Discrete, MultiDiscrete or MultiBinary
+    :return: [T] whether a value lies outside
+    """
+    low: Any
+    high: Any  # both: arrays or numbers
+    if isinstance(space, spaces.Box):
+        low, high = space.low, space.high
+    elif isinstance(space, spaces.Discrete):
+        low, high = space.start, space.start + space.n - 1
+    elif isinstance(space, spaces.MultiDiscrete):
+        low, high = space.start, space.start + space.nvec - 1
+    else:
+        low, high = 0, 1
+    wrong = np.logical_or(values < low, values > high)
+    return wrong.reshape(len(values), -1).any(axis=1)
+
+
+def kept_steps(episode: Episode) -> np.ndarray:
+    """:return: [K] steps that imitation may use; T is the absorbing step"""
+    return np.arange(len(episode) + episode.terminated) if episode.kept is None else episode.kept
+
+
+def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
+    """Stricter than `np.array_equal`, which takes -0 for 0."""
+    return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+
+
+def _frozen(values: np.ndarray) -> np.ndarray:
+    values = values.view()
+    values.flags.writeable = False
+    return values
+
+
+def _take(observations: Observations, steps: np.ndarray) -> Observations:
+    if isinstance(observations, dict):
+        return {key: values[steps] for key, values in observations.items()}
+    return observations[steps]
+
+
+def _concatenate(parts: list[Any]) -> Any:  # Any: arrays and dictionaries of arrays alike
+    if isinstance(parts[0], dict):
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return np.concatenate(parts)
+
+
+def _zeros_at(part: Transitions, where: np.ndarray) -> Transitions:
+    """:return: the same with next observations of zeros at these steps; its arrays are copies already"""
+    for _, values in fields(part.next_observations, "next_observations"):
+        values[where] = 0
+    return part
+
+
+def _all_zeros(part: Transitions) -> Transitions:
+    for _, values in fields(part.observations, "observations"):
+        values[:] = 0
+    part.actions[:] = 0
+    return part

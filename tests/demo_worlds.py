@@ -1,0 +1,79 @@
+"""Random demonstrations over every kind of space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+
+from sb3_ext.demonstrations import Demonstrations, Episode
+
+VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+IMAGE = spaces.Box(0, 255, (3, 5, 4), np.uint8)
+BOUNDED = spaces.Box(np.array([-1, -0.1, 0], np.float32), np.array([1, 0.1, 1 / 3], np.float32))
+
+OBSERVATIONS: dict[str, spaces.Space] = {
+    "vector": VECTOR,
+    "double": spaces.Box(-1 / 3, np.inf, (2, 2), np.float64),
+    "image": IMAGE,
+    "number": spaces.Discrete(5, start=-2),
+    "numbers": spaces.MultiDiscrete([3, 4], start=[1, -1]),
+    "bits": spaces.MultiBinary(4),
+    # Not sorted: the order of keys must survive.
+    "dict": spaces.Dict([("z", VECTOR), ("image", IMAGE), ("a", spaces.Discrete(3))]),
+}
+ACTIONS: dict[str, spaces.Space] = {
+    "box": BOUNDED,
+    "discrete": spaces.Discrete(4, start=2),
+    "multi": spaces.MultiDiscrete([2, 7]),
+    "binary": spaces.MultiBinary([2, 2]),
+}
+PAIRS = [(o, "discrete") for o in OBSERVATIONS] + [("vector", a) for a in ACTIONS]
+
+
+def random_rows(space: spaces.Space, n: int, rng: np.random.Generator) -> Any:
+    if isinstance(space, spaces.Dict):
+        return {key: random_rows(part, n, rng) for key, part in space.items()}
+    space.seed(int(rng.integers(2**31)))
+    return np.stack([np.asarray(space.sample()) for _ in range(n)]).astype(space.dtype)
+
+
+def random_demos(
+    observations: str = "vector",
+    actions: str = "discrete",
+    lengths: tuple[int, ...] = (4, 1, 6),
+    seed: int = 0,
+    rewards: bool = True,
+    kept: bool = False,
+) -> Demonstrations:
+    """Episodes end by termination, truncation and both in turn; the second has no seed."""
+    rng = np.random.default_rng(seed)
+    episodes = []
+    for i, n in enumerate(lengths):
+        episodes.append(
+            Episode(
+                observations=random_rows(OBSERVATIONS[observations], n + 1, rng),
+                actions=random_rows(ACTIONS[actions], n, rng),
+                rewards=rng.normal(size=n) if rewards else None,
+                terminated=i % 3 != 1,
+                truncated=i % 3 != 0,
+                seed=None if i == 1 else 2**40 + i,
+                kept=np.arange(i % 2, n, 2) if kept and i != 1 else None,
+            )
+        )
+    space, action_space = OBSERVATIONS[observations], ACTIONS[actions]
+    return Demonstrations(tuple(episodes), space, action_space, "Some/Env-v3", {"numpy": "1.2.3", "x": "0"})
+
+
+def assert_same_space(a: spaces.Space, b: spaces.Space) -> None:
+    """To the last bit; gymnasium compares bounds with a tolerance."""
+    assert type(a) is type(b) and a.dtype == b.dtype and a.shape == b.shape
+    if isinstance(a, spaces.Dict) and isinstance(b, spaces.Dict):
+        assert list(a) == list(b)
+        for key in a:
+            assert_same_space(a[key], b[key])
+    elif isinstance(a, spaces.Box) and isinstance(b, spaces.Box):
+        assert a.low.tobytes() == b.low.tobytes() and a.high.tobytes() == b.high.tobytes()
+    else:
+        assert a == b
