@@ -86,7 +86,7 @@ def record(
         raise ValueError(f"n_episodes {n_episodes} must be in 1 to max_episodes {max_episodes}")
     made = gym.make(env) if isinstance(env, str) else None
     try:
-        view = _View(made if made is not None else env)  # type: ignore[arg-type]  # an id was made an environment
+        view = LearnerView(made if made is not None else env)  # type: ignore[arg-type]  # an id was made an environment
         check_spaces(view.observation_space, view.env.action_space)
         if seed is not None:
             set_random_seed(seed)
@@ -112,7 +112,7 @@ def package_versions() -> dict[str, str]:
     }
 
 
-class _View:
+class LearnerView:
     """
     A `VecEnv` without its normalisation.
 
@@ -169,7 +169,7 @@ def _without(env: VecEnv, normalizer: VecNormalize) -> VecEnv:
 
 def _run(
     model: Predictor,
-    view: _View,
+    view: LearnerView,
     n_episodes: int,
     min_return: float | None,
     deterministic: bool,

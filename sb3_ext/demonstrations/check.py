@@ -1,0 +1,442 @@
+"""
+What is wrong with demonstrations before a learner finds out: in themselves, and against the environment.
+
+An error is a mismatch that no learner gets past, or that teaches it something false. A warning may have a good reason,
+which its text names.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from typing import Any, Literal, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, fields, out_of_space, subspaces
+from sb3_ext.demonstrations.record import LearnerView
+
+# An environment may leave its own Box now and then; observations of another scale do so all the time.
+OUTSIDE_SHARE = 0.01
+REPLAYED_STEPS = 200  # per episode: what differs does so early, and rounding errors of a simulator grow
+# Nearly equal: within 0.2 standard deviations per component, root mean square. By this width deterministic controllers
+# have inconsistency 0.00 to 0.10, one with every tenth action random 0.40, an unsteady hand 0.66, a coin 0.89
+# (benchmarks/inconsistency.py).
+NEAR = 0.2
+INCONSISTENT = 0.3
+MAX_QUERIES, MAX_STATES = 2_000, 20_000  # of the comparison of all states with all others
+MAX_COMPONENTS = 512  # of a float Box; larger ones are pictures, which must be equal
+MIN_PAIRS = 30  # fewer say nothing
+
+
+class Finding(NamedTuple):
+    """One thing found."""
+
+    level: Literal["error", "warning"]
+    text: str
+    """begins with the name of the field"""
+
+
+class Inconsistency(NamedTuple):
+    """How much the actions differ where the states do not."""
+
+    share: float
+    """Squared difference of the actions in nearly equal states over that in any two states: 0 = the state decides the
+    action, 1 = it tells nothing about it"""
+    n_pairs: int
+    """compared steps, each with the nearest state of another episode"""
+    n_steps: int
+    """steps for which one was looked for"""
+
+
+def check(
+    demos: Demonstrations,
+    env: gym.Env | VecEnv | str | None = None,
+    n_random_steps: int = 1000,
+    n_replayed: int = 3,
+    seed: int = 0,
+) -> list[Finding]:
+    """
+    :param demos: to check
+    :param env: to check against, wrapped as the learner's will be, or its id; it is seeded, reset and stepped. None =
+        check the demonstrations alone
+    :param n_random_steps: of random actions, which show whether the environment terminates
+    :param n_replayed: episodes whose actions are executed again from their seed
+    :param seed: of the random actions
+    :return: errors first
+    """
+    findings = [*_seeds_and_copies(demos), *_rewards(demos), *_final_observations(demos), *_actions(demos)]
+    if env is None:
+        findings += _range(demos, demos.observation_space)
+    else:
+        made = gym.make(env) if isinstance(env, str) else None
+        try:
+            view = LearnerView(made if made is not None else env)  # type: ignore[arg-type]  # an id was made one
+            mismatches = compare_spaces(demos, view.observation_space, view.env.action_space)
+            findings += mismatches
+            spec = _spec(view.env)
+            if spec is not None and demos.env_id is not None and spec.id != demos.env_id:
+                text = f"env_id: recorded in {demos.env_id}, the environment is {spec.id}"
+                findings.append(Finding("warning", text))
+            findings += _ends(demos, view, spec, n_random_steps, seed)
+            if not any(finding.level == "error" for finding in mismatches):
+                with view:
+                    findings += _replay(demos, view, n_replayed)
+        finally:
+            if made is not None:
+                made.close()
+    return sorted(findings, key=lambda finding: finding.level)
+
+
+def compare_spaces(
+    demos: Demonstrations, observation_space: spaces.Space[Any], action_space: spaces.Space[Any]
+) -> list[Finding]:
+    """
+    What a learner can ask before it begins, for no environment is stepped.
+
+    :param demos: to compare
+    :param observation_space: of the learner's environment
+    :param action_space: of it
+    """
+    findings: list[Finding] = []
+    ours = subspaces(demos.observation_space, "observations")
+    theirs = subspaces(observation_space, "observations")
+    if ours.keys() != theirs.keys():
+        text = f"observations: {sorted(ours)} in the demonstrations, {sorted(theirs)} in the environment"
+        findings.append(Finding("error", text))
+    pairs = [(name, ours[name], theirs[name]) for name in ours if name in theirs]
+    for name, our, their in [*pairs, ("actions", demos.action_space, action_space)]:
+        both = f"{describe(our)} in the demonstrations, {describe(their)} in the environment"
+        if type(our) is not type(their):
+            findings.append(Finding("error", f"{name}: space {both}"))
+        elif our.shape != their.shape:
+            findings.append(Finding("error", f"{name}: shape {both}{_shape_hint(our, their)}"))
+        elif our.dtype != their.dtype:
+            findings.append(Finding("error", f"{name}: dtype {both}; record or convert them in the environment's"))
+        elif our != their:
+            outside = 0
+            if name == "actions":
+                outside = sum(int(out_of_space(episode.actions, their).sum()) for episode in demos.episodes)
+            if outside:
+                text = f"{name}: {outside} of {demos.n_steps} lie outside {describe(their)}; {both}"
+                findings.append(Finding("error", text + "; scaled by another wrapper?"))
+            else:
+                findings.append(Finding("warning", f"{name}: bounds {both}"))
+    if not any(finding.level == "error" and finding.text.startswith("observations") for finding in findings):
+        findings += _range(demos, observation_space)
+    return findings
+
+
+def inconsistency(demos: Demonstrations, seed: int = 0) -> Inconsistency | None:
+    """
+    Compare each action with that of the nearest state of another episode, where that one is nearly equal. A neighbour
+    of the same episode would often be the step before, with the key still held.
+
+    Components of float Boxes are measured in their standard deviations; all others, images among them, must be equal.
+
+    :param demos: of at least two episodes
+    :param seed: of the choice among too many steps
+    :return: None where too few states are nearly equal to say anything
+    """
+    exact, near = _states(demos)
+    actions = np.concatenate([_numbers(episode.actions, demos.action_space) for episode in demos.episodes])  # [N, A]
+    owner = np.repeat(np.arange(len(demos)), demos.lengths)
+    rng = np.random.default_rng(seed)
+    states = np.sort(rng.permutation(len(actions))[:MAX_STATES])
+    queries = np.sort(rng.permutation(states)[:MAX_QUERIES])
+    spread = actions.var(axis=0)
+    if not spread.any():
+        return Inconsistency(0.0, len(queries), len(queries))
+    actions = actions[:, spread > 0] / np.sqrt(spread[spread > 0])
+    differences: list[np.ndarray] = []
+    for chunk in np.array_split(queries, len(queries) // 100 + 1):
+        distance = np.zeros((len(chunk), len(states)), dtype=np.float32)
+        if near.shape[1]:
+            squares = (near[chunk] ** 2).sum(1)[:, None] + (near[states] ** 2).sum(1)
+            distance = (squares - 2 * near[chunk] @ near[states].T) / near.shape[1]
+        distance[(exact[chunk][:, None] != exact[states]) | (owner[chunk][:, None] == owner[states])] = np.inf
+        # Of many equal ones a random one: the first would be the start of an episode more often than not.
+        nearest = np.where(distance <= distance.min(axis=1, keepdims=True), rng.random(distance.shape), -1).argmax(1)
+        close = distance[np.arange(len(chunk)), nearest] < NEAR**2
+        differences.append(((actions[chunk] - actions[states[nearest]])[close] ** 2).mean(axis=1))
+    pairs = np.concatenate(differences)
+    # Two independent draws differ by twice the variance, which is 1 now.
+    return None if len(pairs) < MIN_PAIRS else Inconsistency(float(pairs.mean() / 2), len(pairs), len(queries))
+
+
+def _states(demos: Demonstrations) -> tuple[np.ndarray, np.ndarray]:
+    """:return: [N] codes that are equal where states must be, and [N, D] what may differ a little"""
+    digests = np.zeros((demos.n_steps, 0), dtype=np.int64)
+    near = np.zeros((demos.n_steps, 0), dtype=np.float32)
+    for name, space in subspaces(demos.observation_space, "observations").items():
+        values = np.concatenate([dict(fields(e.observations, "observations"))[name][:-1] for e in demos.episodes])
+        values = values.reshape(len(values), -1)
+        if isinstance(space, spaces.Box) and values.dtype.kind == "f" and values.shape[1] <= MAX_COMPONENTS:
+            values = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
+            spread = values.std(axis=0)
+            values = values[:, spread > 0] / spread[spread > 0]
+            near = np.concatenate([near, values.astype(np.float32)], axis=1)
+        else:
+            codes = [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in values]
+            digests = np.concatenate([digests, np.frombuffer(b"".join(codes), dtype=np.int64)[:, None]], axis=1)
+    _, exact = np.unique(digests, axis=0, return_inverse=True)
+    return exact.reshape(-1) if digests.shape[1] else np.zeros(demos.n_steps, dtype=np.int64), near
+
+
+def _numbers(actions: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
+    """:return: [T, A] in which any two different choices differ alike"""
+    if isinstance(space, spaces.Discrete):
+        return np.eye(int(space.n))[actions - int(space.start)]
+    if isinstance(space, spaces.MultiDiscrete):
+        flat = (actions - space.start).reshape(len(actions), -1)
+        return np.concatenate([np.eye(int(n))[flat[:, i]] for i, n in enumerate(space.nvec.reshape(-1))], axis=1)
+    return actions.reshape(len(actions), -1).astype(np.float64)
+
+
+def _seeds_and_copies(demos: Demonstrations) -> Iterator[Finding]:
+    same: dict[bytes, list[int]] = defaultdict(list)
+    for i, episode in enumerate(demos.episodes):
+        digest = hashlib.blake2b()
+        for name, values in episode.arrays():
+            if name not in ("rewards", "kept"):
+                digest.update(values.tobytes())
+        same[digest.digest()].append(i)
+    copies = [group for group in same.values() if len(group) > 1]
+    if copies:
+        n_copies = sum(len(group) - 1 for group in copies)
+        text = f"episodes: {_some(copies[0])} are the same step by step"
+        if len(copies) > 1:
+            text += f", and {len(copies) - 1} more groups"
+        text += f"; {n_copies} of {len(demos)} episodes say nothing new"
+        yield Finding("warning", text)
+    seeds: dict[int, list[int]] = defaultdict(list)
+    for i, episode in enumerate(demos.episodes):
+        if episode.seed is not None:
+            seeds[episode.seed].append(i)
+    repeated = {seed: group for seed, group in seeds.items() if len(group) > 1}
+    for seed, group in list(repeated.items())[:1]:
+        text = f"seed: episodes {_some(group)} have the same, {seed}, so they start alike"
+        text += f"; so do {len(repeated) - 1} more groups" if len(repeated) > 1 else ""
+        yield Finding("warning", text + ". Record with one seed per episode")
+
+
+def _rewards(demos: Demonstrations) -> Iterator[Finding]:
+    unknown = [i for i, episode in enumerate(demos.episodes) if episode.rewards is None]
+    if unknown:
+        yield Finding("warning", f"rewards: unknown in episodes {_some(unknown)}: nobody can tell how good they are")
+
+
+def _final_observations(demos: Demonstrations) -> Iterator[Finding]:
+    """The two ways in which recorders lose the last observation."""
+    firsts, lasts, before = ([_bytes(episode.observations, step) for episode in demos.episodes] for step in (0, -1, -2))
+    if len(demos) < 2 or len(set(firsts)) < 2:
+        return
+    follows = sum(last == first for last, first in zip(lasts, firsts[1:], strict=False))
+    if follows > (len(demos) - 1) / 2:
+        text = f"observations: the last one of {follows} episodes is the first one of the next episode"
+        yield Finding("error", f"{text}: the observation after the reset was recorded in place of the final one")
+    still = sum(last == other for last, other in zip(lasts, before, strict=True))
+    moving = np.mean([_bytes(e.observations, 0) != _bytes(e.observations, 1) for e in demos.episodes])
+    if still == len(demos) and moving > 0.5:
+        yield Finding("warning", "observations: the last two are equal in every episode; was the final one repeated?")
+
+
+def _actions(demos: Demonstrations) -> Iterator[Finding]:
+    actions = np.concatenate([episode.actions for episode in demos.episodes])
+    if len(actions) > 1 and (actions == actions[0]).all():
+        yield Finding("warning", f"actions: all {len(actions)} are {actions[0]}; they teach nothing else")
+    found = inconsistency(demos)
+    if found is not None and found.share > INCONSISTENT:
+        yield Finding(
+            "warning",
+            f"actions: nearly equal states have different ones: {min(found.share, 1):.0%} of the difference between "
+            f"any two actions, over {found.n_pairs} pairs of states (0% = the state decides, 100% = it tells nothing). "
+            "Such demonstrations, people's for example, imitate worse: what is imitated is their mixture. More of one "
+            "player, fewer careless ones, or what the player saw and the observation lacks (speed, memory) help",
+        )
+
+
+def _range(demos: Demonstrations, space: spaces.Space[Any]) -> Iterator[Finding]:
+    for name, part in subspaces(space, "observations").items():
+        if not isinstance(part, spaces.Box):
+            continue  # checked when the demonstrations were made
+        n_outside, n_rows, place, low, high = 0, 0, "", np.inf, -np.inf
+        for i, episode in enumerate(demos.episodes):
+            values = dict(fields(episode.observations, "observations"))[name]
+            outside = out_of_space(values, part)
+            n_rows += len(values)
+            if outside.any():
+                place = place or f"first in episode {i} at step {int(outside.argmax())}"
+                n_outside += int(outside.sum())
+                low, high = min(low, values[outside].min()), max(high, values[outside].max())
+        if n_outside:
+            share = n_outside / n_rows
+            text = (
+                f"{name}: {n_outside} of {n_rows} ({share:.1%}) lie outside {describe(part)}, {place}; numbers there "
+            )
+            text += f"are {low:g} to {high:g}"
+            if share > OUTSIDE_SHARE:
+                yield Finding("error", f"{text}. Normalised, scaled or recorded under other wrappers?")
+            else:
+                yield Finding("warning", text)
+
+
+def _ends(
+    demos: Demonstrations, view: LearnerView, spec: Any, n_random_steps: int, seed: int
+) -> Iterator[Finding]:  # Any: gymnasium's EnvSpec or None
+    limit = None if spec is None else spec.max_episode_steps
+    terminated = np.array([episode.terminated for episode in demos.episodes])
+    truncated = np.array([episode.truncated for episode in demos.episodes])
+    if not terminated.any():
+        deaths, n_steps = _random_terminations(view.env, n_random_steps, seed)
+        if deaths:
+            text = f"terminated: your expert never terminates in {len(demos)} episodes, but the environment does: "
+            text += f"{deaths} times in {n_steps} random steps"
+            if set(demos.lengths) <= {limit}:
+                text += f". All reach the time limit of {limit}, which is what an expert that stays alive does"
+                yield Finding("warning", text)
+            else:
+                text += f", and the episodes end after {demos.lengths.min()} to {demos.lengths.max()} steps"
+                text += "" if limit is None else f" with a time limit of {limit}"
+                yield Finding("error", f"{text}. Were terminations recorded as truncations?")
+    if limit is None:
+        return
+    late = np.flatnonzero(demos.lengths > limit)
+    if late.size:
+        longest = demos.lengths[late].max()
+        text = f"lengths: episodes {_some(late)} are longer, up to {longest}, than the time limit of {limit}"
+        yield Finding("warning", text)
+    timeouts = np.flatnonzero((demos.lengths == limit) & terminated & ~truncated)
+    if timeouts.size:
+        text = f"terminated: episodes {_some(timeouts)} terminate exactly at the time limit of {limit}"
+        yield Finding("warning", f"{text}; were truncations recorded as terminations?")
+    early = np.flatnonzero((demos.lengths < limit) & truncated & ~terminated)
+    if early.size and terminated.any():
+        text = f"truncated: episodes {_some(early)} are cut before the time limit of {limit}"
+        yield Finding("warning", f"{text}: by hand, or terminations that nobody wrote down")
+
+
+def _random_terminations(env: VecEnv, n_steps: int, seed: int) -> tuple[int, int]:
+    """:return: how often random actions terminated an episode, and in how many steps"""
+    space = copy.deepcopy(env.action_space)
+    space.seed(seed)
+    env.seed(seed)
+    env.reset()
+    n_vec_steps = -(-n_steps // env.num_envs)
+    terminations = 0
+    for _ in range(n_vec_steps):
+        _, _, dones, infos = env.step(np.stack([space.sample() for _ in range(env.num_envs)]))
+        terminations += sum(
+            bool(done) and not info.get("TimeLimit.truncated", False) for done, info in zip(dones, infos, strict=True)
+        )
+    return terminations, n_vec_steps * env.num_envs
+
+
+class _Roll(NamedTuple):
+    """What the environment answers to recorded actions."""
+
+    observations: list[Observations]
+    rewards: list[float]
+    end: tuple[int, bool] | None
+    """length and whether it terminated, None = not over"""
+
+
+def _replay(demos: Demonstrations, view: LearnerView, n_replayed: int) -> Iterator[Finding]:
+    """The first difference that a second replay shows again: where an environment does not repeat itself, none."""
+    seeded = [(i, episode) for i, episode in enumerate(demos.episodes) if episode.seed is not None]
+    for i, episode in seeded[:n_replayed]:
+        roll = _roll(view, episode)
+        step, text = _difference(episode, roll)
+        if text and _difference(episode, _roll(view, episode)) == (step, text):
+            name, _, rest = text.partition(":")
+            text = f"{name}: replaying episode {i} from its seed {episode.seed}{rest}"
+            if step == 0:
+                yield Finding("warning", f"{text}. Another version or wrapper, or the seed is not the episode's")
+            elif step == 1:
+                yield Finding("error", f"{text}. Another version, wrapper or frame skip?")
+            else:
+                yield Finding("warning", f"{text}. Another version or wrapper, or rounding that grew")
+            return
+
+
+def _difference(episode: Episode, roll: _Roll) -> tuple[int, str]:
+    """:return: observations before the first difference and the text, which is empty where there is none"""
+    for t, row in enumerate(roll.observations):
+        recorded = {name: values[t] for name, values in fields(episode.observations, "observations")}
+        for name, value in fields(row, "observations"):
+            gap = np.abs(np.asarray(value, dtype=np.float64) - recorded[name])
+            # Float32 rounding of another machine, no more.
+            if (gap > 1e-4 * (1 + np.abs(np.asarray(value, dtype=np.float64)))).any():
+                what = "the start is another" if t == 0 else f"other observations from step {t} on"
+                return t, f"{name}: gives {what}, by up to {gap.max():g}"
+        if (
+            episode.rewards is not None
+            and t > 0
+            and abs(roll.rewards[t - 1] - episode.rewards[t - 1]) > 1e-4 * (1 + abs(roll.rewards[t - 1]))
+        ):
+            return t + 1, f"rewards: gives {roll.rewards[t - 1]:g} at step {t - 1}, recorded {episode.rewards[t - 1]:g}"
+    recorded_end = (len(episode), bool(episode.terminated))
+    if roll.end is not None and roll.end != recorded_end:
+        now, then = ((f"{n} steps, " + ("terminated" if dead else "truncated")) for n, dead in (roll.end, recorded_end))
+        return len(roll.observations), f"terminated: ends after {now}; recorded {then}"
+    if roll.end is None and episode.terminated and len(episode) == len(roll.rewards):
+        return len(roll.observations), f"terminated: goes on after step {len(episode)}; the recorded one terminated"
+    return 0, ""
+
+
+def _roll(view: LearnerView, episode: Episode) -> _Roll:
+    assert episode.seed is not None
+    env = view.env
+    env.seed(episode.seed)  # of the first lane; the others follow and are not looked at
+    observations = [_lane(env.reset())]
+    rewards = []
+    for t, action in enumerate(episode.actions[:REPLAYED_STEPS]):
+        rows, row_rewards, dones, infos = env.step(np.stack([action] * env.num_envs))
+        rewards.append(float(view.original_rewards(row_rewards)[0]))
+        if dones[0]:
+            observations.append(infos[0]["terminal_observation"])
+            return _Roll(observations, rewards, (t + 1, not infos[0].get("TimeLimit.truncated", False)))
+        observations.append(_lane(rows))
+    return _Roll(observations, rewards, None)
+
+
+def _lane(observations: Any) -> Observations:  # Any: arrays and dictionaries of arrays alike
+    # Copies: VecFrameStack writes into one array for ever.
+    if isinstance(observations, dict):
+        return {key: values[0].copy() for key, values in observations.items()}
+    return observations[0].copy()
+
+
+def _spec(env: VecEnv) -> Any:  # Any: gymnasium's EnvSpec or None
+    # Not asked of other processes: a spec that cannot be pickled would kill them.
+    return env.unwrapped.get_attr("spec")[0] if isinstance(env.unwrapped, DummyVecEnv) else None
+
+
+def _bytes(observations: Observations, step: int) -> bytes:
+    return b"".join(values[step].tobytes() for _, values in fields(observations, "observations"))
+
+
+def describe(space: spaces.Space[Any]) -> str:
+    """:return: the space in one short line: a Box of many bounds by the smallest and the largest"""
+    if isinstance(space, spaces.Box):
+        return f"Box({space.low.min():g} to {space.high.max():g}, {space.shape}, {space.dtype})"
+    return str(space)
+
+
+def _shape_hint(ours: spaces.Space[Any], theirs: spaces.Space[Any]) -> str:
+    our, their = ours.shape or (), theirs.shape or ()
+    if len(our) == 3 and sorted(our) == sorted(their):
+        return "; the channels are on another axis: record through `record` or `play`, or wrap the environment alike"
+    if np.prod(our, dtype=int) == np.prod(their, dtype=int):
+        return "; the same number of components: reshape them"
+    return "; recorded under other wrappers?"
+
+
+def _some(indices: Any) -> str:  # Any: a list or an array of integers
+    shown = ", ".join(str(int(i)) for i in indices[:5])
+    return shown if len(indices) <= 5 else f"{shown}, ... ({len(indices)} in all)"
