@@ -53,6 +53,7 @@ OPTIONAL_PACKAGES = {
     "imitation",
     "moviepy",
     "matplotlib",
+    "pygame",
 }
 
 

@@ -17,6 +17,7 @@ from sb3_ext.demonstrations.formats import (
     write_sb2,
 )
 from sb3_ext.demonstrations.info import info, plot
+from sb3_ext.demonstrations.play import play
 from sb3_ext.demonstrations.record import record
 
 __all__ = [
@@ -32,6 +33,7 @@ __all__ = [
     "inconsistency",
     "info",
     "load",
+    "play",
     "plot",
     "read_d3rlpy",
     "read_imitation",
