@@ -39,7 +39,11 @@ rl-zoo3's scripts with the algorithms of sb3_ext (r2d2, rainbow, rainbowr) besid
   all_plots       compare evaluations of several algorithms, write a table
   plot_from_file  plot what all_plots wrote with -o
 
-`sb3-ext COMMAND --help` lists the flags, which are rl-zoo3's. Example:
+and one of its own:
+
+  demos           record, play, inspect, check and convert expert demonstrations
+
+`sb3-ext COMMAND --help` lists the flags, which are rl-zoo3's for its scripts. Example:
 
   sb3-ext train --algo r2d2 --env CartPoleNoVel-v1 -P
 """
@@ -105,7 +109,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if command not in COMMANDS:
             raise UserError(f"unknown command {command!r}{did_you_mean(command, COMMANDS)}")
         with _process_arguments([f"sb3-ext {command}", *rest]):
-            COMMANDS[command](rest)
+            return COMMANDS[command](rest) or 0
     except KeyboardInterrupt:
         return 130
     except Exception as error:
@@ -114,7 +118,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(message, file=sys.stderr)
         return 2
-    return 0
 
 
 def train(rest: list[str]) -> None:
@@ -175,13 +178,23 @@ def plot(name: str, rest: list[str]) -> None:
     plt.close("all")
 
 
-COMMANDS: dict[str, Callable[[list[str]], None]] = {
+def demos(rest: list[str]) -> int:
+    """
+    :param rest: arguments after ``demos``
+    :return: exit code
+    """
+    return importlib.import_module("sb3_ext.zoo.demos").main(rest)
+
+
+# They return their exit code, None = 0.
+COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "train": train,
     "enjoy": enjoy,
     "record_video": record_video,
     "plot_train": functools.partial(plot, "plot_train"),
     "plot_from_file": functools.partial(plot, "plot_from_file"),
     "all_plots": functools.partial(plot, "all_plots"),
+    "demos": demos,
 }
 
 

@@ -1,0 +1,438 @@
+"""`sb3-ext demos COMMAND ...`: expert demonstrations from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import functools
+import importlib
+import zipfile
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import gymnasium as gym
+
+from sb3_ext.zoo.errors import UserError, did_you_mean
+from sb3_ext.zoo.registry import ALGORITHMS, register
+
+if TYPE_CHECKING:
+    from stable_baselines3.common.base_class import BaseAlgorithm
+    from stable_baselines3.common.vec_env import VecEnv
+
+    from sb3_ext.demonstrations import Demonstrations
+
+DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .npz
+
+  sb3-ext demos record --algo ppo --env CartPole-v1 -f logs -n 10 --min-return 475
+  sb3-ext demos play CartPole-v1
+  sb3-ext demos info demos/CartPole-v1.npz --plot demos.png
+  sb3-ext demos check demos/CartPole-v1.npz
+  sb3-ext demos convert demos/CartPole-v1.npz trajectories --to imitation
+"""
+
+PLAY_NOTES = """In the window:
+  a key of the game       starts the episode
+  y or enter, n           keep or discard an episode that is over
+  p or space              pause
+  s or tab                slow motion, on and off
+  r                       start the episode again
+  backspace               drop the episode kept last
+  escape or q             finish; the episode under way can be kept as truncated
+Where a game needs one of these keys, the other one is left. A closed window or Ctrl-C saves what is kept.
+
+--keys left=0,right=1,noop=2   noop is the action of no key; without it the last action is held
+--keys up+left=3,w=0:0.5:1     keys held together; an action of three components
+"""
+
+NATIVE = "npz"
+# Formats whose readers need the spaces of an environment.
+WITHOUT_SPACES = {"imitation", "sb2", "d3rlpy"}
+FORMATS = (NATIVE, "minari", *sorted(WITHOUT_SPACES))
+
+
+class Parser(argparse.ArgumentParser):
+    """Its errors are one line, as all of ours."""
+
+    def error(self, message: str) -> NoReturn:
+        """:raises UserError: always"""
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
+def main(rest: list[str]) -> int:
+    """
+    :param rest: arguments after ``demos``
+    :return: exit code: 1 where `check` finds errors
+    """
+    given = _parser().parse_args(rest)
+    return int(given.run(given) or 0)
+
+
+def record(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext import demonstrations
+
+    target = _target(given.output or _default_output(given.env), given.overwrite)
+    model, env = _agent(given)
+    from rl_zoo3.exp_manager import ExperimentManager
+
+    # As `enjoy` does.
+    stochastic = ExperimentManager.is_atari(given.env) or ExperimentManager.is_minigrid(given.env)
+    deterministic = not stochastic if given.deterministic is None else given.deterministic
+    try:
+        demos = demonstrations.record(
+            model,
+            env,
+            given.n_episodes,
+            min_return=given.min_return,
+            deterministic=deterministic,
+            seed=given.seed,
+            max_episodes=given.max_episodes,
+            env_id=given.env,
+        )
+    finally:
+        env.close()
+    _save_and_tell(demos, target)
+
+
+def play(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext.demonstrations.play import parse_keys, play
+
+    keys = None if given.keys is None else parse_keys(given.keys)
+    target = _target(given.output or _default_output(given.env), given.overwrite)
+    _know_env(given.env, given.gym_packages)
+    demos = play(
+        given.env,
+        keys,
+        n_episodes=given.n_episodes,
+        path=target,
+        fps=given.fps,
+        zoom=given.zoom,
+        seed=given.seed,
+        turn_based=given.turn_based,
+        overwrite=given.overwrite,
+        env_kwargs=_env_kwargs(given),
+    )
+    _tell(demos, target)
+
+
+def info(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext.demonstrations.info import info, plot
+
+    demos = _read(given, given.path)
+    if given.plot is not None:
+        # First: a name that cannot be written to is answered before the screen is full.
+        given.plot = plot(demos, given.plot)
+    print(info(demos))
+    if given.plot is not None:
+        print(f"Saved {given.plot}")
+
+
+def check(given: argparse.Namespace) -> int:
+    """
+    :param given: parsed arguments
+    :return: 1 where there are errors
+    """
+    from sb3_ext.demonstrations.check import Finding, check
+
+    demos = _read(given, given.path)
+    env_id = given.env or demos.env_id
+    env = None
+    if env_id is not None:
+        _know_env(env_id, given.gym_packages)
+        env = gym.make(env_id, **_env_kwargs(given))
+    try:
+        findings = check(demos, env)
+    finally:
+        if env is not None:
+            env.close()
+    if env is None:
+        findings.append(
+            Finding("warning", "env_id: unknown, nothing was compared with an environment; name one by --env")
+        )
+    for finding in findings:
+        print(f"{finding.level}: {finding.text}")
+    n_errors = sum(finding.level == "error" for finding in findings)
+    against = "" if env_id is None else f" against {env_id}"
+    print(f"{given.path}: {n_errors} errors, {len(findings) - n_errors} warnings{against}")
+    return int(n_errors > 0)
+
+
+def convert(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext import demonstrations
+
+    to = given.to or _format_to_write(given.output)
+    if given.output.exists() and not (given.overwrite and given.output.is_file()):
+        fix = "choose another name or remove it" if given.output.is_dir() else "choose another name or pass --overwrite"
+        raise UserError(f"{given.output} exists; {fix}")
+    demos = _read(given, given.path)
+    if to == "minari":
+        written = demonstrations.write_minari(demos, given.output, given.dataset_id)
+    else:
+        write = demonstrations.save if to == NATIVE else getattr(demonstrations, f"write_{to}")
+        written = write(demos, given.output)
+    print(f"Saved {len(demos)} episodes, {demos.n_steps} steps, to {written} ({to})")
+
+
+def _parser() -> Parser:
+    parser = Parser("sb3-ext demos", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="record|play|info|check|convert")
+    raw = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    sub = raw("record", help="run a trained agent", description="Run a trained agent and keep its episodes.")
+    sub.add_argument("--algo", required=True, help="as for `sb3-ext enjoy`")
+    sub.add_argument("--env", required=True, help="environment id")
+    sub.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
+    sub.add_argument("--exp-id", type=int, default=0, help="run in it (0: the latest, -1: no folder per run)")
+    sub.add_argument("--model", type=Path, help="a zip instead; settings beside it are used")
+    sub.add_argument("--last", action="store_true", help="the last model, although there is a best one")
+    sub.add_argument("-n", "--n-episodes", type=int, default=10, help="episodes to keep (10)")
+    sub.add_argument("--min-return", type=float, help="drop episodes with a smaller return")
+    sub.add_argument("--max-episodes", type=int, help="give up after as many (10 times --n-episodes)")
+    how = sub.add_mutually_exclusive_group()
+    how.add_argument(
+        "--deterministic", action="store_true", default=None, help="the default but for Atari and MiniGrid"
+    )
+    how.add_argument("--stochastic", action="store_false", dest="deterministic", default=None, help="sample actions")
+    sub.add_argument("--seed", type=int, default=0, help="(0)")
+    sub.add_argument("--device", default="auto", help="PyTorch device")
+    _add_output(sub)
+    _add_env(sub)
+    sub.set_defaults(run=record)
+
+    sub = raw("play", help="play yourself", description="Play, and keep your episodes.", epilog=PLAY_NOTES)
+    sub.add_argument("env", help="environment id")
+    sub.add_argument("--keys", help="KEY=ACTION,... in place of the environment's own keys, see below")
+    sub.add_argument("-n", "--n-episodes", "--episodes", type=int, help="end after as many kept ones")
+    sub.add_argument("--fps", type=float, help="steps per second (the environment's own; 0: as fast as possible)")
+    sub.add_argument("--zoom", type=float, help="size of the picture (1; small ones are enlarged)")
+    sub.add_argument("--seed", type=int, help="of the first episode, the next has the next number (drawn)")
+    sub.add_argument("--turn-based", action=argparse.BooleanOptionalAction, help="one step per key (for grid worlds)")
+    _add_output(sub)
+    _add_env(sub)
+    sub.set_defaults(run=play)
+
+    sub = raw("info", help="returns, lengths, ends, seeds", description="Tell what is in a file.")
+    _add_input(sub)
+    sub.add_argument("--plot", type=Path, metavar="PNG", help="draw returns, lengths and actions")
+    sub.set_defaults(run=info)
+
+    sub = raw("check", help="compare with an environment", description="Name every mismatch; exit code 1 for errors.")
+    _add_input(sub)
+    sub.set_defaults(run=check)
+
+    sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(FORMATS)}.")
+    _add_input(sub)
+    sub.add_argument("output", type=Path, help="file or folder to write")
+    sub.add_argument("--to", choices=FORMATS, help="format to write (by the suffix: .npz, .h5)")
+    sub.add_argument("--dataset-id", help="minari: its name, as cartpole/expert-v0 (the folder's)")
+    sub.add_argument("--overwrite", action="store_true", help="the file to write may exist")
+    sub.set_defaults(run=convert)
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, help="file to write (demos/ENV.npz)")
+    parser.add_argument("--overwrite", action="store_true", help="it may exist")
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", help="file or folder; for minari also the id of a data set on this machine")
+    parser.add_argument("--from", dest="source", choices=FORMATS, help="its format (found out)")
+    parser.add_argument("--env", help="environment id (the one in the file)")
+    parser.add_argument(
+        "--final-observation",
+        choices=("drop", "repeat"),
+        default="drop",
+        help="sb2, d3rlpy: where the last observation is missing, drop the last step or repeat the one before (drop)",
+    )
+    parser.add_argument(
+        "--terminated", action=argparse.BooleanOptionalAction, help="sb2: how episodes end, where the file does not say"
+    )
+    _add_env(parser)
+
+
+def _add_env(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--env-kwargs", nargs="+", default=[], metavar="NAME:VALUE", help="for the environment")
+    parser.add_argument("--gym-packages", nargs="+", default=[], help="to import, for the environments they register")
+
+
+def _target(path: Path, overwrite: bool) -> Path:
+    from sb3_ext.demonstrations.files import npz_path
+    from sb3_ext.demonstrations.play import check_target
+
+    path = npz_path(path)
+    check_target(path, overwrite)
+    return path
+
+
+def _default_output(env_id: str) -> Path:
+    return Path("demos") / f"{env_id.replace('/', '-').replace(':', '-')}.npz"
+
+
+def _save_and_tell(demos: Demonstrations, target: Path) -> None:
+    from sb3_ext.demonstrations import save
+
+    save(demos, target)
+    _tell(demos, target)
+
+
+def _tell(demos: Demonstrations, target: Path) -> None:
+    from sb3_ext.demonstrations.info import info
+
+    print(info(demos))
+    print(f"Saved {target}")
+
+
+def _env_kwargs(given: argparse.Namespace) -> dict[str, Any]:
+    kwargs = {}
+    for text in given.env_kwargs:
+        name, found, value = text.partition(":")
+        if not found:
+            raise UserError(f"--env-kwargs {text!r} is not NAME:VALUE")
+        try:
+            kwargs[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            kwargs[name] = value  # a word needs no quotes
+    return kwargs
+
+
+def _know_env(env_id: str, packages: list[str]) -> None:
+    for package in packages:
+        importlib.import_module(package)
+    if env_id.startswith("ALE/"):
+        gym.register_envs(importlib.import_module("ale_py"))
+    if env_id in gym.registry or ":" in env_id:
+        return
+    # Only now: rl-zoo3 patches gymnasium's TimeLimit when it is imported.
+    if find_spec("rl_zoo3") is not None:
+        importlib.import_module("rl_zoo3.import_envs")
+    if env_id not in gym.registry:
+        raise UserError(f"unknown environment {env_id!r}{did_you_mean(env_id, gym.registry)}")
+
+
+def _agent(given: argparse.Namespace) -> tuple[BaseAlgorithm, VecEnv]:
+    """:return: model and environment as `rl_zoo3.enjoy` makes them, with the statistics and wrappers of the training"""
+    register()
+    _know_env(given.env, given.gym_packages)
+    import yaml
+    from huggingface_sb3 import EnvironmentName
+    from rl_zoo3.utils import ALGOS, create_test_env, get_latest_run_id, get_saved_hyperparams
+    from stable_baselines3.common.vec_env import DummyVecEnv
+
+    if given.algo not in ALGOS:
+        raise UserError(f"unknown --algo {given.algo!r}{did_you_mean(given.algo, ALGOS)}")
+    name = EnvironmentName(given.env)
+    if given.model is None:
+        runs = given.folder / given.algo
+        run_id = given.exp_id or get_latest_run_id(str(runs), name)
+        folder = runs if given.exp_id < 0 else runs / f"{name}_{run_id}"
+        candidates = [folder / f"{name}.zip"] if given.last else [folder / "best_model.zip", folder / f"{name}.zip"]
+    else:
+        folder, candidates = given.model.parent, [given.model]
+    found = [path for path in candidates if path.is_file()]
+    if not found:
+        fix = (
+            "" if given.model else f": train one with `sb3-ext train --algo {given.algo} --env {given.env}`, or pass -f"
+        )
+        raise UserError(f"no {given.algo} agent for {given.env}: no {' and no '.join(map(str, candidates))}{fix}")
+    print(f"Loading {found[0]}")
+
+    hyperparams, stats_path = get_saved_hyperparams(str(folder / name), test_mode=True)
+    env_kwargs = dict(hyperparams.pop("env_kwargs", None) or {})
+    arguments = folder / name / "args.yml"
+    if arguments.is_file():
+        # rl-zoo3 writes Python objects; whoever loads the zip beside it trusts the folder already.
+        trained_with = yaml.load(arguments.read_text(), Loader=yaml.UnsafeLoader)
+        env_kwargs = dict(trained_with.get("env_kwargs") or env_kwargs)
+    env_kwargs |= _env_kwargs(given)
+    env = create_test_env(
+        given.env,
+        stats_path=stats_path,
+        seed=given.seed,
+        should_render=False,
+        hyperparams=hyperparams,
+        env_kwargs=env_kwargs,
+        vec_env_cls=DummyVecEnv,
+    )
+    return _load(given, found[0], hyperparams, env), env
+
+
+def _load(given: argparse.Namespace, path: Path, hyperparams: dict[str, Any], env: VecEnv) -> BaseAlgorithm:
+    from rl_zoo3.utils import ALGOS
+    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no model: not a zip")
+    algorithm = ALGOS[given.algo]
+    keywords: dict[str, Any] = {}
+    if issubclass(algorithm, OffPolicyAlgorithm) and given.algo not in ALGORITHMS:
+        # No replay is needed, and stock ones are allocated whole. Ours are not.
+        keywords["buffer_size"] = 1
+        if "optimize_memory_usage" in hyperparams:
+            keywords["optimize_memory_usage"] = False
+    if "HerReplayBuffer" in str(hyperparams.get("replay_buffer_class", "")):
+        keywords["env"] = env
+    # Schedules were pickled by another Python perhaps, and nothing is trained.
+    schedules = {"learning_rate": 0.0, "lr_schedule": _zero, "clip_range": _zero}
+    return algorithm.load(path, custom_objects=schedules, device=given.device, **keywords)
+
+
+def _zero(_: float) -> float:
+    return 0.0
+
+
+def _read(given: argparse.Namespace, path: str) -> Demonstrations:
+    from sb3_ext import demonstrations
+
+    source = given.source or _format_of(path)
+    if source == NATIVE:
+        return demonstrations.load(path)
+    if source == "minari":
+        return demonstrations.read_minari(path)
+    if not Path(path).exists():
+        raise UserError(f"there is no {path}")
+    if given.env is None:
+        raise UserError(f"the {source} format does not hold the spaces: name the environment by --env")
+    _know_env(given.env, given.gym_packages)
+    env = gym.make(given.env, **_env_kwargs(given))
+    spaces = (env.observation_space, env.action_space)
+    env.close()
+    if source == "imitation":
+        return demonstrations.read_imitation(path, *spaces, env_id=given.env)
+    final: Any = given.final_observation  # argparse has checked it
+    if source == "sb2":
+        return demonstrations.read_sb2(
+            path, *spaces, env_id=given.env, final_observation=final, terminated=given.terminated
+        )
+    return demonstrations.read_d3rlpy(path, *spaces, env_id=given.env, final_observation=final)
+
+
+def _format_of(path: str) -> str:
+    """:return: the format of a file or folder that is there, by its content where names do not tell"""
+    place = Path(path)
+    if place.is_dir():
+        return "imitation" if (place / "dataset_info.json").is_file() else "minari"
+    if place.suffix in (".h5", ".hdf5"):
+        return "d3rlpy"
+    if place.suffix == ".npz" and zipfile.is_zipfile(place):
+        with zipfile.ZipFile(place) as archive:
+            return NATIVE if "header.npy" in archive.namelist() else "sb2"
+    if place.exists() or place.suffix == ".npz":
+        return NATIVE
+    from sb3_ext.demonstrations.files import npz_path
+
+    if npz_path(place).is_file():
+        return NATIVE
+    raise UserError(f"there is no {path}; a data set of Minari by its id needs --from minari")
+
+
+def _format_to_write(path: Path) -> str:
+    if path.suffix in (".h5", ".hdf5"):
+        return "d3rlpy"
+    if path.suffix == ".npz":
+        return NATIVE
+    raise UserError(f"{path}: the name does not tell the format; pass --to, one of {', '.join(FORMATS)}")
