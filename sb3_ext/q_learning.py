@@ -33,7 +33,7 @@ from sb3_ext.networks.noisy import has_noise
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.ops.exploration import EpsilonGreedy, Exploration, Greedy, epsilon_greedy
 from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling, ValueTransform
-from sb3_ext.saving import AtomicSaveMixin
+from sb3_ext.saving import AtomicReplaySaveMixin
 
 SelfQLearning = TypeVar("SelfQLearning", bound="QLearning")
 Distributional = Literal["c51", "quantile"]
@@ -50,7 +50,7 @@ class Update(NamedTuple):
     mean Q-value"""
 
 
-class QLearning(AtomicSaveMixin, OffPolicyAlgorithm):
+class QLearning(AtomicReplaySaveMixin, OffPolicyAlgorithm):
     """
     Base of `R2D2`, `Rainbow` and `RainbowR`, which document the parameters.
 

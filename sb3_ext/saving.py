@@ -8,11 +8,12 @@ import pathlib
 import shutil
 from collections.abc import Callable, Iterable
 
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 
-class AtomicSaveMixin(OffPolicyAlgorithm):
-    """Adds to SB3's `save` and `save_replay_buffer` that a kill in the middle leaves the previous file whole."""
+class AtomicSaveMixin(BaseAlgorithm):
+    """Adds to SB3's `save` that a kill in the middle leaves the previous file whole."""
 
     def save(
         self,
@@ -28,6 +29,10 @@ class AtomicSaveMixin(OffPolicyAlgorithm):
         write_whole(
             path, "zip", lambda target: super(AtomicSaveMixin, self).save(target, exclude=exclude, include=include)
         )
+
+
+class AtomicReplaySaveMixin(AtomicSaveMixin, OffPolicyAlgorithm):
+    """Adds the same to `save_replay_buffer`."""
 
     def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
         """:param path: file to write; ``.pkl`` is added where there is no suffix"""

@@ -77,3 +77,24 @@ def assert_same_space(a: spaces.Space, b: spaces.Space) -> None:
         assert a.low.tobytes() == b.low.tobytes() and a.high.tobytes() == b.high.tobytes()
     else:
         assert a == b
+
+
+def sampled(
+    observation_space: spaces.Space[Any], action_space: spaces.Space[Any], n_episodes: int = 3, n_steps: int = 9
+) -> Demonstrations:
+    """:return: samples of the spaces: of no task, but whole; all episodes terminate"""
+    rng = np.random.default_rng(0)
+    observation_space.seed(0)
+    action_space.seed(0)
+
+    def observations() -> Any:  # an array or a dictionary of arrays
+        drawn = [observation_space.sample() for _ in range(n_steps + 1)]
+        if isinstance(observation_space, spaces.Dict):
+            return {key: np.array([d[key] for d in drawn], dtype=part.dtype) for key, part in observation_space.items()}
+        return np.array(drawn, dtype=observation_space.dtype)
+
+    episodes = []
+    for _ in range(n_episodes):
+        actions = np.array([action_space.sample() for _ in range(n_steps)], dtype=action_space.dtype)
+        episodes.append(Episode(observations(), actions, rng.normal(size=n_steps), terminated=True, truncated=False))
+    return Demonstrations(tuple(episodes), observation_space, action_space)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import numpy as np
 import optuna
 import pytest
@@ -13,18 +14,20 @@ import rl_zoo3.exp_manager
 import rl_zoo3.train
 import torch as th
 import yaml
+from demo_worlds import sampled
 from gymnasium import spaces
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_ext import R2D2, Rainbow
+from sb3_ext import DAC, GAIL, R2D2, Rainbow
+from sb3_ext.demonstrations import save
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.zoo import cli, config_path, register
 from sb3_ext.zoo.configs import read_presets
 from sb3_ext.zoo.experiment import ZOO_KEYS, LatestBestCallback, check_keywords, has_image, keywords_of
-from sb3_ext.zoo.registry import ALGORITHMS
+from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
 
 ENV = "CartPoleNoVel-v1"
 register()
@@ -214,9 +217,58 @@ BLOCKS = [
 def test_every_block_of_every_yml_starts(algo: str, block: str) -> None:
     keywords = yaml.safe_load(config_path(algo).read_text())[block]
     check_keywords(keywords, keywords_of(ALGOS[algo]) | ZOO_KEYS, f"key of {block}")
-    env = {"default": "CartPoleNoVel-v1", "atari": "ALE/Pong-v5"}.get(block, block)
+    default = "Pendulum-v1" if algo in {"dac", "dacsac"} else "CartPoleNoVel-v1"
+    env = {"default": default, "atari": "ALE/Pong-v5"}.get(block, block)
     arguments = ["--algo", algo, "--env", env, "-n", "40", "--eval-freq", "-1", "--final-eval-episodes", "0"]
-    assert cli.main(["train", *arguments, "-params", "buffer_size:4000"]) == 0
+    tiny = [] if algo == "gail" else ["-params", "buffer_size:4000"]
+    if algo in IMITATORS:
+        stacked = spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6)
+        save(sampled(*(stacked if block == "atari" else spaces_of(env))), f"demos/{env.replace('/', '-')}.npz")
+        tiny = [*(tiny or ["-params", "n_steps:16", "n_envs:2", "n_epochs:1"]), "discriminator_updates:1"]
+    assert cli.main(["train", *arguments, *tiny]) == 0
+
+
+def spaces_of(env_id: str) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    env = gym.make(env_id)
+    env.close()
+    return env.observation_space, env.action_space
+
+
+def test_imitation_from_a_trained_agent_to_a_model_that_needs_no_demonstrations(
+    headless_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = ("--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu")
+    gail = ["train", "--algo", "gail", "--env", "CartPole-v1", "-n", "64", *quiet]
+    assert cli.main(gail) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "there is no demos/CartPole-v1.npz. Record them from a trained agent: `sb3-ext train --algo ppo" in line
+    assert "`sb3-ext demos record --algo ppo --env CartPole-v1 -o demos/CartPole-v1.npz`" in line
+
+    assert cli.main(["train", "--algo", "ppo", "--env", "CartPole-v1", "-n", "64", "--eval-freq", "-1"]) == 0
+    assert (
+        cli.main(["demos", "record", "--algo", "ppo", "--env", "CartPole-v1", "-n", "2", "-o", "demos/mine.npz"]) == 0
+    )
+    tiny = ("-params", "n_steps:16", "n_envs:2", "batch_size:32")
+    assert cli.main([*gail, "--demonstrations", "demos/mine.npz", *tiny]) == 0
+    assert cli.main([*gail, *tiny, "demonstrations:{'model': 'ppo', 'n_episodes': 3}"]) == 0
+    assert cli.main([*gail, *tiny, "demonstrations:{'model': 'ppo', 'n': 3}"]) == 2
+    assert "demonstrations: unknown key 'n'" in capsys.readouterr().err
+
+    Path("demos/mine.npz").unlink()
+    assert cli.main(["enjoy", "--algo", "gail", "--env", "CartPole-v1", "-n", "20"]) == 0
+    model = headless_folder / "logs/gail/CartPole-v1_1/CartPole-v1.zip"
+    assert GAIL.load(model, device="cpu").num_timesteps == 64
+
+
+@pytest.mark.parametrize(("algo", "cls", "env"), [("gail", GAIL, "CartPole-v1"), ("dac", DAC, "Pendulum-v1")])
+def test_the_converter_of_an_imitator_repeats_its_sampler(algo: str, cls: Any, env: str) -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        trial = study.ask()
+        keywords = HYPERPARAMS_SAMPLER[algo](trial, 1, 1, {"using_her_replay_buffer": False})
+        assert keywords == HYPERPARAMS_CONVERTER[algo](trial.params)
+        check_keywords(keywords, keywords_of(cls), "keyword")
+        cls("MlpPolicy", env, device="cpu", **keywords)
 
 
 def test_stock_algorithms_still_train(capsys: pytest.CaptureFixture[str]) -> None:

@@ -30,7 +30,7 @@ from sb3_ext.zoo.registry import ALGORITHMS, register
 
 USAGE = """usage: sb3-ext [--version] [-h] COMMAND ...
 
-rl-zoo3's scripts with the algorithms of sb3_ext (r2d2, rainbow, rainbowr) beside the stock ones:
+rl-zoo3's scripts with the algorithms of sb3_ext (r2d2, rainbow, rainbowr, gail, dac, dacsac) beside the stock ones:
 
   train           train an agent, or search its hyperparameters with -optimize
   enjoy           run a trained agent
@@ -50,6 +50,7 @@ and one of its own:
 
 TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
   --preset NAME            lay the settings of this name, under `presets` in the yml, over those of the environment
+  --demonstrations FILE    what gail, dac and dacsac learn from (default: demos/ENV.npz)
   --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
 Differences from rl-zoo3:
   -conf                    without it, our algorithms read their yml in {configs}
@@ -125,6 +126,7 @@ def train(rest: list[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--final-eval-episodes", type=int, default=argparse.SUPPRESS)
     parser.add_argument("--preset", default=argparse.SUPPRESS)
+    parser.add_argument("--demonstrations", default=argparse.SUPPRESS)
     ours, sys.argv[1:] = parser.parse_known_args(rest)
     if "-h" in rest or "--help" in rest:
         print(TRAIN_NOTES.format(configs=config_path("r2d2").parent))

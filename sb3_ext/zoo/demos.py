@@ -7,6 +7,7 @@ import ast
 import functools
 import importlib
 import zipfile
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -72,7 +73,7 @@ def record(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
     from sb3_ext import demonstrations
 
-    target = _target(given.output or _default_output(given.env), given.overwrite)
+    target = _target(given.output or default_path(given.env), given.overwrite)
     model, env = _agent(given)
     from rl_zoo3.exp_manager import ExperimentManager
 
@@ -100,7 +101,7 @@ def play(given: argparse.Namespace) -> None:
     from sb3_ext.demonstrations.play import parse_keys, play
 
     keys = None if given.keys is None else parse_keys(given.keys)
-    target = _target(given.output or _default_output(given.env), given.overwrite)
+    target = _target(given.output or default_path(given.env), given.overwrite)
     _know_env(given.env, given.gym_packages)
     demos = play(
         given.env,
@@ -175,6 +176,34 @@ def convert(given: argparse.Namespace) -> None:
         write = demonstrations.save if to == NATIVE else getattr(demonstrations, f"write_{to}")
         written = write(demos, given.output)
     print(f"Saved {len(demos)} episodes, {demos.n_steps} steps, to {written} ({to})")
+
+
+def recorded(env_id: str, how: Mapping[str, Any]) -> Demonstrations:
+    """
+    Record the newest trained agent, as ``demonstrations:`` in a yml asks for.
+
+    :param env_id: environment
+    :param how: ``model``, the agent's algorithm, and optionally ``folder``, ``n_episodes``, ``min_return``, ``seed``
+    :raises UserError: for other keys, or where there is no such agent
+    """
+    from sb3_ext import demonstrations
+
+    known = {"folder": "logs", "n_episodes": 10, "min_return": None, "seed": 0}
+    for name in how:
+        if name not in {"model", *known}:
+            raise UserError(f"demonstrations: unknown key {name!r}{did_you_mean(name, {'model', *known})}")
+    if "model" not in how:
+        raise UserError("demonstrations: a path, or `model:` with the algorithm of a trained agent")
+    chosen = {**known, **how}
+    given = _parser().parse_args(["record", "--algo", chosen["model"], "--env", env_id, "-f", str(chosen["folder"])])
+    given.seed = chosen["seed"]
+    model, env = _agent(given)
+    try:
+        return demonstrations.record(
+            model, env, chosen["n_episodes"], min_return=chosen["min_return"], seed=given.seed, env_id=env_id
+        )
+    finally:
+        env.close()
 
 
 def _parser() -> Parser:
@@ -269,7 +298,8 @@ def _target(path: Path, overwrite: bool) -> Path:
     return path
 
 
-def _default_output(env_id: str) -> Path:
+def default_path(env_id: str) -> Path:
+    """:return: where `demos record` writes, and imitating algorithms look"""
     return Path("demos") / f"{env_id.replace('/', '-').replace(':', '-')}.npz"
 
 

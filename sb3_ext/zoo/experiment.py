@@ -28,9 +28,11 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
+from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.zoo.configs import config_path, read_presets
-from sb3_ext.zoo.errors import did_you_mean
-from sb3_ext.zoo.registry import ALGORITHMS
+from sb3_ext.zoo.demos import default_path, recorded
+from sb3_ext.zoo.errors import UserError, did_you_mean
+from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
 
 # Keys of a yml that rl-zoo3 uses up itself; all others are keywords of the algorithm.
 ZOO_KEYS = {
@@ -55,6 +57,7 @@ class Experiment(ExperimentManager):
     """
     :param final_eval_episodes: episodes of the evaluation at the end, 0 = none; the other parameters are rl-zoo3's
     :param preset: settings under ``presets`` in the yml, laid over the block of the environment; None = none
+    :param demonstrations: file of an imitating algorithm's, in place of the yml's; None = the yml's, or demos/ENV.npz
     """
 
     # Any: rl-zoo3's forty parameters pass through unread.
@@ -63,11 +66,13 @@ class Experiment(ExperimentManager):
         *args: Any,
         final_eval_episodes: int = FINAL_EVAL_EPISODES,
         preset: str | None = None,
+        demonstrations: str | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.final_eval_episodes = final_eval_episodes
         self.preset = preset
+        self.demonstrations = demonstrations
         if self.args.conf_file is None and self.algo in ALGORITHMS:
             self.config = str(config_path(self.algo))
 
@@ -107,6 +112,8 @@ class Experiment(ExperimentManager):
         processed = super()._preprocess_hyperparams(hyperparams)
         if self._eval_env_kwargs_args is None:  # rl-zoo3 evaluates on the default environment if they come from the yml
             self.eval_env_kwargs = self.env_kwargs
+        if self.algo in IMITATORS:
+            processed[0]["demonstrations"] = self._demonstrations(processed[0].get("demonstrations"))
         algorithm = ALGOS[self.algo]
         check_keywords(processed[0], keywords_of(algorithm) | ZOO_KEYS, f"hyperparameter of {self.algo}")
         policy_class = algorithm.policy_aliases.get(policy) if isinstance(policy, str) else policy
@@ -114,6 +121,25 @@ class Experiment(ExperimentManager):
             known = keywords_of(policy_class)
             check_keywords(processed[0].get("policy_kwargs") or {}, known, f"key of policy_kwargs for {policy}")
         return processed
+
+    def _demonstrations(self, given: str | dict[str, Any] | None) -> str | Demonstrations:
+        """
+        :param given: in the yml: a path, or ``model:`` with the algorithm of a trained agent and how to record it
+        :return: a file that is there, or fresh recordings
+        """
+        env_id = self.env_name.gym_id
+        if self.demonstrations is not None:
+            given = self.demonstrations
+        if isinstance(given, dict):
+            return recorded(env_id, given)
+        path = default_path(env_id) if given is None else Path(given)
+        if not path.is_file():
+            raise UserError(
+                f"{self.algo} learns from demonstrations, and there is no {path}. Record them from a trained agent: "
+                f"`sb3-ext train --algo ppo --env {env_id}`, then `sb3-ext demos record --algo ppo --env {env_id} "
+                f"-o {path}`; or play yourself: `sb3-ext demos play {env_id} -o {path}`"
+            )
+        return str(path)
 
     def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
         """Adds: a single torch thread, unless the user chose a number or the observations are images."""

@@ -122,13 +122,87 @@ def _draw_rainbow(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
+def sample_gail_params(
+    trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    Parameters as for `sample_r2d2_params`.
+
+    :return: keywords of `GAIL`
+    """
+    return convert_gail_params(
+        {
+            **_draw_discriminator(trial),
+            "n_steps_pow": trial.suggest_int("n_steps_pow", 5, 10),  # 32 to 1024
+            "n_epochs": trial.suggest_int("n_epochs", 1, 20),
+            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
+            "one_minus_gamma": trial.suggest_float("one_minus_gamma", 1e-3, 5e-2, log=True),
+            "gae_lambda": trial.suggest_float("gae_lambda", 0.8, 1.0),
+            "ent_coef": trial.suggest_float("ent_coef", 1e-5, 1e-1, log=True),
+            "bc_epochs": trial.suggest_int("bc_epochs", 0, 20),
+        }
+    )
+
+
+def convert_gail_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param sampled_params: what `sample_gail_params` drew, by its names
+    :return: keywords of `GAIL`
+    """
+    keywords = _convert_discriminator(sampled_params)
+    keywords["n_steps"] = 2 ** keywords.pop("n_steps_pow")
+    return keywords
+
+
+def sample_dac_params(
+    trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    Parameters as for `sample_r2d2_params`.
+
+    :return: keywords of `DAC` and `DACSAC`
+    """
+    return _convert_discriminator(
+        {
+            **_draw_discriminator(trial),
+            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
+            "one_minus_gamma": trial.suggest_float("one_minus_gamma", 1e-3, 5e-2, log=True),
+            "tau": trial.suggest_float("tau", 1e-3, 5e-2, log=True),
+        }
+    )
+
+
+def _draw_discriminator(trial: optuna.Trial) -> dict[str, Any]:
+    return {
+        "reward": trial.suggest_categorical("reward", ["gail", "logd", "airl"]),
+        "discriminator_learning_rate": trial.suggest_float("discriminator_learning_rate", 1e-4, 3e-3, log=True),
+        "gradient_penalty": trial.suggest_float("gradient_penalty", 0.1, 10.0, log=True),
+        "discriminator_entropy_coef": trial.suggest_float("discriminator_entropy_coef", 1e-4, 1e-1, log=True),
+        "discriminator_width": trial.suggest_categorical("discriminator_width", [32, 64, 128]),
+    }
+
+
+def _convert_discriminator(sampled_params: dict[str, Any]) -> dict[str, Any]:
+    keywords = dict(sampled_params)
+    keywords["gamma"] = 1 - keywords.pop("one_minus_gamma")
+    width = keywords.pop("discriminator_width")
+    keywords["discriminator_kwargs"] = {"net_arch": [width, width]}
+    return keywords
+
+
 SAMPLERS: dict[str, Callable[[optuna.Trial, int, int, dict[str, Any]], dict[str, Any]]] = {
     "r2d2": sample_r2d2_params,
     "rainbow": sample_rainbow_params,
     "rainbowr": sample_rainbowr_params,
+    "gail": sample_gail_params,
+    "dac": sample_dac_params,
+    "dacsac": sample_dac_params,
 }
 CONVERTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
     "r2d2": convert_r2d2_params,
     "rainbow": convert_rainbow_params,
     "rainbowr": convert_r2d2_params,
+    "gail": convert_gail_params,
+    "dac": _convert_discriminator,
+    "dacsac": _convert_discriminator,
 }

@@ -5,7 +5,16 @@ from __future__ import annotations
 import sb3_ext
 
 # The zoo's id, which is the lower-cased class name -> public name.
-ALGORITHMS = {"r2d2": "R2D2", "rainbow": "Rainbow", "rainbowr": "RainbowR"}
+ALGORITHMS = {
+    "r2d2": "R2D2",
+    "rainbow": "Rainbow",
+    "rainbowr": "RainbowR",
+    "gail": "GAIL",
+    "dac": "DAC",
+    "dacsac": "DACSAC",
+}
+IMITATORS = {"gail", "dac", "dacsac"}
+"""those that learn from demonstrations"""
 
 
 def register() -> None:

@@ -1,0 +1,182 @@
+"""
+DAC: off-policy adversarial imitation (Kostrikov et al., 2019).
+
+The replay keeps what happened. Rewards are judged by the discriminator of now each time a batch is drawn, so old
+experience never carries an old reward.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch as th
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, ReplayBufferSamples
+from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.sac import SAC
+from stable_baselines3.td3 import TD3
+
+from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.gail.imitation import Imitation
+from sb3_ext.gail.reward import AdversarialReward
+from sb3_ext.gail.rollouts import join
+from sb3_ext.networks.discriminator import Steps
+from sb3_ext.saving import AtomicReplaySaveMixin
+
+
+class RelabelledReplay:
+    """
+    A replay whose batches carry learned rewards, mixed with the environment's.
+
+    :param replay: of single transitions
+    :param adversary: judges them
+    :param policy: whose scale the stored actions have
+    :param env_reward_coef: weight of the stored reward
+    """
+
+    def __init__(
+        self, replay: ReplayBuffer, adversary: AdversarialReward, policy: BasePolicy, env_reward_coef: float
+    ) -> None:
+        self.replay, self.adversary, self.policy, self.env_reward_coef = replay, adversary, policy, env_reward_coef
+
+    def steps(self, batch: ReplayBufferSamples) -> Steps:
+        """:return: what the discriminator judges, from a batch of raw observations"""
+        adversary = self.adversary
+        actions = self.policy.unscale_action(batch.actions.cpu().numpy())
+        ends = batch.dones.flatten() * float(adversary.absorbing)
+        return Steps(
+            batch.observations,
+            th.as_tensor(actions, device=adversary.device),
+            batch.next_observations,
+            th.zeros_like(ends),
+            ends,
+            log_prob=th.zeros_like(ends),
+        )
+
+    def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
+        """
+        :param batch_size: transitions
+        :param env: normalises observations and stored rewards
+        :return: a batch whose rewards are learned
+        """
+        batch = self.replay.sample(batch_size, env=None)
+        adversary = self.adversary
+        steps = self.steps(batch)
+        rewards = adversary.form(adversary.logits(steps)).unsqueeze(-1)
+        rewards = rewards + batch.dones * adversary.value_of_absorbing(steps)
+        if self.env_reward_coef != 0:
+            own = batch.rewards if env is None else _like(batch.rewards, env.normalize_reward(_numpy(batch.rewards)))
+            rewards = rewards + self.env_reward_coef * own
+        batch = batch._replace(rewards=rewards)
+        if env is not None and env.norm_obs:
+            batch = batch._replace(
+                observations=_normalized(env, batch.observations),
+                next_observations=_normalized(env, batch.next_observations),
+            )
+        return batch
+
+    def __getattr__(self, name: str) -> Any:  # Any: whatever the replay has
+        return getattr(self.replay, name)
+
+
+class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
+    """
+    Goes before an off-policy algorithm for continuous actions among the bases of a class.
+
+    :param discriminator_updates: for each call of `train`, which is one for every ``train_freq`` steps
+    """
+
+    # Any: each algorithm has its own kind of policy, and keywords that Imitation and the algorithm name.
+    def __init__(
+        self,
+        policy: Any,
+        env: GymEnv | str | None,
+        demonstrations: Demonstrations | str | os.PathLike[str] | None = None,
+        discriminator_updates: int = 1,
+        gradient_penalty: float = 10.0,  # the paper, section 5
+        normalize_reward: bool = False,
+        _init_setup_model: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        if normalize_reward:
+            raise ValueError("normalize_reward=True needs the returns of a rollout, and a replay has none: use GAIL")
+        kwargs |= {"discriminator_updates": discriminator_updates, "gradient_penalty": gradient_penalty}
+        super().__init__(policy, env, demonstrations, normalize_reward=False, _init_setup_model=False, **kwargs)
+        if self.reward_settings.shaped:
+            raise ValueError("shaped=True needs the policy's log-probabilities of its rollout: use GAIL")
+        if self.n_steps > 1:
+            raise ValueError(f"n_steps {self.n_steps} must be 1: rewards are judged step by step")
+        if _init_setup_model:
+            self._setup_model()
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """Adds: the discriminator first, and its rewards in place of the stored ones."""
+        self._train_discriminator()
+        with self._relabelled():
+            super().train(gradient_steps, batch_size)
+
+    def _train_discriminator(self) -> None:
+        adversary = self.adversary
+        view = self._view()
+        n = adversary.settings.discriminator_batch_size * adversary.settings.discriminator_updates
+        batch = view.replay.sample(n, env=None)
+        steps = view.steps(batch)
+        n_ends = int(steps.next_absorbing.sum())
+        seen = join(steps, adversary.absorbing_steps(steps, n_ends)) if n_ends else steps
+        for name, value in adversary.update(seen, self._current_progress_remaining).items():
+            self.logger.record_mean(f"discriminator/{name}", value)
+        rewards = adversary.rewards(steps)
+        self.logger.record_mean("discriminator/reward_mean", float(rewards.mean()))
+        self.logger.record_mean("discriminator/reward_std", float(rewards.std()))
+        self.logger.record("discriminator/absorbing_value", adversary.value_of_absorbing(steps))
+
+    def _view(self) -> RelabelledReplay:
+        assert self.replay_buffer is not None
+        return RelabelledReplay(self.replay_buffer, self.adversary, self.policy, self.env_reward_coef)
+
+    @contextmanager
+    def _relabelled(self) -> Iterator[None]:
+        """SB3's `train` draws from `self.replay_buffer`: for its length that is the view."""
+        replay = self.replay_buffer
+        self.replay_buffer = self._view()  # type: ignore[assignment]
+        try:
+            yield
+        finally:
+            self.replay_buffer = replay
+
+
+class DAC(OffPolicyImitation, TD3):
+    """
+    Discriminator-actor-critic on TD3, as in the paper.
+
+    The parameters are `OffPolicyImitation`'s, `Imitation`'s and TD3's.
+    """
+
+
+class DACSAC(OffPolicyImitation, SAC):
+    """
+    The same on SAC.
+
+    The parameters are `OffPolicyImitation`'s, `Imitation`'s and SAC's.
+    """
+
+
+def _normalized(env: VecNormalize, observations: Any) -> Any:  # Any: a tensor or a dictionary of them
+    if isinstance(observations, dict):
+        normalized: Any = env.normalize_obs({key: _numpy(x) for key, x in observations.items()})
+        return {key: _like(x, normalized[key]) for key, x in observations.items()}
+    return _like(observations, env.normalize_obs(_numpy(observations)))
+
+
+def _numpy(x: th.Tensor) -> np.ndarray:
+    return x.cpu().numpy()
+
+
+def _like(x: th.Tensor, values: Any) -> th.Tensor:  # Any: an array
+    return th.as_tensor(values, dtype=th.float32, device=x.device)

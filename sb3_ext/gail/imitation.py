@@ -1,0 +1,117 @@
+"""What all imitating algorithms share: their keywords, their demonstrations, and which of it is saved."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+
+from sb3_ext.demonstrations import Demonstrations, load
+from sb3_ext.gail.reward import AdversarialReward, RewardSettings, check_spaces
+from sb3_ext.networks.discriminator import Discriminator
+from sb3_ext.saving import AtomicSaveMixin
+
+
+class Imitation(AtomicSaveMixin):
+    """
+    Goes before an SB3 algorithm among the bases of a class. The discriminator, its optimizer and the reward's scale are
+    saved with the model, the demonstrations are not: `predict` needs none.
+
+    :param policy: of the algorithm
+    :param env: of the algorithm
+    :param demonstrations: expert episodes or their file; needed by `learn` only
+    :param env_reward_coef: weight of the environment's own reward, added to the learned one
+    :param kwargs: the algorithm's
+
+    The other parameters are those of `RewardSettings`.
+    """
+
+    gamma: float
+
+    def __init__(
+        self,
+        policy: Any,  # Any: each algorithm has its own kind
+        env: GymEnv | str | None,
+        demonstrations: Demonstrations | str | os.PathLike[str] | None = None,
+        reward: str = "gail",
+        absorbing: bool = True,
+        inputs: str = "sa",
+        shaped: bool = False,
+        env_reward_coef: float = 0.0,
+        normalize_reward: bool = True,
+        discriminator_kwargs: Mapping[str, Any] | None = None,
+        discriminator_learning_rate: float | Schedule = 1e-3,
+        discriminator_batch_size: int = 256,
+        discriminator_updates: int = 20,
+        gradient_penalty: float = 1.0,
+        discriminator_entropy_coef: float = 1e-3,
+        weight_decay: float = 0.0,
+        label_smoothing: float = 0.0,
+        held_out: float = 0.1,
+        _init_setup_model: bool = True,
+        **kwargs: Any,  # Any: the algorithm's keywords pass through unread
+    ) -> None:
+        self.reward_settings = RewardSettings(
+            reward=reward,
+            absorbing=absorbing,
+            inputs=inputs,
+            shaped=shaped,
+            discriminator_kwargs=discriminator_kwargs,
+            discriminator_learning_rate=discriminator_learning_rate,
+            discriminator_batch_size=discriminator_batch_size,
+            discriminator_updates=discriminator_updates,
+            gradient_penalty=gradient_penalty,
+            discriminator_entropy_coef=discriminator_entropy_coef,
+            weight_decay=weight_decay,
+            label_smoothing=label_smoothing,
+            normalize_reward=normalize_reward,
+            held_out=held_out,
+        )
+        self.demonstrations = demonstrations
+        self.env_reward_coef = env_reward_coef
+        super().__init__(policy=policy, env=env, _init_setup_model=False, **kwargs)  # type: ignore[call-arg]
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        super()._setup_model()  # type: ignore[safe-super]  # the algorithm's
+        self.adversary = AdversarialReward(
+            self.observation_space, self.action_space, self.gamma, self.device, self.seed, self.reward_settings
+        )
+        if self.demonstrations is not None:
+            check_spaces(self._loaded_demonstrations(), self.observation_space, self.action_space)
+
+    @property
+    def discriminator(self) -> Discriminator:
+        """Logits of steps, high where they look like the expert's."""
+        return self.adversary.discriminator
+
+    def learn(self, total_timesteps: int, callback: MaybeCallback = None, *args: Any, **kwargs: Any) -> Any:
+        """
+        Parameters as in SB3.
+
+        :raises ValueError: without demonstrations, or for those of another task
+        """
+        self.adversary.set_demonstrations(self._loaded_demonstrations(), seed=self.seed or 0)
+        return super().learn(total_timesteps, callback, *args, **kwargs)  # type: ignore[safe-super]  # the algorithm's
+
+    def _loaded_demonstrations(self) -> Demonstrations:
+        """A path becomes the episodes in it, once."""
+        if self.demonstrations is None:
+            name = type(self).__name__
+            raise ValueError(
+                f"{name} learns from demonstrations and has none: {name}(..., demonstrations=...), or after saving "
+                f"{name}.load(path, env=env, demonstrations=...); sb3_ext.demonstrations.record makes them from a model"
+            )
+        if not isinstance(self.demonstrations, Demonstrations):
+            self.demonstrations = load(self.demonstrations)
+        return self.demonstrations
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "demonstrations", "adversary"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts, tensors = super()._get_torch_save_params()
+        return [*state_dicts, "adversary.discriminator", "adversary.optimizer", "adversary.scale"], tensors

@@ -1,0 +1,300 @@
+"""
+The discriminator: a logit for each step, high where the step looks like the expert's.
+
+It sees raw observations and executed actions. The absorbing state behind a termination is an indicator of its own
+here and nowhere else: its observation and action are zeros, whatever the caller put there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space, preprocess_obs
+from stable_baselines3.common.torch_layers import (
+    BaseFeaturesExtractor,
+    CombinedExtractor,
+    FlattenExtractor,
+    NatureCNN,
+    create_mlp,
+)
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils.parametrizations import spectral_norm as spectrally_normalized
+
+INPUTS = ("sa", "s", "ss", "sas")
+
+
+class Steps(NamedTuple):
+    """What a discriminator judges, B steps."""
+
+    observations: th.Tensor | dict[str, th.Tensor]
+    """[B, *shape]"""
+    actions: th.Tensor
+    """[B, *shape]"""
+    next_observations: th.Tensor | dict[str, th.Tensor]
+    """[B, *shape]"""
+    absorbing: th.Tensor
+    """[B] float, 1 where the step starts in the absorbing state"""
+    next_absorbing: th.Tensor
+    """[B] float, 1 where it ends there"""
+    log_prob: th.Tensor
+    """[B] of the action under the policy; zeros unless the discriminator `reads_log_prob`"""
+
+
+def take(steps: Steps, rows: th.Tensor) -> Steps:
+    """
+    :param steps: B of them
+    :param rows: [B'] indices
+    :return: those rows
+    """
+    return Steps(*(each_tensor(part, lambda x: x[rows]) for part in steps))
+
+
+def each_tensor(
+    part: th.Tensor | dict[str, th.Tensor], change: Callable[[th.Tensor], th.Tensor]
+) -> Any:  # Any: the same kind as part
+    """
+    :param part: a tensor or a dictionary of tensors
+    :param change: done to each
+    """
+    return {key: change(x) for key, x in part.items()} if isinstance(part, dict) else change(part)
+
+
+class RunningNormalizer(nn.Module):
+    """
+    Standardises observations by the mean and variance of all that `update` has seen, which the state dict holds.
+
+    :param shape: of one observation
+    """
+
+    mean: th.Tensor
+    variance: th.Tensor
+    count: th.Tensor
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__()
+        self.register_buffer("mean", th.zeros(shape, dtype=th.float64))
+        self.register_buffer("variance", th.ones(shape, dtype=th.float64))
+        self.register_buffer("count", th.zeros((), dtype=th.float64))
+
+    def update(self, batch: th.Tensor) -> None:
+        """:param batch: [B, *shape]; merged as in Chan et al. (1979)"""
+        batch = batch.double()
+        n = len(batch)
+        if n == 0:
+            return
+        total = self.count + n
+        mean = batch.mean(dim=0)
+        between = (mean - self.mean).square() * self.count * n / total
+        variance = (self.variance * self.count + batch.var(dim=0, unbiased=False) * n + between) / total
+        self.mean.add_((mean - self.mean) * n / total)
+        self.variance.copy_(variance)
+        self.count.copy_(total)
+
+    def forward(self, x: th.Tensor) -> th.Tensor:
+        scale = (self.variance + 1e-8).rsqrt()
+        return ((x - self.mean) * scale).clamp(-CLIP, CLIP).float()
+
+
+CLIP = 10.0  # standard deviations, as VecNormalize
+# The indicator's size. A network whose slope is bounded, by a penalty or spectral normalisation, cannot tell the
+# absorbing state from others over a distance of 1: terminations then look good although no expert ends (CartPole).
+FLAG = 10.0
+
+
+class Discriminator(nn.Module):
+    """
+    :param observation_space: raw observations, images channels first
+    :param action_space: executed actions
+    :param inputs: what it judges: ``"sa"`` state and action, ``"s"``, ``"ss"`` state and next state, ``"sas"`` all
+    :param net_arch: widths of the hidden layers
+    :param activation_fn: between them
+    :param features_extractor_class: of observations; None = NatureCNN for images, CombinedExtractor for dictionaries,
+        flat otherwise
+    :param features_extractor_kwargs: its keywords
+    :param normalize_observations: standardise vectors by running statistics over policy and demonstrations
+    :param spectral_norm: bound every layer's largest singular value to 1 (Miyato et al., 2018)
+    :param dropout: share of hidden units dropped in training
+    :raises ValueError: for unknown ``inputs`` or an impossible ``dropout``
+    """
+
+    reads_log_prob = False
+
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        inputs: str = "sa",
+        net_arch: Sequence[int] = (64, 64),
+        activation_fn: type[nn.Module] = nn.Tanh,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: Mapping[str, Any] | None = None,
+        normalize_observations: bool = True,
+        spectral_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__()
+        if inputs not in INPUTS:
+            raise ValueError(f"inputs {inputs!r} must be one of {', '.join(INPUTS)}")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout {dropout} must be in [0, 1)")
+        self.observation_space, self.action_space, self.inputs = observation_space, action_space, inputs
+        if features_extractor_class is None:
+            features_extractor_class = default_extractor(observation_space)
+        self.features_extractor = features_extractor_class(observation_space, **(features_extractor_kwargs or {}))
+        vectors = _vector_spaces(observation_space) if normalize_observations else {}
+        self.normalizers = nn.ModuleDict({key: RunningNormalizer(space.shape) for key, space in vectors.items()})
+        n_inputs = inputs.count("s") * (self.features_extractor.features_dim + 1)
+        if "a" in inputs:
+            n_inputs += encoded_action_dim(action_space)
+        self.n_inputs = n_inputs
+        self.head = self._mlp(n_inputs, net_arch, activation_fn, dropout, spectral_norm)
+
+    @staticmethod
+    def _mlp(
+        n_inputs: int, net_arch: Sequence[int], activation_fn: type[nn.Module], dropout: float, spectral_norm: bool
+    ) -> nn.Sequential:
+        layers: list[nn.Module] = []
+        for layer in create_mlp(n_inputs, 1, list(net_arch), activation_fn):
+            if isinstance(layer, nn.Linear) and spectral_norm:
+                layer = spectrally_normalized(layer)
+            layers.append(layer)
+            if isinstance(layer, activation_fn) and dropout > 0:
+                layers.append(nn.Dropout(dropout))
+        return nn.Sequential(*layers)
+
+    def forward(self, steps: Steps) -> th.Tensor:
+        """:return: [B] logits"""
+        return self.logits(self.encode(steps), steps.log_prob)
+
+    def logits(self, encoded: th.Tensor, log_prob: th.Tensor) -> th.Tensor:
+        """
+        :param encoded: [B, n_inputs] of `encode`
+        :param log_prob: [B]; unused here
+        :return: [B]
+        """
+        return self.head(encoded).squeeze(-1)
+
+    def encode(self, steps: Steps) -> th.Tensor:
+        """:return: [B, n_inputs] features, absorbing flags and encoded actions in a row"""
+        parts = [self._state(steps.observations, steps.absorbing)]
+        if "a" in self.inputs:
+            present = (1.0 - steps.absorbing).unsqueeze(-1)
+            parts.append(encode_action(steps.actions, self.action_space) * present)
+        if self.inputs in ("ss", "sas"):
+            parts.append(self._state(steps.next_observations, steps.next_absorbing))
+        return th.cat(parts, dim=-1)
+
+    def update_normalizers(self, observations: th.Tensor | dict[str, th.Tensor]) -> None:
+        """:param observations: [B, *shape] raw ones, of true states only"""
+        for key, normalizer in self.normalizers.items():
+            assert isinstance(normalizer, RunningNormalizer)
+            normalizer.update(observations[key] if isinstance(observations, dict) else observations)
+
+    def _state(self, observations: th.Tensor | dict[str, th.Tensor], absorbing: th.Tensor) -> th.Tensor:
+        prepared = preprocess_obs(observations, self.observation_space)
+        if isinstance(prepared, dict):
+            prepared = {key: self._normalized(key, x) for key, x in prepared.items()}
+        else:
+            prepared = self._normalized(WHOLE, prepared)
+        flag = absorbing.unsqueeze(-1)
+        return th.cat([self.features_extractor(prepared) * (1.0 - flag), FLAG * flag], dim=-1)
+
+    def _normalized(self, key: str, x: th.Tensor) -> th.Tensor:
+        return self.normalizers[key](x) if key in self.normalizers else x
+
+
+class ShapedDiscriminator(Discriminator):
+    """
+    The discriminator of AIRL: ``logit = f - log pi(a|s)`` with ``f = g(s) + gamma h(s') - h(s)``, whose g is a reward
+    that depends on the state alone and can be taken to other dynamics (Fu et al., 2018, section 6). Both are 0 in the
+    absorbing state but for what their indicator gives.
+
+    :param gamma: of the policy
+    """
+
+    reads_log_prob = True
+
+    def __init__(self, *args: Any, gamma: float, **kwargs: Any) -> None:  # Any: those of Discriminator
+        kwargs["inputs"] = "ss"
+        super().__init__(*args, **kwargs)
+        self.gamma = gamma
+        self.n_state = self.n_inputs // 2
+        given = {key: kwargs.get(key, default) for key, default in MLP_DEFAULTS.items()}
+        self.head = self._mlp(self.n_state, **given)
+        self.shaping = self._mlp(self.n_state, **given)
+
+    def logits(self, encoded: th.Tensor, log_prob: th.Tensor) -> th.Tensor:
+        """
+        :param encoded: [B, n_inputs] of `encode`
+        :param log_prob: [B] of the action under the policy; 0 in the absorbing state, which has no choice
+        :return: [B]
+        """
+        state, next_state = encoded[:, : self.n_state], encoded[:, self.n_state :]
+        shaping = self.gamma * self.shaping(next_state) - self.shaping(state)
+        return (self.head(state) + shaping).squeeze(-1) - log_prob
+
+    def state_reward(self, steps: Steps) -> th.Tensor:
+        """:return: [B] g(s)"""
+        return self.head(self._state(steps.observations, steps.absorbing)).squeeze(-1)
+
+
+MLP_DEFAULTS: dict[str, Any] = {
+    "net_arch": (64, 64),
+    "activation_fn": nn.Tanh,
+    "dropout": 0.0,
+    "spectral_norm": False,
+}
+WHOLE = "observation"
+"""name of the normaliser of an observation that is no dictionary"""
+
+
+def default_extractor(observation_space: gym.Space) -> type[BaseFeaturesExtractor]:
+    """:return: SB3's extractor for the space"""
+    if isinstance(observation_space, spaces.Dict):
+        return CombinedExtractor
+    return NatureCNN if is_image_space(observation_space) else FlattenExtractor
+
+
+def _vector_spaces(observation_space: gym.Space) -> dict[str, spaces.Box]:
+    parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {WHOLE: observation_space}
+    return {key: space for key, space in parts.items() if isinstance(space, spaces.Box) and not is_image_space(space)}
+
+
+def encoded_action_dim(space: gym.Space) -> int:
+    """:return: width of `encode_action`"""
+    if isinstance(space, spaces.Discrete):
+        return int(space.n)
+    if isinstance(space, spaces.MultiDiscrete):
+        return int(space.nvec.sum())
+    assert isinstance(space, spaces.Box | spaces.MultiBinary)
+    return int(np.prod(space.shape))
+
+
+def encode_action(actions: th.Tensor, space: gym.Space) -> th.Tensor:
+    """
+    One-hot for Discrete, one-hots in a row for MultiDiscrete, 0 and 1 for MultiBinary; a Box with bounds is scaled to
+    [-1, 1], one without is left as it is.
+
+    :param actions: [B, *shape] as the environment executed them
+    :param space: of one of them
+    :return: [B, encoded_action_dim]
+    """
+    if isinstance(space, spaces.Discrete):
+        return F.one_hot(actions.long().flatten() - int(space.start), int(space.n)).float()
+    if isinstance(space, spaces.MultiDiscrete):
+        shifted = actions.long().flatten(1) - th.as_tensor(space.start.flatten(), device=actions.device)
+        sizes = [int(n) for n in space.nvec.flatten()]
+        return th.cat([F.one_hot(shifted[:, i], n).float() for i, n in enumerate(sizes)], dim=-1)
+    flat = actions.float().flatten(1)
+    if isinstance(space, spaces.Box):
+        low, high = (th.as_tensor(x.flatten(), device=actions.device).float() for x in (space.low, space.high))
+        bounded = th.isfinite(low) & th.isfinite(high)
+        span = th.where(bounded, high - low, th.full_like(low, 2.0)).clamp(min=1e-8)
+        return (flat - th.where(bounded, low, th.full_like(low, -1.0))) / span * 2.0 - 1.0
+    return flat

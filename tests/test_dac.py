@@ -1,0 +1,139 @@
+"""DAC: every batch is judged by the discriminator of now, and the replay keeps what happened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.noise import NormalActionNoise
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from worlds import TaggedEnv
+
+from sb3_ext.demonstrations import Demonstrations, Episode
+from sb3_ext.gail import DAC, DACSAC
+from sb3_ext.gail.dac import OffPolicyImitation
+
+SMALL: dict[str, Any] = {"learning_starts": 40, "batch_size": 32, "seed": 0, "device": "cpu"}
+
+
+class Steered(TaggedEnv):
+    """Tagged, with an action between -1 and 3 whose first number is not scaled as the second."""
+
+    def __init__(self) -> None:
+        super().__init__(0, lengths=(5, 2, 7, 3))
+        self.action_space = spaces.Box(np.array([-1, 0], dtype=np.float32), np.array([3, 1], dtype=np.float32))
+
+
+def demonstrations() -> Demonstrations:
+    rng = np.random.default_rng(0)
+    env = Steered()
+    env.action_space.seed(0)
+    episodes = [
+        Episode(
+            rng.normal(size=(8, 3)).astype(np.float32),
+            np.array([env.action_space.sample() for _ in range(7)]),
+            None,
+            i % 2 == 0,
+            i % 2 == 1,
+        )
+        for i in range(4)
+    ]
+    return Demonstrations(tuple(episodes), env.observation_space, env.action_space)
+
+
+def trained(cls: type[OffPolicyImitation], n_steps: int = 80, normalized: bool = False, **keywords: Any) -> Any:
+    env: VecEnv = DummyVecEnv([Steered])
+    env = VecNormalize(env) if normalized else env
+    noise = {"action_noise": NormalActionNoise(np.zeros(2), 0.3 * np.ones(2))} if cls is DAC else {}
+    model: Any = cls("MlpPolicy", env, demonstrations(), **{**SMALL, **noise, **keywords})
+    model.learn(n_steps)
+    return model
+
+
+@pytest.mark.parametrize("normalized", [False, True], ids=["plain", "VecNormalize"])
+@pytest.mark.parametrize("cls", [DAC, DACSAC])
+def test_a_batch_carries_the_rewards_of_the_discriminator_of_now(
+    cls: type[OffPolicyImitation], normalized: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = trained(cls, normalized=normalized, env_reward_coef=0.5)
+    replay, adversary, env = model.replay_buffer, model.adversary, model.get_vec_normalize_env()
+    assert type(replay) is ReplayBuffer, "the view is gone after training"
+    rows = np.arange(60)
+    raw = replay._get_samples(rows, env=None)
+    monkeypatch.setattr(replay, "sample", lambda batch_size, env=None: replay._get_samples(rows, env=env))
+    batch = model._view().sample(60, env=env)
+    judged = replay._get_samples(rows, env=env)  # what the algorithm would have got
+    for name in ("observations", "next_observations", "actions", "dones"):
+        np.testing.assert_allclose(getattr(batch, name), getattr(judged, name), rtol=1e-6, err_msg=name)
+    executed = np.array([-1, 0]) + (raw.actions.numpy() + 1) / 2 * np.array([4, 1])
+    ends = raw.dones.flatten().numpy()
+    assert 0 < ends.sum() < 60
+    no = np.zeros(60, dtype=bool)
+    steps = adversary.tensors(
+        raw.observations.numpy(), executed.astype(np.float32), raw.next_observations.numpy(), no, ends > 0
+    )
+    wanted = adversary.rewards(steps) + ends * adversary.value_of_absorbing(steps)
+    wanted += 0.5 * judged.rewards.flatten().numpy()
+    np.testing.assert_allclose(batch.rewards.flatten(), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_replay_keeps_what_happened() -> None:
+    model = trained(DAC)
+    rewards = model.replay_buffer.rewards[:5].flatten()
+    np.testing.assert_array_equal(rewards, [1, 2, 3, 4, 5])
+
+
+@pytest.mark.parametrize("cls", [DAC, DACSAC])
+def test_save_load_and_resume_with_the_replay(cls: type[OffPolicyImitation], tmp_path: Path) -> None:
+    model = trained(cls)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "replay")
+    loaded: Any = cls.load(tmp_path / "model", device="cpu")
+    observation = np.ones((1, 3), dtype=np.float32)
+    actions = [agent.predict(observation, deterministic=True)[0] for agent in (loaded, model)]
+    np.testing.assert_array_equal(*actions)
+    with pytest.raises(ValueError, match="learns from demonstrations and has none"):
+        loaded.learn(1)
+    resumed: Any = cls.load(
+        tmp_path / "model", env=DummyVecEnv([Steered]), demonstrations=demonstrations(), device="cpu"
+    )
+    resumed.load_replay_buffer(tmp_path / "replay")
+    for a, b in zip(resumed.discriminator.parameters(), model.discriminator.parameters(), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+    resumed.learn(20, reset_num_timesteps=False)
+    assert resumed.num_timesteps == 100
+
+
+def test_several_environments_and_the_log() -> None:
+    env = DummyVecEnv([Steered, Steered])
+    model = DACSAC("MlpPolicy", env, demonstrations(), **SMALL)
+    model.learn(100)
+    logged = set(model.logger.name_to_value)
+    wanted = {"loss", "accuracy_policy", "accuracy_expert", "reward_mean", "reward_std", "absorbing_value"}
+    assert {f"discriminator/{name}" for name in wanted} <= logged
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"normalize_reward": True}, "normalize_reward=True needs the returns of a rollout"),
+        ({"shaped": True}, "shaped=True needs the policy's log-probabilities"),
+        ({"n_steps": 3}, "n_steps 3 must be 1"),
+        ({"reward": "wgan"}, "reward 'wgan' must be one of"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DAC("MlpPolicy", Steered(), demonstrations(), **SMALL, **keywords)
+
+
+def test_discrete_actions_are_refused_by_the_algorithm_below() -> None:
+    with pytest.raises(AssertionError, match="Discrete"):
+        DAC("MlpPolicy", gym.make("CartPole-v1"), **SMALL)

@@ -1,0 +1,158 @@
+"""What the discriminator sees, and what it must not see."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from torch import nn
+
+from sb3_ext.networks.discriminator import (
+    FLAG,
+    Discriminator,
+    RunningNormalizer,
+    ShapedDiscriminator,
+    Steps,
+    encode_action,
+    encoded_action_dim,
+)
+
+VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
+IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
+DICT = spaces.Dict({"picture": IMAGE, "speed": VECTOR, "gear": spaces.Discrete(4)})
+B = 6
+
+
+def tensors(space: spaces.Space[Any], seed: int = 0) -> Any:  # Any: a tensor or a dictionary of them
+    space.seed(seed)
+    samples = [space.sample() for _ in range(B)]
+    if isinstance(space, spaces.Dict):
+        return {key: th.as_tensor(np.array([s[key] for s in samples])) for key in space}
+    return th.as_tensor(np.array(samples))
+
+
+def steps(
+    observation_space: spaces.Space[Any], action_space: spaces.Space[Any], seed: int = 0, absorbing: float = 0.0
+) -> Steps:
+    return Steps(
+        tensors(observation_space, seed),
+        tensors(action_space, seed + 1),
+        tensors(observation_space, seed + 2),
+        th.full((B,), absorbing),
+        th.full((B,), absorbing),
+        log_prob=th.zeros(B),
+    )
+
+
+@pytest.mark.parametrize("observation_space", [VECTOR, IMAGE, DICT, spaces.Discrete(5)], ids=str)
+@pytest.mark.parametrize("inputs", ["sa", "s", "ss", "sas"])
+def test_every_input_works_on_every_space(observation_space: spaces.Space[Any], inputs: str) -> None:
+    action_space = spaces.MultiDiscrete([2, 3])
+    discriminator = Discriminator(observation_space, action_space, inputs).eval()
+    batch = steps(observation_space, action_space)
+    logits = discriminator(batch)
+    assert logits.shape == (B,) and discriminator.encode(batch).shape == (B, discriminator.n_inputs)
+    other = steps(observation_space, action_space, seed=10)
+    for field, seen in [("actions", "a" in inputs), ("next_observations", inputs in ("ss", "sas"))]:
+        changed = discriminator(batch._replace(**{field: getattr(other, field)}))
+        assert bool((changed != logits).any()) == seen, field
+
+
+@pytest.mark.parametrize("inputs", ["sa", "s", "ss", "sas"])
+def test_the_absorbing_state_is_a_single_point(inputs: str) -> None:
+    action_space = spaces.Box(-2.0, 2.0, (1,), np.float32)
+    discriminator = Discriminator(VECTOR, action_space, inputs).eval()
+    logits = discriminator(steps(VECTOR, action_space, absorbing=1.0))
+    th.testing.assert_close(logits, logits[:1].expand(B))
+    th.testing.assert_close(discriminator(steps(VECTOR, action_space, seed=5, absorbing=1.0)), logits)
+    origin = steps(VECTOR, action_space)._replace(observations=th.zeros(B, 3), next_observations=th.zeros(B, 3))
+    encoded = discriminator.encode(origin._replace(actions=th.zeros(B, 1)))
+    flagged = discriminator.encode(steps(VECTOR, action_space, absorbing=1.0))
+    assert (flagged - encoded).norm(dim=1).min() == pytest.approx(FLAG * inputs.count("s") ** 0.5)
+
+
+@pytest.mark.parametrize(
+    ("space", "action", "wanted"),
+    [
+        (spaces.Discrete(3), [2], [0, 0, 1]),
+        (spaces.Discrete(3, start=-1), [-1], [1, 0, 0]),
+        (spaces.MultiDiscrete([2, 3]), [[1, 0]], [0, 1, 1, 0, 0]),
+        (spaces.MultiDiscrete([2, 3], start=[5, 7]), [[6, 7]], [0, 1, 1, 0, 0]),
+        (spaces.MultiBinary(3), [[1, 0, 1]], [1, 0, 1]),
+        (spaces.Box(np.array([0, -4], dtype=np.float32), np.array([1, 4], dtype=np.float32)), [[0.25, 4]], [-0.5, 1]),
+        (spaces.Box(-np.inf, np.inf, (2,)), [[3.0, -5.0]], [3, -5]),
+    ],
+    ids=str,
+)
+def test_actions_are_encoded_by_their_space(space: Any, action: list[Any], wanted: list[float]) -> None:
+    encoded = encode_action(th.as_tensor(action), space)
+    np.testing.assert_allclose(encoded[0], wanted, atol=1e-6)
+    assert encoded.shape[1] == encoded_action_dim(space)
+
+
+def test_running_statistics_are_those_of_all_batches() -> None:
+    rng = np.random.default_rng(0)
+    normalizer = RunningNormalizer((3,))
+    batches = [rng.normal(5, 3, (n, 3)) for n in (1, 50, 7, 200)]
+    for batch in batches:
+        normalizer.update(th.as_tensor(batch))
+    everything = np.concatenate(batches)
+    np.testing.assert_allclose(normalizer.mean, everything.mean(axis=0))
+    np.testing.assert_allclose(normalizer.variance, everything.var(axis=0))
+    normalizer.update(th.zeros(0, 3))
+    assert normalizer.count == len(everything)
+    standardised = normalizer(th.as_tensor(everything))
+    np.testing.assert_allclose(standardised.std(dim=0, unbiased=False), 1, rtol=1e-4)
+
+
+def test_statistics_are_saved_and_images_have_none() -> None:
+    discriminator = Discriminator(DICT, spaces.Discrete(2))
+    assert set(discriminator.normalizers) == {"speed"}
+    discriminator.update_normalizers(tensors(DICT))
+    other = Discriminator(DICT, spaces.Discrete(2))
+    other.load_state_dict(discriminator.state_dict())
+    batch = steps(DICT, spaces.Discrete(2))
+    th.testing.assert_close(other.eval()(batch), discriminator.eval()(batch))
+    assert not Discriminator(VECTOR, spaces.Discrete(2), normalize_observations=False).normalizers
+
+
+def test_spectral_norm_bounds_the_slope() -> None:
+    th.manual_seed(0)
+    action_space = spaces.Discrete(2)
+    bounded = Discriminator(VECTOR, action_space, "s", activation_fn=nn.ReLU, spectral_norm=True)
+    for _ in range(100):
+        bounded(steps(VECTOR, action_space))  # each pass in training improves the estimate of the singular values
+    bounded.eval()
+    x = 10 * th.randn(500, 2, bounded.n_inputs)
+    rise = (bounded.head(x[:, 0]) - bounded.head(x[:, 1])).abs().flatten() / (x[:, 0] - x[:, 1]).norm(dim=1)
+    assert rise.max() < 1.01
+
+
+def test_dropout_acts_in_training_only() -> None:
+    discriminator = Discriminator(VECTOR, spaces.Discrete(2), dropout=0.5)
+    batch = steps(VECTOR, spaces.Discrete(2))
+    assert (discriminator.train()(batch) != discriminator(batch)).any()
+    th.testing.assert_close(discriminator.eval()(batch), discriminator(batch))
+
+
+def test_shaped_logits_are_reward_shaping_and_log_probability() -> None:
+    action_space = spaces.Discrete(2)
+    shaped = ShapedDiscriminator(VECTOR, action_space, gamma=0.9, net_arch=(8,)).eval()
+    batch = steps(VECTOR, action_space)._replace(log_prob=th.linspace(-2, 0, B))
+    assert isinstance(batch.observations, th.Tensor) and isinstance(batch.next_observations, th.Tensor)
+    state = th.cat([batch.observations, th.zeros(B, 1)], dim=1)
+    next_state = th.cat([batch.next_observations, th.zeros(B, 1)], dim=1)
+    g, h, h_next = shaped.head(state), shaped.shaping(state), shaped.shaping(next_state)
+    wanted = (g + 0.9 * h_next - h).squeeze(-1) - batch.log_prob
+    th.testing.assert_close(shaped(batch), wanted)
+    th.testing.assert_close(shaped.state_reward(batch), g.squeeze(-1))
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [({"inputs": "as"}, "inputs 'as' must be one of sa, s, ss, sas"), ({"dropout": 1.0}, "dropout 1.0")],
+)
+def test_impossible_networks_are_refused(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Discriminator(VECTOR, spaces.Discrete(2), **keywords)

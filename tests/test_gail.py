@@ -1,0 +1,516 @@
+"""GAIL in small worlds: which rewards reach PPO, what the discriminator was shown, and what is saved."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from demo_worlds import sampled
+from gymnasium import spaces
+from sb3_contrib import TRPO, RecurrentPPO
+from stable_baselines3 import A2C, DQN, PPO
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
+from stable_baselines3.common.envs import IdentityEnvBox, IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize
+from worlds import TaggedEnv
+
+from sb3_ext.demonstrations import Demonstrations, Episode
+from sb3_ext.gail import GAIL, AdversarialCallback, LearnedReward, RewardSettings, behaviour_cloning
+from sb3_ext.gail.rollouts import RolloutRecorder
+from sb3_ext.networks.discriminator import ShapedDiscriminator
+
+SMALL: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 0, "device": "cpu"}
+
+
+def tagged(n_envs: int = 3) -> VecEnv:
+    """Ends alternate between terminations and truncations."""
+    return DummyVecEnv([lambda i=i: TaggedEnv(i, lengths=(5, 2, 7, 3)) for i in range(n_envs)])  # type: ignore[misc]
+
+
+def demonstrations_of(env: gym.Env) -> Demonstrations:
+    return sampled(env.observation_space, env.action_space)
+
+
+def gail(env: VecEnv | None = None, demonstrations: Demonstrations | None = None, **keywords: Any) -> GAIL:
+    env = tagged() if env is None else env
+    if demonstrations is None:
+        demonstrations = demonstrations_of(TaggedEnv())
+    return GAIL("MlpPolicy", env, demonstrations, **{**SMALL, **keywords})
+
+
+class Collected(RolloutRecorder):
+    """Keeps what SB3 computed, and what relabelling with the environment's own reward makes of it."""
+
+    def _on_rollout_end(self) -> None:
+        super()._on_rollout_end()
+        self.before = self._contents()
+        self.relabel(self.env_rewards)
+        self.after = self._contents()
+
+    def _contents(self) -> dict[str, np.ndarray]:
+        buffer = self.model.rollout_buffer
+        return {name: getattr(buffer, name).copy() for name in ("rewards", "advantages", "returns")}
+
+
+# ---------------------------------------------------------------------- relabelling
+
+
+@pytest.mark.parametrize("normalized", [False, True], ids=["plain", "VecNormalize"])
+@pytest.mark.parametrize("algorithm", [PPO, A2C, TRPO, RecurrentPPO])
+def test_relabelling_with_the_environments_own_reward_changes_nothing(
+    algorithm: Callable[..., OnPolicyAlgorithm], normalized: bool
+) -> None:
+    env = VecNormalize(tagged(4)) if normalized else tagged(4)
+    policy = "MlpLstmPolicy" if algorithm is RecurrentPPO else "MlpPolicy"
+    model = algorithm(policy, env, n_steps=32, seed=0, device="cpu")
+    recorder = Collected()
+    model.learn(1, callback=recorder)
+    assert (recorder.timeout_values != 0).sum() > 3 and recorder.terminated.sum() > 3
+    for name, wanted in recorder.before.items():
+        np.testing.assert_allclose(recorder.after[name], wanted, atol=1e-5, rtol=1e-5, err_msg=name)
+
+
+class IntegerRewards(VecEnvWrapper):
+    """As SubprocVecEnv stacks the rewards of environments that give integers."""
+
+    def reset(self) -> Any:
+        return self.venv.reset()
+
+    def step_wait(self) -> Any:
+        observations, rewards, dones, infos = self.venv.step_wait()
+        return observations, rewards.astype(np.int64), dones, infos
+
+
+def test_integer_rewards_do_not_round_the_value_at_timeouts() -> None:
+    model = PPO("MlpPolicy", IntegerRewards(tagged()), n_steps=32, batch_size=32, seed=0, device="cpu")
+    recorder = Collected()
+    model.learn(1, callback=recorder)
+    wanted = recorder.env_rewards + model.gamma * recorder.timeout_values
+    assert (wanted != np.round(wanted)).sum() == (recorder.timeout_values != 0).sum() > 0
+    np.testing.assert_allclose(recorder.after["rewards"], wanted, rtol=1e-6)
+
+
+def test_only_terminations_pay_for_the_absorbing_state(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gail(normalize_reward=False)
+    model.learn(1)
+    shape = model._recorder.terminated.shape
+    monkeypatch.setattr(model.adversary, "rewards", lambda steps: np.zeros(shape[0] * shape[1]))
+    monkeypatch.setattr(model.adversary, "value_of_absorbing", lambda steps: 5.0)
+    monkeypatch.setattr(PPO, "train", lambda self: None)
+    model.learn(1, reset_num_timesteps=False)
+    recorder = model._recorder
+    assert 0 < recorder.terminated.sum() < (recorder.terminated | (recorder.timeout_values != 0)).sum()
+    wanted = 5.0 * recorder.terminated + model.gamma * recorder.timeout_values
+    np.testing.assert_allclose(model.rollout_buffer.rewards, wanted, rtol=1e-6)
+
+
+def test_the_environments_reward_is_mixed_in_and_logged_as_it_is() -> None:
+    learned, mixed = (gail(normalize_reward=False, env_reward_coef=c).learn(1) for c in (0.0, 2.0))
+    assert (learned._recorder.actions == mixed._recorder.actions).all()
+    difference = mixed.rollout_buffer.rewards - learned.rollout_buffer.rewards
+    np.testing.assert_allclose(difference, 2.0 * mixed._recorder.env_rewards, rtol=1e-4, atol=1e-4)
+    assert mixed._recorder.env_rewards.max() == 7
+
+
+def test_scaling_keeps_the_sign_of_rewards() -> None:
+    for form, sign in (("gail", 1), ("logd", -1)):
+        model = gail(reward=form, absorbing=False)
+        model.learn(48)
+        at_timeouts = model._recorder.timeout_values
+        rewards = model.rollout_buffer.rewards - model.gamma * at_timeouts
+        assert (np.sign(rewards) == sign).all(), form
+        assert model.adversary.scale.divisor != 1.0
+
+
+# ---------------------------------------------------------------------- what the discriminator is shown
+
+
+@pytest.mark.parametrize("normalized", [False, True], ids=["plain", "VecNormalize"])
+def test_steps_are_raw_and_next_observations_are_the_true_ones(normalized: bool) -> None:
+    model = gail(VecNormalize(tagged()) if normalized else tagged())
+    model.learn(48)
+    recorder = model._recorder
+    assert isinstance(recorder.observations, np.ndarray) and isinstance(recorder.next_observations, np.ndarray)
+    now, after = recorder.observations * 16, recorder.next_observations * 16  # [T, E, (env, episode, step)]
+    np.testing.assert_allclose(now[..., 0], np.broadcast_to(np.arange(3), now.shape[:2]), atol=1e-4)
+    np.testing.assert_allclose(after[..., :2], now[..., :2], atol=1e-4)
+    np.testing.assert_allclose(after[..., 2], now[..., 2] + 1, atol=1e-4)
+    lengths = np.array((5, 2, 7, 3))[np.round(now[..., 1]).astype(int) % 4]
+    last = np.isclose(after[..., 2], lengths, atol=1e-3)
+    np.testing.assert_array_equal(recorder.terminated, last & (np.round(now[..., 1]) % 2 == 0))
+    steps = recorder.steps(model.adversary)
+    np.testing.assert_array_equal(steps.next_absorbing.numpy().reshape(now.shape[:2]), recorder.terminated)
+
+
+def test_executed_actions_are_judged_not_the_gaussians() -> None:
+    env = DummyVecEnv([lambda: gym.make("Pendulum-v1")])
+    model = GAIL("MlpPolicy", env, demonstrations_of(gym.make("Pendulum-v1")), **SMALL)
+    with th.no_grad():
+        model.policy.log_std.fill_(2.0)
+    model.learn(1)
+    raw = model.rollout_buffer.actions.reshape(16, 1, 1)
+    assert (np.abs(raw) > 2).any()
+    np.testing.assert_array_equal(model._recorder.actions, np.clip(raw, -2, 2))
+
+
+def test_the_discriminator_leaves_the_policys_random_numbers_alone() -> None:
+    stock = PPO("MlpPolicy", tagged(), **SMALL)
+    weights = [parameter.detach().clone() for parameter in stock.policy.parameters()]
+    recorder = Collected()
+    stock.learn(1, callback=recorder)
+    ours = gail()
+    for a, b in zip(ours.policy.parameters(), weights, strict=True):
+        th.testing.assert_close(a.detach(), b, rtol=0, atol=0)
+    ours.learn(1)
+    np.testing.assert_array_equal(ours._recorder.actions, recorder.actions)
+
+
+def test_a_user_sees_the_environments_return_and_the_discriminators_health() -> None:
+    model = gail(held_out=0.4)
+    logged: dict[str, float] = {}
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            logged.update(self.model.logger.name_to_value)
+            return True
+
+    model.set_env(DummyVecEnv([lambda i=i: Monitor(TaggedEnv(i, lengths=(5,))) for i in range(3)]))  # type: ignore[misc]
+    model.learn(200, callback=Watch(), log_interval=100)
+    wanted = {"loss", "accuracy_policy", "accuracy_expert", "accuracy_held_out", "learning_rate"}
+    wanted |= {"reward_mean", "reward_std", "reward_scale", "absorbing_value"}
+    assert wanted <= {name.removeprefix("discriminator/") for name in logged}
+    assert model.ep_info_buffer is not None
+    assert {info["r"] for info in model.ep_info_buffer} == {15.0}  # 1 + 2 + 3 + 4 + 5
+
+
+# ---------------------------------------------------------------------- SB3 around it
+
+
+def test_schedules_advance_over_the_whole_training() -> None:
+    model = gail(learning_rate=lambda p: 1e-3 * p, discriminator_learning_rate=lambda p: 2e-3 * p, clip_range=0.2)
+    rates: list[tuple[float, ...]] = []
+    weights: list[th.Tensor] = []
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            return True
+
+        def _on_rollout_start(self) -> None:
+            rates.append(
+                (model.policy.optimizer.param_groups[0]["lr"], model.adversary.optimizer.param_groups[0]["lr"])
+            )
+            weights.append(next(model.policy.parameters()).detach().clone())
+
+    model.learn(48 * 4, callback=Watch())
+    np.testing.assert_allclose(rates[1:], [(7.5e-4, 1.5e-3), (5e-4, 1e-3), (2.5e-4, 5e-4)], rtol=1e-6)
+    assert all((a != b).any() for a, b in pairwise(weights))
+
+
+def test_callbacks_of_every_kind_are_called(tmp_path: Path) -> None:
+    calls: list[str] = []
+
+    class Counts(BaseCallback):
+        def _init_callback(self) -> None:
+            calls.append("init")
+
+        def _on_step(self) -> bool:
+            return True
+
+    def function(locals_: dict[str, Any], globals_: dict[str, Any]) -> bool:
+        calls.append("function")
+        return True
+
+    gail().learn(1, callback=[Counts(), Counts()])
+    assert calls == ["init", "init"]
+    gail().learn(1, callback=CallbackList([Counts()]))
+    gail().learn(1, callback=function)
+    assert calls.count("function") == 16
+    stop = gail()
+    stop.learn(1000, callback=lambda *_: False)
+    assert stop.num_timesteps == 3
+    evaluated = gail()
+    watched = Monitor(TaggedEnv())
+    evaluated.learn(96, callback=EvalCallback(watched, eval_freq=16, best_model_save_path=str(tmp_path), verbose=0))
+    assert (tmp_path / "best_model.zip").is_file()
+
+
+@pytest.mark.parametrize(
+    "env",
+    [IdentityEnvBox(), IdentityEnvMultiDiscrete(3), IdentityEnvMultiBinary(3)],
+    ids=["Box", "MultiDiscrete", "MultiBinary"],
+)
+def test_every_action_space_trains(env: gym.Env) -> None:
+    model = GAIL("MlpPolicy", env, demonstrations_of(env), **SMALL)
+    model.learn(32)
+    assert np.isfinite(model.rollout_buffer.advantages).all()
+
+
+class Pictures(gym.Env):
+    """Random images, alone or in a dictionary, channels last as environments give them."""
+
+    def __init__(self, in_dict: bool) -> None:
+        self.picture = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+        speed = spaces.Box(-1, 1, (2,), np.float32)
+        self.observation_space = spaces.Dict({"picture": self.picture, "speed": speed}) if in_dict else self.picture
+        self.action_space = spaces.Discrete(2)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.observation_space.seed(seed)
+        self.t = 0
+        return self.observation_space.sample(), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return self.observation_space.sample(), 0.0, self.t == 5, False, {}
+
+
+@pytest.mark.parametrize("in_dict", [False, True], ids=["image", "dictionary"])
+@pytest.mark.parametrize("inputs", ["sa", "ss"])
+def test_images_train_from_demonstrations_with_channels_last(in_dict: bool, inputs: str) -> None:
+    env = Pictures(in_dict)
+    policy = "MultiInputPolicy" if in_dict else "CnnPolicy"
+    small = {"discriminator_batch_size": 8, "discriminator_updates": 2}
+    model = GAIL(policy, env, demonstrations_of(env), inputs=inputs, **{**SMALL, **small})
+    model.learn(16)
+    assert model.adversary.expert is not None
+    seen: Any = model.adversary.expert.observations
+    assert (seen["picture"] if in_dict else seen).shape[1:] == (1, 36, 36)
+
+
+@pytest.mark.parametrize(
+    "keywords", [{"shaped": True, "reward": "airl"}, {"reward": "fairl"}, {"use_sde": True}], ids=str
+)
+def test_the_family_trains(keywords: dict[str, Any]) -> None:
+    env = gym.make("Pendulum-v1")
+    model = GAIL(
+        "MlpPolicy",
+        VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")])),
+        demonstrations_of(env),
+        **SMALL,
+        **keywords,
+    )
+    model.learn(48)
+    assert isinstance(model.discriminator, ShapedDiscriminator) == keywords.get("shaped", False)
+    assert np.isfinite(model.rollout_buffer.advantages).all()
+
+
+def test_shaped_logits_use_the_policys_own_probabilities() -> None:
+    model = gail(shaped=True, reward="airl", normalize_reward=False)
+    model.learn(1)
+    steps = model._recorder.steps(model.adversary)
+    flat = model.rollout_buffer.log_probs.reshape(3, -1).T  # PPO has flattened them, environment by environment
+    np.testing.assert_array_equal(steps.log_prob.numpy(), flat.reshape(-1))
+    assert (steps.log_prob < 0).all()
+
+
+# ---------------------------------------------------------------------- files
+
+
+def test_save_load_and_resume(tmp_path: Path) -> None:
+    env, demonstrations = tagged(), demonstrations_of(TaggedEnv())
+    model = gail(env, demonstrations, reward="airl", inputs="s", discriminator_learning_rate=3e-3)
+    model.learn(96)
+    model.save(tmp_path / "model")
+    loaded = GAIL.load(tmp_path / "model", device="cpu")
+    observation = np.ones((3, 3), dtype=np.float32)
+    np.testing.assert_array_equal(
+        loaded.predict(observation, deterministic=True)[0], model.predict(observation, deterministic=True)[0]
+    )
+    assert loaded.reward_settings == model.reward_settings and loaded.demonstrations is None
+    for name, value in model.discriminator.state_dict().items():
+        th.testing.assert_close(loaded.discriminator.state_dict()[name], value, rtol=0, atol=0)
+    assert loaded.adversary.scale.divisor == model.adversary.scale.divisor
+    moments = [o.state_dict()["state"][0]["exp_avg"] for o in (loaded.adversary.optimizer, model.adversary.optimizer)]
+    th.testing.assert_close(*moments, rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"GAIL learns from demonstrations and has none"):
+        loaded.learn(1)
+    resumed = GAIL.load(tmp_path / "model", env=env, demonstrations=demonstrations, device="cpu")
+    resumed.learn(96, reset_num_timesteps=False)
+    assert resumed.num_timesteps == 192
+
+
+def test_demonstrations_are_not_in_the_zip(tmp_path: Path) -> None:
+    marker = np.float32(123456.789)
+    episode = Episode(np.full((4, 3), marker, dtype=np.float32), np.zeros(3, dtype=np.int64), None, True, False)
+    space = TaggedEnv()
+    model = gail(demonstrations=Demonstrations((episode,), space.observation_space, space.action_space))
+    model.learn(48)
+    model.save(tmp_path / "model.zip")
+    with zipfile.ZipFile(tmp_path / "model.zip") as archive:
+        assert not any(marker.tobytes() in archive.read(name) for name in archive.namelist())
+        assert b"demonstrations" not in archive.read("data")
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    one = gail().learn(150)
+    other = gail().learn(150)
+    for a, b in zip(one.discriminator.parameters(), other.discriminator.parameters(), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+# ---------------------------------------------------------------------- around GAIL
+
+
+@pytest.mark.parametrize("algorithm", [A2C, TRPO, RecurrentPPO, PPO])
+def test_other_generators_learn_through_the_callback(algorithm: Callable[..., OnPolicyAlgorithm]) -> None:
+    policy = "MlpLstmPolicy" if algorithm is RecurrentPPO else "MlpPolicy"
+    model = algorithm(policy, tagged(4), n_steps=32, seed=0, device="cpu")
+    adversarial = AdversarialCallback(demonstrations_of(TaggedEnv()), RewardSettings(normalize_reward=False), seed=0)
+    model.learn(256, callback=adversarial)
+    assert adversarial.adversary is not None
+    adversary = adversarial.adversary
+    steps = adversarial.steps(adversary)
+    shape = adversarial.terminated.shape
+    wanted = adversary.rewards(steps).reshape(shape) + adversarial.terminated * adversary.value_of_absorbing(steps)
+    wanted += model.gamma * adversarial.timeout_values
+    np.testing.assert_allclose(model.rollout_buffer.rewards.reshape(shape), wanted, rtol=1e-4, atol=1e-4)
+
+
+def test_the_callback_refuses_what_it_cannot_relabel() -> None:
+    with pytest.raises(ValueError, match="DQN has not; DAC is for a replay"):
+        DQN("MlpPolicy", TaggedEnv()).learn(1, callback=AdversarialCallback(demonstrations_of(TaggedEnv())))
+    recurrent = RecurrentPPO("MlpLstmPolicy", TaggedEnv(), n_steps=16, device="cpu")
+    with pytest.raises(ValueError, match="a recurrent policy has not"):
+        recurrent.learn(1, callback=AdversarialCallback(demonstrations_of(TaggedEnv()), RewardSettings(shaped=True)))
+
+
+@pytest.mark.parametrize("shaped", [False, True])
+def test_the_learned_reward_goes_with_a_new_policy(shaped: bool) -> None:
+    model = gail(shaped=shaped, reward="airl")
+    model.learn(96)
+    env = LearnedReward(tagged(), model.adversary)
+    observations = env.reset()
+    assert isinstance(observations, np.ndarray)
+    adversary = model.adversary
+    ended = 0
+    for _ in range(12):
+        actions = np.array([0, 1, 2])
+        before = observations
+        observations, rewards, dones, infos = env.step(actions)
+        assert isinstance(observations, np.ndarray) and isinstance(before, np.ndarray)
+        final = np.array(
+            [i["terminal_observation"] if d else o for i, d, o in zip(infos, dones, observations, strict=True)]
+        )
+        ends = np.array([d and not i["TimeLimit.truncated"] for i, d in zip(infos, dones, strict=True)])
+        steps = adversary.tensors(before, actions, final, np.zeros(3, dtype=bool), ends)
+        if shaped:
+            assert isinstance(adversary.discriminator, ShapedDiscriminator)
+            wanted = adversary.discriminator.state_reward(steps).detach().numpy()
+            after = adversary.discriminator.state_reward(adversary.absorbing_steps(steps, 1)).item() * 99.0
+        else:
+            wanted, after = (
+                adversary.logits(steps).numpy(),
+                adversary.logits(adversary.absorbing_steps(steps, 1)).item() * 99.0,
+            )
+        np.testing.assert_allclose(rewards, (wanted + ends * after) / adversary.scale.divisor, rtol=1e-4, atol=1e-5)
+        assert [info["env_reward"] for info in infos] == (final[:, 2] * 16).tolist()
+        ended += int(ends.sum())
+    assert ended > 0
+    PPO("MlpPolicy", VecNormalize(env), n_steps=16, batch_size=16, device="cpu").learn(48)
+
+
+def test_the_learned_reward_wants_raw_observations_of_the_same_task() -> None:
+    model = gail()
+    with pytest.raises(ValueError, match=r"VecNormalize\(LearnedReward\(env\)"):
+        LearnedReward(VecNormalize(tagged()), model.adversary)
+    with pytest.raises(ValueError, match="action_space Box"):
+        LearnedReward(DummyVecEnv([BoxActions]), model.adversary)
+
+
+class BoxActions(TaggedEnv):
+    """The same observations, other actions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+
+@pytest.mark.parametrize("normalized", [False, True], ids=["plain", "VecNormalize"])
+def test_behaviour_cloning_fits_the_demonstrations(normalized: bool) -> None:
+    env: VecEnv = DummyVecEnv([lambda: gym.make("CartPole-v1")])
+    env = VecNormalize(env, norm_reward=False) if normalized else env
+    demonstrations = upright(n_episodes=5)
+    model = PPO("MlpPolicy", env, seed=0, device="cpu")
+    losses = behaviour_cloning(model, demonstrations, n_epochs=10)
+    assert losses[-1] < 0.5 * losses[0]
+    steps = demonstrations.transitions(absorbing=False)
+    observations = env.normalize_obs(steps.observations) if isinstance(env, VecNormalize) else steps.observations
+    actions, _ = model.predict(observations, deterministic=True)  # type: ignore[arg-type]
+    assert (actions == steps.actions).mean() > 0.8  # of a rule that switches at every step
+
+
+def test_gail_starts_from_behaviour_cloning_once() -> None:
+    model = GAIL("MlpPolicy", gym.make("CartPole-v1"), upright(5), bc_epochs=10, learning_rate=0.0, **SMALL)
+    untrained = next(model.policy.parameters()).detach().clone()
+    model.learn(16)
+    cloned = next(model.policy.parameters()).detach().clone()
+    assert (untrained != cloned).any()
+    model.learn(16, reset_num_timesteps=False)
+    th.testing.assert_close(next(model.policy.parameters()).detach(), cloned, rtol=0, atol=0)
+
+
+def upright(n_episodes: int, seed: int = 0) -> Demonstrations:
+    """CartPole-v1 by a rule that keeps the pole up for the whole 500 steps."""
+    env = gym.make("CartPole-v1")
+    episodes = []
+    for i in range(n_episodes):
+        observation, _ = env.reset(seed=seed + i)
+        observations, actions, over = [observation], [], False
+        while not over:
+            position, speed, angle, spin = observation
+            actions.append(int(angle + 0.3 * spin + 0.02 * position + 0.05 * speed > 0))
+            observation, _, terminated, truncated, _ = env.step(actions[-1])
+            observations.append(observation)
+            over = terminated or truncated
+        assert truncated, "the rule must keep it up"
+        ones = np.ones(len(actions))
+        episodes.append(Episode(np.array(observations), np.array(actions), ones, terminated, truncated, seed + i))
+    return Demonstrations(tuple(episodes), env.observation_space, env.action_space, "CartPole-v1")
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"reward": "wgan"}, "reward 'wgan' must be one of"),
+        ({"inputs": "a"}, "inputs 'a' must be one of"),
+        ({"gamma": 1.0}, "gamma 1.0 must be below 1 with absorbing states"),
+        ({"label_smoothing": 0.5}, r"label_smoothing 0.5 must be in \[0, 0.5\)"),
+        ({"held_out": 1.0}, r"held_out 1.0 must be in \[0, 1\)"),
+        ({"discriminator_updates": 0}, "discriminator_updates 0 must be at least 1"),
+        ({"discriminator_batch_size": 0}, "discriminator_batch_size 0 must be at least 1"),
+        ({"gradient_penalty": -1.0}, "gradient_penalty -1.0 must not be negative"),
+        ({"weight_decay": -1.0}, "weight_decay -1.0 must not be negative"),
+        ({"bc_epochs": -1}, "bc_epochs -1 must not be negative"),
+        ({"discriminator_kwargs": {"dropout": 1.5}}, "dropout 1.5"),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_named_in_the_constructor(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        gail(**keywords)
+
+
+def test_demonstrations_of_another_task_are_named_in_the_constructor(tmp_path: Path) -> None:
+    cartpole = demonstrations_of(gym.make("CartPole-v1"))
+    with pytest.raises(ValueError, match=r"demonstrations: actions of Discrete\(2\), the policy has Discrete\(3\)"):
+        gail(demonstrations=cartpole)
+    other = demonstrations_of(TaggedEnv())
+    wide = spaces.Box(-np.inf, np.inf, (4,), np.float32)
+    env = gym.wrappers.TransformObservation(TaggedEnv(), lambda o: np.append(o, o[:1]), wide)
+    with pytest.raises(ValueError, match=r"demonstrations: observations of Box.*\(3,\).*the policy has Box.*\(4,\)"):
+        GAIL("MlpPolicy", env, other, **SMALL)
+    with pytest.raises((ValueError, OSError), match=r"nothing\.npz"):
+        GAIL("MlpPolicy", TaggedEnv(), tmp_path / "nothing.npz", **SMALL)
