@@ -20,7 +20,7 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalC
 from stable_baselines3.common.envs import IdentityEnvBox, IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
 from worlds import TaggedEnv
 
 from sb3_ext.demonstrations import Demonstrations, Episode
@@ -501,6 +501,31 @@ def upright(n_episodes: int, seed: int = 0) -> Demonstrations:
 def test_impossible_settings_are_named_in_the_constructor(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         gail(**keywords)
+
+
+def test_a_wrapper_around_vecnormalize_must_not_change_observations() -> None:
+    env = VecFrameStack(VecNormalize(tagged()), 2)
+    demonstrations = sampled(env.observation_space, env.action_space)
+    with pytest.raises(ValueError, match="make VecNormalize the outer one"):
+        GAIL("MlpPolicy", env, demonstrations, **SMALL).learn(1)
+    outer = VecNormalize(VecFrameStack(tagged(), 2))
+    GAIL("MlpPolicy", outer, demonstrations, **SMALL).learn(1)
+
+
+@pytest.mark.parametrize(("n_episodes", "n_unseen"), [(1, 0), (4, 0), (10, 1), (25, 2)])
+def test_a_tenth_is_held_out_where_that_is_an_episode(n_episodes: int, n_unseen: int) -> None:
+    model = gail(demonstrations=sampled(TaggedEnv().observation_space, spaces.Discrete(3), n_episodes, n_steps=4))
+    model.learn(1)
+    adversary = model.adversary
+    assert adversary.expert is not None
+    assert (adversary.unseen is None) == (n_unseen == 0)
+    assert adversary.unseen is None or len(adversary.unseen.absorbing) == 5 * n_unseen
+    assert len(adversary.expert.absorbing) == 5 * (n_episodes - n_unseen)
+
+
+def test_runs_are_named_after_the_algorithm(tmp_path: Path) -> None:
+    gail(tensorboard_log=str(tmp_path)).learn(1)
+    assert [path.name for path in tmp_path.iterdir()] == ["GAIL_1"]
 
 
 def test_demonstrations_of_another_task_are_named_in_the_constructor(tmp_path: Path) -> None:

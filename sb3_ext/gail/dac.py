@@ -17,7 +17,7 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, ReplayBufferSamples
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.sac import SAC
 from stable_baselines3.td3 import TD3
@@ -114,6 +114,29 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
             raise ValueError(f"n_steps {self.n_steps} must be 1: rewards are judged step by step")
         if _init_setup_model:
             self._setup_model()
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Any:  # Any: itself
+        """
+        Parameters as in SB3; ``tb_log_name`` is the name of the class unless given.
+
+        :raises ValueError: without demonstrations, or for those of another task
+        """
+        return super().learn(
+            total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name or type(self).__name__,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
 
     def train(self, gradient_steps: int, batch_size: int = 100) -> None:
         """Adds: the discriminator first, and its rewards in place of the stored ones."""

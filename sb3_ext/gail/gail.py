@@ -41,11 +41,34 @@ class GAIL(Imitation, PPO):
         callbacks = [c if isinstance(c, BaseCallback) else ConvertCallback(c) for c in given]
         return super()._init_callback([self._recorder, *callbacks], progress_bar)
 
-    def learn(self, total_timesteps: int, *args: Any, tb_log_name: str = "GAIL", **kwargs: Any) -> GAIL:
-        """Parameters as in SB3. Adds: behaviour cloning before the first step."""
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:  # Any: SB3's arguments, unread
+        """Adds: behaviour cloning before the first step."""
         if self.bc_epochs > 0 and self.num_timesteps == 0:
             behaviour_cloning(self, self._loaded_demonstrations(), self.bc_epochs)
-        return super().learn(total_timesteps, *args, tb_log_name=tb_log_name, **kwargs)
+        return super()._setup_learn(*args, **kwargs)
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 1,
+        tb_log_name: str = "GAIL",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> GAIL:
+        """
+        Parameters as in SB3.
+
+        :raises ValueError: without demonstrations, or for those of another task
+        """
+        return super().learn(
+            total_timesteps,
+            callback=callback,
+            log_interval=log_interval,
+            tb_log_name=tb_log_name,
+            reset_num_timesteps=reset_num_timesteps,
+            progress_bar=progress_bar,
+        )
 
     def train(self) -> None:
         """Adds: the discriminator first, then its rewards in place of the environment's."""

@@ -6,7 +6,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_ext.demonstrations import Demonstrations, load
 from sb3_ext.gail.reward import AdversarialReward, RewardSettings, check_spaces
@@ -88,14 +89,14 @@ class Imitation(AtomicSaveMixin):
         """Logits of steps, high where they look like the expert's."""
         return self.adversary.discriminator
 
-    def learn(self, total_timesteps: int, callback: MaybeCallback = None, *args: Any, **kwargs: Any) -> Any:
+    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:  # Any: SB3's arguments, unread
         """
-        Parameters as in SB3.
+        Adds: the demonstrations become the discriminator's.
 
         :raises ValueError: without demonstrations, or for those of another task
         """
         self.adversary.set_demonstrations(self._loaded_demonstrations(), seed=self.seed or 0)
-        return super().learn(total_timesteps, callback, *args, **kwargs)  # type: ignore[safe-super]  # the algorithm's
+        return super()._setup_learn(*args, **kwargs)
 
     def _loaded_demonstrations(self) -> Demonstrations:
         """A path becomes the episodes in it, once."""

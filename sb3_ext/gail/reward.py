@@ -85,7 +85,7 @@ class RewardSettings:
     :param weight_decay: of the discriminator's AdamW
     :param label_smoothing: in [0, 0.5)
     :param normalize_reward: divide rewards by the standard deviation of their returns
-    :param held_out: share of the demonstrations that is only used to measure accuracy, where there are two or more
+    :param held_out: share of the episodes that is only used to measure accuracy, where it comes to one or more
     :raises ValueError: for values out of range
     """
 
@@ -176,7 +176,7 @@ class AdversarialReward:
         """
         check_spaces(demonstrations, self.observation_space, self.action_space)
         unseen = None
-        if self.settings.held_out > 0 and len(demonstrations) > 1:
+        if int(self.settings.held_out * len(demonstrations)) > 0:
             unseen, demonstrations = demonstrations.split(self.settings.held_out, seed)
         self.expert = self.expert_steps(demonstrations)
         self.unseen = None if unseen is None else self.expert_steps(unseen)

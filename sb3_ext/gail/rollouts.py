@@ -47,6 +47,15 @@ class RolloutRecorder(BaseCallback):
     log_probs: np.ndarray
     """[T, E] of the sampled actions"""
 
+    def _on_training_start(self) -> None:
+        """:raises ValueError: where raw observations are out of reach"""
+        normalizer = self._normalizer()
+        if normalizer is not None and normalizer.observation_space != self.model.observation_space:
+            raise ValueError(
+                "the discriminator judges raw observations, and a wrapper around VecNormalize changes them: "
+                f"{normalizer.observation_space} became {self.model.observation_space}; make VecNormalize the outer one"
+            )
+
     def _on_rollout_start(self) -> None:
         shape = (self.model.rollout_buffer.buffer_size, self.model.n_envs)
         space = self.model.observation_space
