@@ -13,6 +13,7 @@ import pytest
 from gymnasium.envs.classic_control.cartpole import CartPoleEnv
 from stable_baselines3 import PPO
 
+from sb3_ext import GAIL
 from sb3_ext.demonstrations import load, save
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.zoo import cli
@@ -58,7 +59,7 @@ def hold_the_pole(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(CartPoleEnv, "render", rendered)
 
 
-def test_a_played_data_set_is_accepted_by_info_and_check(
+def test_info_and_check_accept_a_played_data_set_and_gail_trains_on_it(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hold_the_pole(monkeypatch)
@@ -80,6 +81,11 @@ def test_a_played_data_set_is_accepted_by_info_and_check(
     assert "error: terminated: your expert never terminates" in capsys.readouterr().out
     assert demos("check", "demos/CartPole-v1.npz", "--env", "Acrobot-v1") == 1
     assert "error: observations: shape " in capsys.readouterr().out
+
+    quiet = ["--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu"]
+    tiny = ["-params", "n_envs:2", "n_steps:16", "batch_size:32"]
+    assert cli.main(["train", "--algo", "gail", "--env", "CartPole-v1", "-n", "64", *quiet, *tiny]) == 0
+    assert GAIL.load("logs/gail/CartPole-v1_1/CartPole-v1.zip", device="cpu").num_timesteps == 64
 
     assert demos("play", "CartPole-v1", *flags) == 2
     assert "demos/CartPole-v1.npz exists; choose another name" in capsys.readouterr().err
