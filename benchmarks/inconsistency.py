@@ -27,15 +27,19 @@ def tenth_random(row: np.ndarray) -> int:
     return int(rng.integers(2)) if rng.random() < 0.1 else balance(row)
 
 
-def late() -> Player:
-    """Answers the picture on the screen or the one before it."""
-    seen: list[int] = []
+def late(most: int) -> Callable[[], Player]:
+    """Answers the picture on the screen or one of those before it, at most so many steps ago."""
 
-    def act(row: np.ndarray) -> int:
-        seen.append(balance(row))
-        return seen[max(0, len(seen) - 1 - int(rng.integers(2)))]
+    def player() -> Player:
+        seen: list[int] = []
 
-    return act
+        def act(row: np.ndarray) -> int:
+            seen.append(balance(row))
+            return seen[max(0, len(seen) - 1 - int(rng.integers(most + 1)))]
+
+        return act
+
+    return player
 
 
 def swing(row: np.ndarray) -> np.ndarray:
@@ -45,7 +49,8 @@ def swing(row: np.ndarray) -> np.ndarray:
 PLAYERS: dict[str, tuple[str, Callable[[], Player]]] = {
     "CartPole-v1, linear controller": ("CartPole-v1", lambda: balance),
     "the same, every tenth action random": ("CartPole-v1", lambda: tenth_random),
-    "the same, a delay of 0 or 1 steps at random, as a hand has": ("CartPole-v1", late),
+    "the same, a delay of 0 or 1 steps at random, as a hand has": ("CartPole-v1", late(1)),
+    "the same, a delay of 0 to 8 steps": ("CartPole-v1", late(8)),
     "a coin": ("CartPole-v1", lambda: lambda _: int(rng.integers(2))),
     "Pendulum-v1, deterministic controller": ("Pendulum-v1", lambda: swing),
     "MountainCar-v0, deterministic controller": ("MountainCar-v0", lambda: lambda row: 2 if row[1] >= 0 else 0),
@@ -55,21 +60,24 @@ PLAYERS: dict[str, tuple[str, Callable[[], Player]]] = {
 
 def episodes(env_id: str, player: Callable[[], Player]) -> Demonstrations:
     env = gym.make(env_id)
-    observations, actions, terminated = [], [], []
+    observations, actions, rewards, terminated = [], [], [], []
     for seed in range(N_EPISODES):
         act = player()
-        rows, taken, over = [env.reset(seed=seed)[0]], [], False
+        rows, taken, paid, over = [env.reset(seed=seed)[0]], [], [], False
         while not over:
             taken.append(act(rows[-1]))
-            row, _, died, cut, _ = env.step(taken[-1])
+            row, reward, died, cut, _ = env.step(taken[-1])
             rows.append(row)
+            paid.append(float(reward))
             over = died or cut
         observations.append(np.stack(rows))
         actions.append(np.stack(taken))
+        rewards.append(np.array(paid))
         terminated.append(died)
     return from_arrays(
         observations,
         actions,
+        rewards,
         terminated=terminated,
         observation_space=env.observation_space,
         action_space=env.action_space,
