@@ -25,7 +25,7 @@ from sb3_ext.demonstrations.record import LearnerView
 OUTSIDE_SHARE = 0.01
 REPLAYED_STEPS = 200  # per episode: what differs does so early, and rounding errors of a simulator grow
 # Nearly equal: within 0.2 standard deviations per component, root mean square. By this width deterministic controllers
-# have inconsistency 0.00 to 0.10, one with every tenth action random 0.40, an unsteady hand 0.66, a coin 0.89
+# have inconsistency 0.00 to 0.10, one with every tenth action random 0.40, an unsteady hand 0.66, a coin about 1
 # (benchmarks/inconsistency.py).
 NEAR = 0.2
 INCONSISTENT = 0.3
