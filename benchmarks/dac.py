@@ -3,7 +3,7 @@ DAC on SAC from a few episodes of a trained expert, Hopper-v5: final return as a
 
     python benchmarks/dac.py
 
-The expert is SB3's SAC with its defaults after 100 000 steps, trained once and kept under --experts. Demonstrations are
+The expert is PPO under VecNormalize after a million steps, trained once and kept under --experts. Demonstrations are
 subsampled by 20 as in the GAIL paper. Behaviour cloning on the same demonstrations stands beside it. Finished runs stay
 in results/dac.csv.
 """
@@ -13,21 +13,23 @@ from __future__ import annotations
 import argparse
 import pathlib
 import time
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch as th
 from common import Table, hardware, parse, parser, print_rows
 from learning import RUN_COLUMNS, mean_return, row_of, train
-from stable_baselines3 import PPO, SAC
+from stable_baselines3 import PPO
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import DACSAC
 from sb3_ext.demonstrations import Demonstrations, load, record, save
 from sb3_ext.gail import behaviour_cloning
 
 ENV = "Hopper-v5"
-EXPERT_STEPS = 100_000
+EXPERT_STEPS = 1_000_000
 N_STEPS = 50_000
 N_EVALUATIONS = 10
 N_DEMOS = (4, 11)
@@ -37,13 +39,15 @@ CACHE = pathlib.Path.home() / ".cache" / "sb3_ext" / "experts"
 
 def expert(folder: pathlib.Path, n_steps: int) -> Demonstrations:
     """:return: episodes of the expert, which is trained where there are none yet"""
-    path = folder / f"{ENV}-sac-{n_steps}.npz"
+    path = folder / f"{ENV}-ppo-{n_steps}.npz"
     if not path.is_file():
         th.set_num_threads(1)
         begin = time.process_time()
-        model = SAC("MlpPolicy", ENV, seed=0, device="cpu").learn(n_steps)
+        env = VecNormalize(make_vec_env(ENV, 8, seed=0))
+        settings: dict[str, Any] = {"n_steps": 256, "batch_size": 256, "seed": 0, "device": "cpu"}
+        model = PPO("MlpPolicy", env, learning_rate=lambda left: 5e-4 * left, **settings).learn(n_steps)
         print(f"expert: {n_steps} steps in {time.process_time() - begin:.0f} CPU-s")
-        save(record(model, ENV, 25, seed=1000), path)
+        save(record(model, env, 25, seed=1000, env_id=ENV), path)
     return load(path)
 
 

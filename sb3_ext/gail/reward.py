@@ -31,6 +31,7 @@ from sb3_ext.ops.adversarial import (
     reward_form,
 )
 
+MEASURED = ("loss", "accuracy_policy", "accuracy_expert")
 MAX_ROWS = 8192  # judged at once, so that images of a whole rollout need not fit in memory as floats
 
 
@@ -257,14 +258,12 @@ class AdversarialReward:
         for side in (policy, self._draw(expert, len(policy.absorbing))):
             true_states = (side.absorbing == 0).nonzero().squeeze(-1)
             self.discriminator.update_normalizers(take(side, true_states).observations)
-        sums: dict[str, float] = {}
-        n = self.settings.discriminator_batch_size
+        draw_policy, draw_expert = self._encoded_batches(policy), self._encoded_batches(expert)
         self.discriminator.train()
-        for _ in range(self.settings.discriminator_updates):
-            for name, value in self._one_update(self._draw(policy, n), self._draw(expert, n)).items():
-                sums[name] = sums.get(name, 0.0) + value
+        measured = [self._one_update(draw_policy(), draw_expert()) for _ in range(self.settings.discriminator_updates)]
         self.discriminator.eval()
-        means = {name: total / self.settings.discriminator_updates for name, total in sums.items()}
+        # One transfer for all updates: each would wait for the device.
+        means = dict(zip(MEASURED, th.stack(measured).mean(dim=0).tolist(), strict=True))
         if self.unseen is not None:
             unseen = self.unseen
             if self.discriminator.reads_log_prob:
@@ -273,26 +272,45 @@ class AdversarialReward:
             means["accuracy_held_out"] = float((self.logits(unseen) > 0).float().mean())
         return means
 
-    def _one_update(self, policy: Steps, expert: Steps) -> dict[str, float]:
-        x_policy, x_expert = self.discriminator.encode(policy), self.discriminator.encode(expert)
-        logits_policy = self.discriminator.logits(x_policy, policy.log_prob)
-        logits_expert = self.discriminator.logits(x_expert, expert.log_prob)
+    def _encoded_batches(self, steps: Steps) -> Callable[[], tuple[th.Tensor, th.Tensor]]:
+        """:return: draws a batch of encoded steps [B, n_inputs] and log-probabilities [B]"""
+        n = self.settings.discriminator_batch_size
+        if any(True for _ in self.discriminator.features_extractor.parameters()):
+
+            def draw() -> tuple[th.Tensor, th.Tensor]:
+                batch = self._draw(steps, n)
+                return self.discriminator.encode(batch), batch.log_prob
+
+            return draw
+        with th.no_grad():
+            encoded = self.discriminator.encode(steps)  # nothing in it will learn: once for all updates
+
+        def look_up() -> tuple[th.Tensor, th.Tensor]:
+            rows = self._rows(steps, n)
+            return encoded[rows], steps.log_prob[rows]
+
+        return look_up
+
+    def _one_update(self, policy: tuple[th.Tensor, th.Tensor], expert: tuple[th.Tensor, th.Tensor]) -> th.Tensor:
+        """
+        :param policy: encoded steps [B, n_inputs] and log-probabilities [B]
+        :param expert: the same
+        :return: [3] `MEASURED`
+        """
+        (x_policy, log_prob_policy), (x_expert, log_prob_expert) = policy, expert
+        both = self.discriminator.logits(th.cat([x_policy, x_expert]), th.cat([log_prob_policy, log_prob_expert]))
+        logits_policy, logits_expert = both.chunk(2)
         loss = discriminator_loss(logits_policy, logits_expert, self.settings.label_smoothing)
         total = loss
         if self.settings.discriminator_entropy_coef > 0:
-            entropy = bernoulli_entropy(th.cat([logits_policy, logits_expert])).mean()
-            total = total - self.settings.discriminator_entropy_coef * entropy
+            total = total - self.settings.discriminator_entropy_coef * bernoulli_entropy(both).mean()
         if self.settings.gradient_penalty > 0:
             total = total + self.settings.gradient_penalty * self._gradient_penalty(x_policy, x_expert)
         self.optimizer.zero_grad()
         total.backward()  # type: ignore[no-untyped-call]
         self.optimizer.step()
         with th.no_grad():
-            return {
-                "loss": loss.item(),
-                "accuracy_policy": float((logits_policy < 0).float().mean()),
-                "accuracy_expert": float((logits_expert > 0).float().mean()),
-            }
+            return th.stack([loss, (logits_policy < 0).float().mean(), (logits_expert > 0).float().mean()])
 
     def _gradient_penalty(self, x_policy: th.Tensor, x_expert: th.Tensor) -> th.Tensor:
         share = th.rand(len(x_policy), 1, generator=self.generator).to(self.device)
@@ -319,8 +337,10 @@ class AdversarialReward:
         return absorbing_return(float(self.rewards(self.absorbing_steps(like, 1))[0]), self.gamma)
 
     def _draw(self, steps: Steps, n: int) -> Steps:
-        rows = th.randint(len(steps.absorbing), (n,), generator=self.generator)
-        return take(steps, rows.to(self.device))
+        return take(steps, self._rows(steps, n))
+
+    def _rows(self, steps: Steps, n: int) -> th.Tensor:
+        return th.randint(len(steps.absorbing), (n,), generator=self.generator).to(self.device)
 
     def _to_device(self, part: np.ndarray | dict[str, np.ndarray]) -> Any:  # Any: a tensor or a dictionary of them
         if isinstance(part, dict):
