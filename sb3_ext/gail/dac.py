@@ -17,7 +17,7 @@ import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples, Schedule
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.sac import SAC
 from stable_baselines3.td3 import TD3
@@ -98,6 +98,7 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
         policy: Any,
         env: GymEnv | str | None,
         demonstrations: Demonstrations | str | os.PathLike[str] | None = None,
+        discriminator_learning_rate: float | Schedule = 1e-3,
         discriminator_updates: int = 1,
         gradient_penalty: float = 10.0,  # the paper, section 5
         normalize_reward: bool = False,
@@ -107,6 +108,7 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
         if normalize_reward:
             raise ValueError("normalize_reward=True needs the returns of a rollout, and a replay has none: use GAIL")
         kwargs |= {"discriminator_updates": discriminator_updates, "gradient_penalty": gradient_penalty}
+        kwargs["discriminator_learning_rate"] = discriminator_learning_rate
         super().__init__(policy, env, demonstrations, normalize_reward=False, _init_setup_model=False, **kwargs)
         if self.reward_settings.shaped:
             raise ValueError("shaped=True needs the policy's log-probabilities of its rollout: use GAIL")

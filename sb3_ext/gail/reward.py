@@ -95,10 +95,10 @@ class RewardSettings:
     inputs: str = "sa"
     shaped: bool = False
     discriminator_kwargs: Mapping[str, Any] | None = None
-    discriminator_learning_rate: float | Schedule = 1e-3
+    discriminator_learning_rate: float | Schedule = 3e-3
     discriminator_batch_size: int = 256
-    discriminator_updates: int = 20
-    gradient_penalty: float = 1.0
+    discriminator_updates: int = 8
+    gradient_penalty: float = 0.2
     discriminator_entropy_coef: float = 1e-3  # Ho and Ermon's code
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
