@@ -25,7 +25,7 @@ from worlds import TaggedEnv
 
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.gail import GAIL, AdversarialCallback, LearnedReward, RewardSettings, behaviour_cloning
-from sb3_ext.gail.rollouts import RolloutRecorder
+from sb3_ext.gail.rollouts import RolloutRecorder, log_prob_of
 from sb3_ext.networks.discriminator import ShapedDiscriminator
 
 SMALL: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 0, "device": "cpu"}
@@ -310,6 +310,29 @@ def test_shaped_logits_use_the_policys_own_probabilities() -> None:
     steps = model._recorder.steps(model.adversary)
     flat = model.rollout_buffer.log_probs.reshape(3, -1).T  # PPO has flattened them, environment by environment
     np.testing.assert_array_equal(steps.log_prob.numpy(), flat.reshape(-1))
+    assert (steps.log_prob < 0).all()
+
+
+@pytest.mark.parametrize("squashed", [False, True])
+def test_log_probabilities_of_executed_actions_are_those_of_the_rollout(squashed: bool) -> None:
+    """Pendulum's executed actions are twice the squashed policy's own."""
+    squash: dict[str, Any] = {"use_sde": True, "policy_kwargs": {"squash_output": True}} if squashed else {}
+    env = gym.make("Pendulum-v1")
+    model = GAIL("MlpPolicy", env, demonstrations_of(env), shaped=True, learning_rate=0.0, **SMALL, **squash)
+    model.policy.log_std.data.fill_(-2.0)  # no action is clipped, and tanh can be inverted
+    model.learn(1)
+    steps = model._recorder.steps(model.adversary)
+    assert steps.actions.abs().max() < 1.9
+    th.testing.assert_close(log_prob_of(model, steps), steps.log_prob, rtol=1e-3, atol=1e-3)
+
+
+def test_multibinary_demonstrations_have_log_probabilities() -> None:
+    env = IdentityEnvMultiBinary(3)
+    losses = behaviour_cloning(PPO("MlpPolicy", env, seed=0, device="cpu"), demonstrations_of(env), n_epochs=1)
+    assert np.isfinite(losses).all()
+    model = GAIL("MlpPolicy", env, demonstrations_of(env), shaped=True, **SMALL)
+    model.learn(16)
+    steps = model._recorder.steps(model.adversary)
     assert (steps.log_prob < 0).all()
 
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.gail.reward import channels_first, check_spaces
+from sb3_ext.gail.rollouts import as_policy_acts
 
 
 def behaviour_cloning(
@@ -50,7 +50,7 @@ def behaviour_cloning(
     if normalizer is not None and normalizer.norm_obs:
         _take_in(normalizer, observations)
         observations = normalizer.normalize_obs(observations)
-    actions = th.as_tensor(_as_policy_acts(model, steps.actions), device=model.device)
+    actions = th.as_tensor(as_policy_acts(model, steps.actions), device=model.device)
     rng = np.random.default_rng(seed)
     parameters = list(model.policy.parameters())
     optimizer = th.optim.Adam(parameters, lr=learning_rate)
@@ -79,13 +79,6 @@ def behaviour_cloning(
 
 def _rows(values: Any, rows: np.ndarray) -> Any:  # Any: an array or a dictionary of arrays
     return {key: part[rows] for key, part in values.items()} if isinstance(values, dict) else values[rows]
-
-
-def _as_policy_acts(model: OnPolicyAlgorithm, actions: np.ndarray) -> np.ndarray:
-    """:return: executed actions on the policy's own scale: a squashed policy acts in (-1, 1)"""
-    if isinstance(model.action_space, spaces.Box) and model.policy.squash_output:
-        return np.clip(model.policy.scale_action(actions), -1 + 1e-6, 1 - 1e-6)
-    return actions
 
 
 def _take_in(normalizer: VecNormalize, observations: Any) -> None:  # Any: an array or a dictionary of arrays

@@ -199,10 +199,22 @@ def log_prob_of(model: OnPolicyAlgorithm, steps: Steps) -> th.Tensor:
             is_dict = isinstance(observations, dict)
             raw = {k: x.cpu().numpy() for k, x in observations.items()} if is_dict else observations.cpu().numpy()
             observations = model.policy.obs_to_tensor(normalizer.normalize_obs(raw))[0]
+        actions = th.as_tensor(as_policy_acts(model, part.actions.cpu().numpy()), device=model.device)
         with th.no_grad():
-            _, log_prob, _ = model.policy.evaluate_actions(observations, part.actions)
+            _, log_prob, _ = model.policy.evaluate_actions(observations, actions)
         parts.append(log_prob * (1.0 - part.absorbing))
     return th.cat(parts)
+
+
+def as_policy_acts(model: OnPolicyAlgorithm, actions: np.ndarray) -> np.ndarray:
+    """
+    :param model: whose policy is asked for their log-probability
+    :param actions: [N, *shape] executed ones
+    :return: the same on the policy's own scale: a squashed policy acts in (-1, 1), and Bernoulli wants floats
+    """
+    if isinstance(model.action_space, spaces.Box) and model.policy.squash_output:
+        return np.clip(model.policy.scale_action(actions), -1 + 1e-6, 1 - 1e-6)
+    return actions.astype(np.float32) if isinstance(model.action_space, spaces.MultiBinary) else actions
 
 
 def discounted_returns(rewards: np.ndarray, recorder: RolloutRecorder, gamma: float) -> np.ndarray:
