@@ -60,10 +60,7 @@ def behaviour_cloning(
         total = 0.0
         order = rng.permutation(len(actions))
         for rows in np.array_split(order, -(-len(order) // batch_size)):
-            batch = (
-                {k: x[rows] for k, x in observations.items()} if isinstance(observations, dict) else observations[rows]
-            )
-            tensors = model.policy.obs_to_tensor(batch)[0]
+            tensors = model.policy.obs_to_tensor(_rows(observations, rows))[0]
             _, log_prob, entropy = model.policy.evaluate_actions(tensors, actions[rows])
             likelihood = -log_prob.mean()
             loss = likelihood if entropy is None else likelihood - ent_coef * entropy.mean()
