@@ -560,5 +560,9 @@ def test_demonstrations_of_another_task_are_named_in_the_constructor(tmp_path: P
     env = gym.wrappers.TransformObservation(TaggedEnv(), lambda o: np.append(o, o[:1]), wide)
     with pytest.raises(ValueError, match=r"demonstrations: observations of Box.*\(3,\).*the policy has Box.*\(4,\)"):
         GAIL("MlpPolicy", env, other, **SMALL)
+    five = gym.wrappers.TransformObservation(TaggedEnv(), lambda _: np.int64(0), spaces.Discrete(5))
+    for n in (4, 6):  # the smaller one could be encoded: other states would look the same
+        with pytest.raises(ValueError, match=rf"of Discrete\({n}\), the policy has Discrete\(5\)"):
+            GAIL("MlpPolicy", five, sampled(spaces.Discrete(n), five.action_space), **SMALL)
     with pytest.raises((ValueError, OSError), match=r"nothing\.npz"):
         GAIL("MlpPolicy", TaggedEnv(), tmp_path / "nothing.npz", **SMALL)
