@@ -25,6 +25,7 @@ from worlds import TaggedEnv
 
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.gail import GAIL, AdversarialCallback, LearnedReward, RewardSettings, behaviour_cloning
+from sb3_ext.gail.reward import AdversarialReward
 from sb3_ext.gail.rollouts import RolloutRecorder, log_prob_of
 from sb3_ext.networks.discriminator import ShapedDiscriminator
 
@@ -172,6 +173,14 @@ def test_the_discriminator_leaves_the_policys_random_numbers_alone() -> None:
         th.testing.assert_close(a.detach(), b, rtol=0, atol=0)
     ours.learn(1)
     np.testing.assert_array_equal(ours._recorder.actions, recorder.actions)
+
+
+def test_the_discriminator_seeds_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gail()
+    seeded: list[int] = []
+    monkeypatch.setattr(th.cuda, "manual_seed_all", seeded.append)
+    AdversarialReward(model.observation_space, model.action_space, 0.99, model.device, 0, RewardSettings())
+    assert not seeded
 
 
 def test_a_user_sees_the_environments_return_and_the_discriminators_health() -> None:
@@ -379,6 +388,11 @@ def test_the_same_seed_gives_the_same_run() -> None:
     other = gail().learn(150)
     for a, b in zip(one.discriminator.parameters(), other.discriminator.parameters(), strict=True):
         th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_without_a_seed_runs_differ() -> None:
+    one, other = (next(gail(seed=None).discriminator.parameters()) for _ in range(2))
+    assert (one != other).any()
 
 
 # ---------------------------------------------------------------------- around GAIL

@@ -149,11 +149,12 @@ class AdversarialReward:
         self.form: Callable[[th.Tensor], th.Tensor] = reward_form(settings.reward)
         self.learning_rate = FloatSchedule(settings.discriminator_learning_rate)
         self.generator = th.Generator()
-        if seed is not None:
-            self.generator.manual_seed(seed)
         # The policy's stream of random numbers is left where it was.
         with th.random.fork_rng(devices=[]):
-            th.manual_seed(int(th.randint(2**31, (1,), generator=self.generator)))
+            # A fresh generator has always the same seed.
+            self.generator.manual_seed(int(th.randint(2**31, (1,))) if seed is None else seed)
+            # The CPU's alone: th.manual_seed would seed the GPUs too, where the policy draws its actions.
+            th.default_generator.manual_seed(int(th.randint(2**31, (1,), generator=self.generator)))
             keywords = dict(settings.discriminator_kwargs or {})
             if settings.shaped:
                 self.discriminator: Discriminator = ShapedDiscriminator(
@@ -367,8 +368,9 @@ def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, a
         if isinstance(other, spaces.Box) and is_image_space(space) and shape != space.shape and len(other.shape) == 3:
             shape = (other.shape[2], *other.shape[:2])
         # Bounds and dtype of a Box are a hint, and wrappers change them; the sizes of the others are the encoding.
-        same = isinstance(other, spaces.Box) and shape == space.shape if isinstance(space, spaces.Box) else other == space
-        if not same:
+        if not (
+            type(other) is type(space) and shape == space.shape if isinstance(space, spaces.Box) else other == space
+        ):
             raise ValueError(f"demonstrations: {name} of {other}, the policy has {space}")
 
 
