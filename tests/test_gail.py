@@ -122,6 +122,11 @@ def test_the_environments_reward_is_mixed_in_and_logged_as_it_is() -> None:
     assert mixed._recorder.env_rewards.max() == 7
 
 
+def test_an_environment_may_have_no_reward_to_mix_in() -> None:
+    env = DummyVecEnv([lambda: gym.wrappers.TransformReward(TaggedEnv(), lambda _: float("nan"))])
+    assert np.isfinite(gail(env).learn(1).rollout_buffer.advantages).all()
+
+
 def test_scaling_keeps_the_sign_of_rewards() -> None:
     for form, sign in (("gail", 1), ("logd", -1)):
         model = gail(reward=form, absorbing=False)

@@ -178,7 +178,9 @@ def learn_reward(
     if reward.settings.normalize_reward:
         reward.scale.update(discounted_returns(learned, recorder, model.gamma))
         learned = learned / reward.scale.divisor
-    recorder.relabel(learned + env_reward_coef * recorder.env_rewards)
+    if env_reward_coef != 0:  # NaN, as environments without a reward may give, times 0 is NaN
+        learned = learned + env_reward_coef * recorder.env_rewards
+    recorder.relabel(learned)
     for name, value in metrics.items():
         log(f"discriminator/{name}", value)
     log("discriminator/learning_rate", reward.optimizer.param_groups[0]["lr"])
