@@ -376,6 +376,17 @@ def test_save_load_and_resume(tmp_path: Path) -> None:
     assert resumed.num_timesteps == 192
 
 
+def test_keywords_of_load_replace_the_saved_settings(tmp_path: Path) -> None:
+    gail(discriminator_updates=2).save(tmp_path / "model")
+    changed: dict[str, Any] = {"discriminator_updates": 3, "reward": "logd", "discriminator_learning_rate": 1e-4}
+    loaded = GAIL.load(tmp_path / "model", device="cpu", **changed)
+    settings = loaded.reward_settings
+    assert (settings.discriminator_updates, settings.reward, loaded.adversary.settings) == (3, "logd", settings)
+    assert float(loaded.adversary.form(th.zeros(1))) < 0 and loaded.adversary.learning_rate(1.0) == 1e-4
+    with pytest.raises(ValueError, match="discriminator_updates 0 must be at least 1"):
+        GAIL.load(tmp_path / "model", device="cpu", discriminator_updates=0)
+
+
 def test_demonstrations_are_not_in_the_zip(tmp_path: Path) -> None:
     marker = np.float32(123456.789)
     episode = Episode(np.full((4, 3), marker, dtype=np.float32), np.zeros(3, dtype=np.int64), None, True, False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
@@ -13,6 +14,8 @@ from sb3_ext.demonstrations import Demonstrations, load
 from sb3_ext.gail.reward import AdversarialReward, RewardSettings, check_spaces
 from sb3_ext.networks.discriminator import Discriminator
 from sb3_ext.saving import AtomicSaveMixin
+
+SETTINGS = [field.name for field in fields(RewardSettings)]
 
 
 class Imitation(AtomicSaveMixin):
@@ -77,6 +80,9 @@ class Imitation(AtomicSaveMixin):
             self._setup_model()
 
     def _setup_model(self) -> None:
+        # SB3's `load`, and with it rl-zoo3's -i, makes attributes of keywords: they replace what was saved.
+        given = {name: vars(self).pop(name) for name in SETTINGS if name in vars(self)}
+        self.reward_settings = replace(self.reward_settings, **given)
         super()._setup_model()  # type: ignore[safe-super]  # the algorithm's
         self.adversary = AdversarialReward(
             self.observation_space, self.action_space, self.gamma, self.device, self.seed, self.reward_settings
