@@ -15,6 +15,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from worlds import TaggedEnv
 
+from sb3_ext.buffers import PrioritizedReplayBuffer
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.gail import DAC, DACSAC
 from sb3_ext.gail.dac import OffPolicyImitation
@@ -132,6 +133,17 @@ def test_several_environments_and_the_log() -> None:
 def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         DAC("MlpPolicy", Steered(), demonstrations(), **SMALL, **keywords)
+
+
+def test_a_replay_of_several_steps_is_refused() -> None:
+    prioritized: dict[str, Any] = {"replay_buffer_class": PrioritizedReplayBuffer, **SMALL}
+    for kwargs in ({"n_step": 3, "gamma": 0.99}, {"n_step": 1}):
+        keywords = {**prioritized, "replay_buffer_kwargs": kwargs}
+        if kwargs["n_step"] > 1:
+            with pytest.raises(ValueError, match="n_step 3 must be 1: rewards are judged step by step"):
+                DAC("MlpPolicy", Steered(), demonstrations(), **keywords)
+        else:
+            DAC("MlpPolicy", Steered(), demonstrations(), **keywords).learn(60)
 
 
 def test_discrete_actions_are_refused_by_the_algorithm_below() -> None:

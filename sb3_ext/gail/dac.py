@@ -117,6 +117,16 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
         if _init_setup_model:
             self._setup_model()
 
+    def _setup_model(self) -> None:
+        """
+        :raises ValueError: for a replay of n-step transitions
+        """
+        super()._setup_model()
+        # SB3's and our own name of it; the keyword n_steps is refused before.
+        n_steps = max(getattr(self.replay_buffer, name, 1) for name in ("n_steps", "n_step"))
+        if n_steps > 1:
+            raise ValueError(f"replay_buffer_kwargs: n_step {n_steps} must be 1: rewards are judged step by step")
+
     def learn(
         self,
         total_timesteps: int,
