@@ -576,6 +576,18 @@ def test_a_tenth_is_held_out_where_that_is_an_episode(n_episodes: int, n_unseen:
     assert len(adversary.expert.absorbing) == 5 * (n_episodes - n_unseen)
 
 
+def test_demonstrations_that_keep_nothing_are_named() -> None:
+    arrays = np.zeros((4, 3), dtype=np.float32), np.zeros(3, dtype=np.int64)
+    only_absorbing = Episode(*arrays, None, True, False, kept=np.array([3]))
+    space = TaggedEnv()
+    demonstrations = Demonstrations((only_absorbing,), space.observation_space, space.action_space)
+    message = "of 3 steps in 1 episodes none is kept but absorbing ones"
+    with pytest.raises(ValueError, match=message):
+        gail(demonstrations=demonstrations, absorbing=False).learn(1)
+    with pytest.raises(ValueError, match=message):
+        behaviour_cloning(PPO("MlpPolicy", tagged(), device="cpu"), demonstrations, n_epochs=1)
+
+
 def test_runs_are_named_after_the_algorithm(tmp_path: Path) -> None:
     gail(tensorboard_log=str(tmp_path)).learn(1)
     assert [path.name for path in tmp_path.iterdir()] == ["GAIL_1"]

@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 from torch import nn
 
 from sb3_ext.demonstrations import Demonstrations
-from sb3_ext.demonstrations.data import subspaces
+from sb3_ext.demonstrations.data import Transitions, subspaces
 from sb3_ext.networks.discriminator import INPUTS, Discriminator, ShapedDiscriminator, Steps, each_tensor, take
 from sb3_ext.ops.adversarial import (
     absorbing_return,
@@ -174,7 +174,7 @@ class AdversarialReward:
         """
         :param demonstrations: of the same task
         :param seed: of the draw of the held-out episodes
-        :raises ValueError: if their spaces are not the policy's
+        :raises ValueError: if their spaces are not the policy's, or no step is kept
         """
         check_spaces(demonstrations, self.observation_space, self.action_space)
         unseen = None
@@ -185,7 +185,7 @@ class AdversarialReward:
 
     def expert_steps(self, demonstrations: Demonstrations) -> Steps:
         """:return: the kept steps on the device, images channels first"""
-        steps = demonstrations.transitions(absorbing=self.absorbing)
+        steps = kept_transitions(demonstrations, self.absorbing)
         return self.tensors(
             channels_first(steps.observations, self.observation_space),
             steps.actions,
@@ -372,6 +372,22 @@ def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, a
             type(other) is type(space) and shape == space.shape if isinstance(space, spaces.Box) else other == space
         ):
             raise ValueError(f"demonstrations: {name} of {other}, the policy has {space}")
+
+
+def kept_transitions(demonstrations: Demonstrations, absorbing: bool) -> Transitions:
+    """
+    :param demonstrations: perhaps subsampled
+    :param absorbing: whether the absorbing steps behind terminations are among them
+    :return: at least one step
+    :raises ValueError: where `Episode.kept` leaves none
+    """
+    steps = demonstrations.transitions(absorbing)
+    if len(steps.actions) == 0:
+        raise ValueError(
+            f"demonstrations: of {demonstrations.n_steps} steps in {len(demonstrations)} episodes none is kept but "
+            "absorbing ones; subsample less"
+        )
+    return steps
 
 
 def channels_first(
