@@ -14,6 +14,7 @@ from sb3_ext.networks.discriminator import (
     RunningNormalizer,
     ShapedDiscriminator,
     Steps,
+    each_tensor,
     encode_action,
     encoded_action_dim,
 )
@@ -70,6 +71,18 @@ def test_the_absorbing_state_is_a_single_point(inputs: str) -> None:
     encoded = discriminator.encode(origin._replace(actions=th.zeros(B, 1)))
     flagged = discriminator.encode(steps(VECTOR, action_space, absorbing=1.0))
     assert (flagged - encoded).norm(dim=1).min() == pytest.approx(FLAG * inputs.count("s") ** 0.5)
+
+
+@pytest.mark.parametrize("observation_space", [VECTOR, spaces.Dict({"speed": VECTOR})], ids=str)
+def test_a_final_observation_that_is_not_finite_stays_out(observation_space: spaces.Space[Any]) -> None:
+    """MuJoCo's tasks terminate where the simulation diverged."""
+    discriminator = Discriminator(observation_space, spaces.Discrete(2), "sas")
+    batch = steps(observation_space, spaces.Discrete(2))._replace(next_absorbing=th.ones(B))
+    diverged = each_tensor(batch.next_observations, lambda x: th.full_like(x, th.nan))
+    logits = discriminator(batch._replace(next_observations=diverged))
+    th.testing.assert_close(logits, discriminator(batch))
+    logits.sum().backward()
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in discriminator.parameters())
 
 
 @pytest.mark.parametrize(

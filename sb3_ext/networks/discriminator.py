@@ -197,7 +197,9 @@ class Discriminator(nn.Module):
             normalizer.update(observations[key] if isinstance(observations, dict) else observations)
 
     def _state(self, observations: th.Tensor | dict[str, th.Tensor], absorbing: th.Tensor) -> th.Tensor:
-        prepared = preprocess_obs(observations, self.observation_space)
+        # Put in, not multiplied away: the final observation of a simulation that diverged is not finite.
+        present = each_tensor(observations, lambda x: x.where(_like_rows(absorbing, x) == 0, th.zeros_like(x)))
+        prepared = preprocess_obs(present, self.observation_space)
         if isinstance(prepared, dict):
             prepared = {key: self._normalized(key, x) for key, x in prepared.items()}
         else:
@@ -252,6 +254,11 @@ MLP_DEFAULTS: dict[str, Any] = {
 }
 WHOLE = "observation"
 """name of the normaliser of an observation that is no dictionary"""
+
+
+def _like_rows(flags: th.Tensor, x: th.Tensor) -> th.Tensor:
+    """:return: [B, 1, ...] the flags with as many axes as x"""
+    return flags.reshape(-1, *[1] * (x.dim() - 1))
 
 
 def default_extractor(observation_space: gym.Space) -> type[BaseFeaturesExtractor]:
