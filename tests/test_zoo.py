@@ -251,6 +251,12 @@ def test_imitation_from_a_trained_agent_to_a_model_that_needs_no_demonstrations(
     tiny = ("-params", "n_steps:16", "n_envs:2", "batch_size:32")
     assert cli.main([*gail, "--demonstrations", "demos/mine.npz", *tiny]) == 0
     assert cli.main([*gail, *tiny, "demonstrations:{'model': 'ppo', 'n_episodes': 3}"]) == 0
+    first = GAIL.load(headless_folder / "logs/gail/CartPole-v1_1/CartPole-v1.zip", device="cpu")
+    again = ["--demonstrations", "demos/mine.npz", "-i", "logs/gail/CartPole-v1_1/CartPole-v1.zip"]
+    assert cli.main([*gail, *again, *tiny, "discriminator_learning_rate:'lin_2e-3'", "discriminator_updates:3"]) == 0
+    resumed = GAIL.load(headless_folder / "logs/gail/CartPole-v1_3/CartPole-v1.zip", device="cpu")
+    assert [model.reward_settings.discriminator_updates for model in (first, resumed)] == [20, 3]
+    assert [resumed.adversary.learning_rate(progress) for progress in (1.0, 0.5)] == [2e-3, 1e-3]
     assert cli.main([*gail, *tiny, "demonstrations:{'model': 'ppo', 'n': 3}"]) == 2
     assert "demonstrations: unknown key 'n'" in capsys.readouterr().err
 

@@ -122,6 +122,15 @@ class Experiment(ExperimentManager):
             check_keywords(processed[0].get("policy_kwargs") or {}, known, f"key of policy_kwargs for {policy}")
         return processed
 
+    @staticmethod
+    def _preprocess_schedules(hyperparams: dict[str, Any]) -> dict[str, Any]:
+        """Adds: the discriminator's rate may be ``lin_1e-3`` as the policy's."""
+        key = "discriminator_learning_rate"
+        if isinstance(hyperparams.get(key), str):
+            rate = ExperimentManager._preprocess_schedules({"learning_rate": hyperparams[key]})
+            hyperparams[key] = rate["learning_rate"]
+        return ExperimentManager._preprocess_schedules(hyperparams)
+
     def _demonstrations(self, given: str | dict[str, Any] | None) -> str | Demonstrations:
         """
         :param given: in the yml: a path, or ``model:`` with the algorithm of a trained agent and how to record it
