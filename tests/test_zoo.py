@@ -1,5 +1,6 @@
 """`sb3-ext` on small runs: rl-zoo3's flags work with our algorithms, and wrong input ends in one line."""
 
+import argparse
 import gc
 import sys
 from collections.abc import Iterator
@@ -20,11 +21,12 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_ext import DAC, GAIL, R2D2, Rainbow
 from sb3_ext.demonstrations import save
 from sb3_ext.envs import MemoryChainEnv
-from sb3_ext.zoo import cli, config_path, register
+from sb3_ext.zoo import cli, config_path, demos, register
 from sb3_ext.zoo.configs import read_presets
 from sb3_ext.zoo.experiment import ZOO_KEYS, LatestBestCallback, check_keywords, has_image, keywords_of
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
@@ -264,6 +266,14 @@ def test_imitation_from_a_trained_agent_to_a_model_that_needs_no_demonstrations(
     assert cli.main(["enjoy", "--algo", "gail", "--env", "CartPole-v1", "-n", "20"]) == 0
     model = headless_folder / "logs/gail/CartPole-v1_1/CartPole-v1.zip"
     assert GAIL.load(model, device="cpu").num_timesteps == 64
+
+
+def test_recording_from_dac_allocates_no_replay(headless_folder: Path) -> None:
+    env = gym.make("Pendulum-v1")
+    DAC("MlpPolicy", env, buffer_size=1000, device="cpu").save("dac.zip")
+    given = argparse.Namespace(algo="dac", device="cpu")
+    model = demos._load(given, Path("dac.zip"), {}, DummyVecEnv([lambda: env]))
+    assert isinstance(model, DAC) and model.replay_buffer is not None and model.replay_buffer.buffer_size == 1
 
 
 @pytest.mark.parametrize(("algo", "cls", "env"), [("gail", GAIL, "CartPole-v1"), ("dac", DAC, "Pendulum-v1")])

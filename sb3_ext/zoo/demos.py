@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import gymnasium as gym
 
 from sb3_ext.zoo.errors import UserError, did_you_mean
-from sb3_ext.zoo.registry import ALGORITHMS, register
+from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS, register
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -399,8 +399,8 @@ def _load(given: argparse.Namespace, path: Path, hyperparams: dict[str, Any], en
         raise UserError(f"{path} is no model: not a zip")
     algorithm = ALGOS[given.algo]
     keywords: dict[str, Any] = {}
-    if issubclass(algorithm, OffPolicyAlgorithm) and given.algo not in ALGORITHMS:
-        # No replay is needed, and stock ones are allocated whole. Ours are not.
+    if issubclass(algorithm, OffPolicyAlgorithm) and (given.algo not in ALGORITHMS or given.algo in IMITATORS):
+        # No replay is needed, and stock ones, which DAC has too, are allocated whole. Our own are not.
         keywords["buffer_size"] = 1
         if "optimize_memory_usage" in hyperparams:
             keywords["optimize_memory_usage"] = False
