@@ -437,6 +437,13 @@ def test_the_callback_refuses_what_it_cannot_relabel() -> None:
         recurrent.learn(1, callback=AdversarialCallback(demonstrations_of(TaggedEnv()), RewardSettings(shaped=True)))
 
 
+def test_the_callback_does_not_go_from_one_task_to_another() -> None:
+    adversarial = AdversarialCallback(demonstrations_of(TaggedEnv()), seed=0)
+    PPO("MlpPolicy", tagged(), **SMALL).learn(1, callback=adversarial)
+    with pytest.raises(ValueError, match=r"demonstrations: actions of Discrete\(3\), the policy has Discrete\(2\)"):
+        PPO("MlpPolicy", "CartPole-v1", **SMALL).learn(1, callback=adversarial)
+
+
 @pytest.mark.parametrize("shaped", [False, True])
 def test_the_learned_reward_goes_with_a_new_policy(shaped: bool) -> None:
     model = gail(shaped=shaped, reward="airl")

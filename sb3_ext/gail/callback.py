@@ -8,7 +8,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ext.demonstrations import Demonstrations, load
-from sb3_ext.gail.reward import AdversarialReward, RewardSettings
+from sb3_ext.gail.reward import AdversarialReward, RewardSettings, check_spaces
 from sb3_ext.gail.rollouts import RolloutRecorder, learn_reward
 
 DEFAULTS = RewardSettings()
@@ -55,6 +55,7 @@ class AdversarialCallback(RolloutRecorder):
             raise ValueError(f"AdversarialCallback relabels rollouts, which {name} has not; DAC is for a replay")
         if self.settings.shaped and hasattr(model.policy, "lstm_actor"):
             raise ValueError("shaped=True needs log-probabilities of single steps, which a recurrent policy has not")
+        check_spaces(self.demonstrations, model.observation_space, model.action_space)
         if self.adversary is None:
             self.adversary = AdversarialReward(
                 model.observation_space, model.action_space, model.gamma, model.device, self.seed, self.settings
