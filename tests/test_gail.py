@@ -20,13 +20,14 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalC
 from stable_baselines3.common.envs import IdentityEnvBox, IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
 from worlds import TaggedEnv
 
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.gail import GAIL, AdversarialCallback, LearnedReward, RewardSettings, behaviour_cloning
 from sb3_ext.gail.reward import AdversarialReward
-from sb3_ext.gail.rollouts import RolloutRecorder, log_prob_of
+from sb3_ext.gail.rollouts import RolloutRecorder, discounted_returns, log_prob_of
 from sb3_ext.networks.discriminator import ShapedDiscriminator
 
 SMALL: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 0, "device": "cpu"}
@@ -125,6 +126,22 @@ def test_the_environments_reward_is_mixed_in_and_logged_as_it_is() -> None:
 def test_an_environment_may_have_no_reward_to_mix_in() -> None:
     env = DummyVecEnv([lambda: gym.wrappers.TransformReward(TaggedEnv(), lambda _: float("nan"))])
     assert np.isfinite(gail(env).learn(1).rollout_buffer.advantages).all()
+
+
+def test_returns_that_set_the_scale_stop_at_the_ends_of_episodes() -> None:
+    n_steps = 30
+    model = PPO("MlpPolicy", tagged(2), **{**SMALL, "n_steps": n_steps, "batch_size": 60})
+    recorder = Collected()
+    model.learn(1, callback=recorder)
+    ends = recorder.terminated | (recorder.timeout_values != 0)
+    rewards = np.random.default_rng(0).normal(size=(n_steps, 2))
+    wanted = np.zeros((n_steps, 2))
+    for t, e in np.ndindex(n_steps, 2):
+        for step in range(t, n_steps):
+            wanted[t, e] += 0.9 ** (step - t) * rewards[step, e]
+            if ends[step, e]:
+                break
+    np.testing.assert_allclose(discounted_returns(rewards, recorder, 0.9), wanted, rtol=1e-9)
 
 
 def test_scaling_keeps_the_sign_of_rewards() -> None:
@@ -331,13 +348,17 @@ def test_shaped_logits_use_the_policys_own_probabilities() -> None:
 def test_log_probabilities_of_executed_actions_are_those_of_the_rollout(squashed: bool) -> None:
     """Pendulum's executed actions are twice the squashed policy's own."""
     squash: dict[str, Any] = {"use_sde": True, "policy_kwargs": {"squash_output": True}} if squashed else {}
-    env = gym.make("Pendulum-v1")
-    model = GAIL("MlpPolicy", env, demonstrations_of(env), shaped=True, learning_rate=0.0, **SMALL, **squash)
+    env = VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), training=False)
+    assert isinstance(env.obs_rms, RunningMeanStd)
+    env.obs_rms.mean += 3.0  # frozen, so that the rollout and the call below see the same
+    demonstrations = demonstrations_of(gym.make("Pendulum-v1"))
+    model = GAIL("MlpPolicy", env, demonstrations, shaped=True, learning_rate=0.0, **SMALL, **squash)
     model.policy.log_std.data.fill_(-2.0)  # no action is clipped, and tanh can be inverted
     model.learn(1)
     steps = model._recorder.steps(model.adversary)
     assert steps.actions.abs().max() < 1.9
     th.testing.assert_close(log_prob_of(model, steps), steps.log_prob, rtol=1e-3, atol=1e-3)
+    assert (log_prob_of(model, model.adversary.absorbing_steps(steps, 2)) == 0).all()
 
 
 def test_multibinary_demonstrations_have_log_probabilities() -> None:
