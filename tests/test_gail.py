@@ -223,6 +223,17 @@ def test_a_user_sees_the_environments_return_and_the_discriminators_health() -> 
     assert {info["r"] for info in model.ep_info_buffer} == {15.0}  # 1 + 2 + 3 + 4 + 5
 
 
+def test_the_penalty_of_the_settings_pulls_the_slope_to_one() -> None:
+    slopes = []
+    for weight in (0.0, 100.0):
+        model = gail(gradient_penalty=weight, discriminator_updates=200, discriminator_learning_rate=3e-3).learn(1)
+        encoded = model.discriminator.encode(model._recorder.steps(model.adversary)).detach().requires_grad_()
+        logits = model.discriminator.logits(encoded, th.zeros(len(encoded)))
+        (gradients,) = th.autograd.grad(logits.sum(), encoded)
+        slopes.append((gradients.norm(dim=1) - 1).abs().mean().item())
+    assert slopes[1] < 0.2 < 0.5 < slopes[0]
+
+
 # ---------------------------------------------------------------------- SB3 around it
 
 
