@@ -84,6 +84,21 @@ def test_a_batch_carries_the_rewards_of_the_discriminator_of_now(
     np.testing.assert_allclose(batch.rewards.flatten(), wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_the_discriminator_is_shown_an_absorbing_step_for_each_termination(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained(DAC)
+    shown: list[tuple[Any, ...]] = []
+
+    def update(*given: Any) -> dict[str, float]:
+        shown.append(given)
+        return {}
+
+    monkeypatch.setattr(model.adversary, "update", update)
+    model._train_discriminator()
+    ((seen, progress),) = shown
+    assert seen.absorbing.sum() == (seen.next_absorbing * (1 - seen.absorbing)).sum() > 0
+    assert progress == model._current_progress_remaining < 1
+
+
 def test_the_replay_keeps_what_happened() -> None:
     model = trained(DAC)
     rewards = model.replay_buffer.rewards[:5].flatten()

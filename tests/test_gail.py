@@ -20,7 +20,6 @@ from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalC
 from stable_baselines3.common.envs import IdentityEnvBox, IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
 from worlds import TaggedEnv
 
@@ -28,7 +27,7 @@ from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.gail import GAIL, AdversarialCallback, LearnedReward, RewardSettings, behaviour_cloning
 from sb3_ext.gail.reward import AdversarialReward
 from sb3_ext.gail.rollouts import RolloutRecorder, discounted_returns, log_prob_of
-from sb3_ext.networks.discriminator import ShapedDiscriminator
+from sb3_ext.networks.discriminator import ShapedDiscriminator, Steps
 
 SMALL: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 0, "device": "cpu"}
 
@@ -234,6 +233,19 @@ def test_the_penalty_of_the_settings_pulls_the_slope_to_one() -> None:
     assert slopes[1] < 0.2 < 0.5 < slopes[0]
 
 
+def test_the_discriminator_is_shown_an_absorbing_step_for_each_termination(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gail()
+    shown: list[Steps] = []
+
+    def update(seen: Steps, *_: Any) -> dict[str, float]:
+        shown.append(seen)
+        return {}
+
+    monkeypatch.setattr(model.adversary, "update", update)
+    model.learn(1)
+    assert shown[0].absorbing.sum() == model._recorder.terminated.sum() > 0
+
+
 # ---------------------------------------------------------------------- SB3 around it
 
 
@@ -360,8 +372,8 @@ def test_log_probabilities_of_executed_actions_are_those_of_the_rollout(squashed
     """Pendulum's executed actions are twice the squashed policy's own."""
     squash: dict[str, Any] = {"use_sde": True, "policy_kwargs": {"squash_output": True}} if squashed else {}
     env = VecNormalize(DummyVecEnv([lambda: gym.make("Pendulum-v1")]), training=False)
-    assert isinstance(env.obs_rms, RunningMeanStd)
-    env.obs_rms.mean += 3.0  # frozen, so that the rollout and the call below see the same
+    statistics: Any = env.obs_rms  # Any: one, or a dictionary of them
+    statistics.mean += 3.0  # frozen, so that the rollout and the call below see the same
     demonstrations = demonstrations_of(gym.make("Pendulum-v1"))
     model = GAIL("MlpPolicy", env, demonstrations, shaped=True, learning_rate=0.0, **SMALL, **squash)
     model.policy.log_std.data.fill_(-2.0)  # no action is clipped, and tanh can be inverted
