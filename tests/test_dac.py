@@ -99,6 +99,19 @@ def test_the_discriminator_is_shown_an_absorbing_step_for_each_termination(monke
     assert progress == model._current_progress_remaining < 1
 
 
+def test_without_absorbing_states_a_termination_is_a_step_like_others() -> None:
+    model = trained(DACSAC, absorbing=False)
+    batch = model.replay_buffer._get_samples(np.arange(60), env=None)
+    assert batch.dones.sum() > 0 and model._view().steps(batch).next_absorbing.sum() == 0
+
+
+def test_timeouts_that_count_as_terminations_are_refused() -> None:
+    careless: dict[str, Any] = {"replay_buffer_kwargs": {"handle_timeout_termination": False}}
+    with pytest.raises(ValueError, match="handle_timeout_termination=False takes timeouts for terminations"):
+        DAC("MlpPolicy", Steered(), demonstrations(), **SMALL, **careless)
+    DAC("MlpPolicy", Steered(), demonstrations(), absorbing=False, **SMALL, **careless)
+
+
 def test_the_replay_keeps_what_happened() -> None:
     model = trained(DAC)
     rewards = model.replay_buffer.rewards[:5].flatten()

@@ -14,7 +14,8 @@ import pytest
 import torch as th
 from demo_worlds import sampled
 from gymnasium import spaces
-from sb3_contrib import TRPO, RecurrentPPO
+from sb3_contrib import TRPO, MaskablePPO, RecurrentPPO
+from sb3_contrib.common.envs import InvalidActionEnvDiscrete
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EvalCallback
 from stable_baselines3.common.envs import IdentityEnvBox, IdentityEnvMultiBinary, IdentityEnvMultiDiscrete
@@ -473,6 +474,75 @@ def test_other_generators_learn_through_the_callback(algorithm: Callable[..., On
     np.testing.assert_allclose(model.rollout_buffer.rewards.reshape(shape), wanted, rtol=1e-4, atol=1e-4)
 
 
+def test_maskable_ppo_learns_through_the_callback() -> None:
+    env = DummyVecEnv([lambda: InvalidActionEnvDiscrete(dim=6, n_invalid_actions=2)])
+    model = MaskablePPO("MlpPolicy", env, n_steps=16, batch_size=16, seed=0, device="cpu")
+    demonstrations = sampled(env.observation_space, env.action_space)
+    adversarial = AdversarialCallback(demonstrations, seed=0)
+    model.learn(32, callback=adversarial)
+    assert adversarial.adversary is not None and adversarial.actions.max() < 6
+
+
+def test_a_rollout_of_one_step_is_not_divided_by_nothing() -> None:
+    model = A2C("MlpPolicy", tagged(1), n_steps=1, seed=0, device="cpu")
+    largest: list[float] = []
+
+    class Watch(AdversarialCallback):
+        def _on_rollout_end(self) -> None:
+            super()._on_rollout_end()
+            largest.append(float(np.abs(self.model.rollout_buffer.rewards).max()))
+
+    model.learn(20, callback=Watch(sampled(TaggedEnv().observation_space, spaces.Discrete(3)), seed=0))
+    assert 0 < max(largest) < 50
+
+
+def adversary_of(**settings: Any) -> AdversarialReward:
+    space = TaggedEnv().observation_space
+    return AdversarialReward(space, spaces.Discrete(3), 0.9, th.device("cpu"), 0, RewardSettings(**settings))
+
+
+def separable(adversary: AdversarialReward) -> tuple[Steps, Steps]:
+    """:return: steps of the policy at -1 and of the expert at +1"""
+    no, actions = np.zeros(50, dtype=bool), np.zeros(50, dtype=np.int64)
+    policy, expert = (np.full((50, 3), value, dtype=np.float32) for value in (-1, 1))
+    adversary.expert = adversary.tensors(expert, actions, expert, no, no)
+    return adversary.tensors(policy, actions, policy, no, no), adversary.expert
+
+
+def test_the_experts_logits_become_the_higher_ones() -> None:
+    adversary = adversary_of()
+    policy, expert = separable(adversary)
+    metrics = [adversary.update(policy, 1.0) for _ in range(10)][-1]
+    assert adversary.logits(policy).max() < -0.5 and adversary.logits(expert).min() > 0.5
+    assert metrics["accuracy_policy"] == metrics["accuracy_expert"] == 1.0
+
+
+def test_the_entropy_bonus_makes_the_discriminator_less_sure() -> None:
+    sure = []
+    for coefficient in (0.0, 1.0):
+        adversary = adversary_of(discriminator_entropy_coef=coefficient, gradient_penalty=0.0)
+        policy, _ = separable(adversary)
+        for _ in range(10):
+            adversary.update(policy, 1.0)
+        sure.append(float(adversary.logits(policy).abs().mean()))
+    assert sure[1] < 0.7 * sure[0]
+
+
+def test_the_penalty_is_measured_between_policy_and_expert(monkeypatch: pytest.MonkeyPatch) -> None:
+    adversary = adversary_of()
+    seen: list[th.Tensor] = []
+
+    def logits(encoded: th.Tensor, log_prob: th.Tensor) -> th.Tensor:
+        seen.append(encoded.detach())
+        return encoded.sum(dim=1)
+
+    monkeypatch.setattr(adversary.discriminator, "logits", logits)
+    adversary._gradient_penalty(th.full((200, 7), 2.0), th.full((200, 7), 3.0))
+    (between,) = seen
+    assert 2 < between.min() < 2.1 and 2.9 < between.max() < 3
+    assert (between == between[:, :1]).all(), "on the straight line from one to the other"
+
+
 def test_the_callback_refuses_what_it_cannot_relabel() -> None:
     with pytest.raises(ValueError, match="DQN has not; DAC is for a replay"):
         DQN("MlpPolicy", TaggedEnv()).learn(1, callback=AdversarialCallback(demonstrations_of(TaggedEnv())))
@@ -595,8 +665,9 @@ def upright(n_episodes: int, seed: int = 0) -> Demonstrations:
         ({"held_out": 1.0}, r"held_out 1.0 must be in \[0, 1\)"),
         ({"discriminator_updates": 0}, "discriminator_updates 0 must be at least 1"),
         ({"discriminator_batch_size": 0}, "discriminator_batch_size 0 must be at least 1"),
-        ({"gradient_penalty": -1.0}, "gradient_penalty -1.0 must not be negative"),
-        ({"weight_decay": -1.0}, "weight_decay -1.0 must not be negative"),
+        ({"gradient_penalty": -1.0}, "gradient_penalty -1.0 must be a number, and not negative"),
+        ({"weight_decay": float("nan")}, "weight_decay nan must be a number"),
+        ({"env_reward_coef": float("nan")}, "env_reward_coef nan must be a finite number"),
         ({"bc_epochs": -1}, "bc_epochs -1 must not be negative"),
         ({"discriminator_kwargs": {"dropout": 1.5}}, "dropout 1.5"),
     ],

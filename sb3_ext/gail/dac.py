@@ -100,7 +100,7 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
         demonstrations: Demonstrations | str | os.PathLike[str] | None = None,
         discriminator_learning_rate: float | Schedule = 1e-3,
         discriminator_updates: int = 1,
-        gradient_penalty: float = 10.0,  # the paper, section 5
+        gradient_penalty: float = 10.0,  # Kostrikov et al. (2019)
         normalize_reward: bool = False,
         _init_setup_model: bool = True,
         **kwargs: Any,
@@ -119,9 +119,14 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         """
-        :raises ValueError: for a replay of n-step transitions
+        :raises ValueError: for a replay of n-step transitions, or one that takes timeouts for terminations
         """
         super()._setup_model()
+        if self.adversary.absorbing and not getattr(self.replay_buffer, "handle_timeout_termination", True):
+            raise ValueError(
+                "replay_buffer_kwargs: handle_timeout_termination=False takes timeouts for terminations, which would "
+                "pay for the absorbing state; leave it True, or absorbing=False"
+            )
         # SB3's and our own name of it; the keyword n_steps is refused before.
         n_steps = max(getattr(self.replay_buffer, name, 1) for name in ("n_steps", "n_step"))
         if n_steps > 1:

@@ -44,7 +44,7 @@ class GAIL(Imitation, PPO):
     def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:  # Any: SB3's arguments, unread
         """Adds: behaviour cloning before the first step."""
         if self.bc_epochs > 0 and self.num_timesteps == 0:
-            behaviour_cloning(self, self._loaded_demonstrations(), self.bc_epochs)
+            behaviour_cloning(self, self._loaded_demonstrations(), self.bc_epochs, seed=self.seed or 0)
         return super()._setup_learn(*args, **kwargs)
 
     def learn(

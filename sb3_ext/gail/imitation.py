@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import fields, replace
@@ -73,6 +74,8 @@ class Imitation(AtomicSaveMixin):
             normalize_reward=normalize_reward,
             held_out=held_out,
         )
+        if not math.isfinite(env_reward_coef):
+            raise ValueError(f"env_reward_coef {env_reward_coef} must be a finite number")
         self.demonstrations = demonstrations
         self.env_reward_coef = env_reward_coef
         super().__init__(policy=policy, env=env, _init_setup_model=False, **kwargs)  # type: ignore[call-arg]

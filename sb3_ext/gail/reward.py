@@ -6,6 +6,7 @@ It knows no policy and no rollout: `update` gets the policy's steps, `rewards` j
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -37,8 +38,11 @@ MAX_ROWS = 8192  # judged at once, so that images of a whole rollout need not fi
 
 class ReturnScale(nn.Module):
     """
-    Divides rewards by the standard deviation of the discounted return so far, as `VecNormalize` does. Their mean is
-    left alone: taking it off would change their sign, and with it whether long episodes pay.
+    Divides rewards by the standard deviation of the discounted returns so far. Their mean is left alone: taking it off
+    would change their sign, and with it whether long episodes pay.
+
+    `VecNormalize` does the same with sums from the start of an episode; these are sums to the end of it, or of the
+    rollout where that comes first.
     """
 
     count: th.Tensor
@@ -47,7 +51,8 @@ class ReturnScale(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        for name, value in (("count", 0.0), ("mean", 0.0), ("variance", 1.0)):
+        # One return of variance 1 to begin with: a rollout of a single step has none.
+        for name, value in (("count", 1.0), ("mean", 0.0), ("variance", 1.0)):
             self.register_buffer(name, th.tensor(value, dtype=th.float64))
 
     def update(self, returns: np.ndarray) -> None:
@@ -117,8 +122,8 @@ class RewardSettings:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
         for name in ("gradient_penalty", "discriminator_entropy_coef", "weight_decay"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} {getattr(self, name)} must not be negative")
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)} must be a number, and not negative")
 
 
 class AdversarialReward:

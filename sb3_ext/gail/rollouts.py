@@ -75,7 +75,8 @@ class RolloutRecorder(BaseCallback):
         _put(self.observations, t, self.current)
         self.current = self._raw(self.locals["new_obs"])
         _put(self.next_observations, t, self.current)
-        self.actions[t] = self.locals["clipped_actions"]
+        # MaskablePPO, whose actions are discrete, has none that are clipped.
+        self.actions[t] = self.locals.get("clipped_actions", self.locals["actions"])
         self.env_rewards[t] = self.locals["rewards"]  # a copy: SB3 writes into its own afterwards
         for i in np.flatnonzero(dones):
             final = infos[i]["terminal_observation"]
