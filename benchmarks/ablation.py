@@ -55,7 +55,21 @@ STUDIES = (
     Study("r2d2", "CartPoleNoVel-v1", 30_000, {**MEMORY, "1 step": {"n_step": 1}}),
     Study("r2d2", "sb3_ext/RepeatPrevious-v0", 60_000, {**MEMORY, "5 steps": {"n_step": 5}}),
     Study("rainbow", "CartPole-v1", 30_000, RAINBOW),
+    Study("rainbow", "Acrobot-v1", 20_000, RAINBOW),
     Study("rainbowr", "CartPoleNoVel-v1", 30_000, RAINBOW),
+    Study(
+        "rainbowr",
+        "sb3_ext/MemoryChain-v0",
+        30_000,
+        {
+            **RAINBOW,
+            "no value rescaling": {
+                "value_rescaling": False,
+                "head_kwargs": {"v_min": -2.0, "v_max": 2.0},
+            },  # returns -1, 1
+            "zero state, no burn-in": {"state_init": "zero", "burn_in": 0},
+        },
+    ),
 )
 
 
@@ -97,15 +111,15 @@ def report(table: Table) -> None:
 def main() -> None:
     arguments = parser(__doc__, seeds=3)
     arguments.add_argument("--algos", nargs="+", default=["r2d2", "rainbow", "rainbowr"], help="only these")
+    arguments.add_argument("--tasks", nargs="+", default=[study.env_id for study in STUDIES], help="only these")
     args = parse(arguments)
     key = ("algo", "task", "change", "seed")
     table = Table("ablation", COLUMNS, key=key, saved=not args.quick, fresh=args.fresh)
     for seed in range(args.seeds):
         for study in STUDIES:
             for change in study.changes:
-                if study.algo in args.algos and not table.has(
-                    algo=study.algo, task=study.env_id, change=change, seed=seed
-                ):
+                wanted = study.algo in args.algos and study.env_id in args.tasks
+                if wanted and not table.has(algo=study.algo, task=study.env_id, change=change, seed=seed):
                     table.add(run(study, change, seed, 1200 if args.quick else study.n_steps))
     print(hardware())
     report(table)
