@@ -163,6 +163,14 @@ def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -
         DAC("MlpPolicy", Steered(), demonstrations(), **SMALL, **keywords)
 
 
+def test_load_refuses_what_the_constructor_does(tmp_path: Path) -> None:
+    DAC("MlpPolicy", Steered(), demonstrations(), **SMALL).save(tmp_path / "dac")
+    for keyword in ("normalize_reward", "shaped"):
+        given: dict[str, Any] = {keyword: True}
+        with pytest.raises(ValueError, match=f"{keyword}=True needs"):
+            DAC.load(tmp_path / "dac", **given)
+
+
 def test_a_replay_of_several_steps_is_refused() -> None:
     prioritized: dict[str, Any] = {"replay_buffer_class": PrioritizedReplayBuffer, **SMALL}
     for kwargs in ({"n_step": 3, "gamma": 0.99}, {"n_step": 1}):

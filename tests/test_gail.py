@@ -428,6 +428,15 @@ def test_keywords_of_load_replace_the_saved_settings(tmp_path: Path) -> None:
     settings = loaded.reward_settings
     assert (settings.discriminator_updates, settings.reward, loaded.adversary.settings) == (3, "logd", settings)
     assert float(loaded.adversary.form(th.zeros(1))) < 0 and loaded.adversary.learning_rate(1.0) == 1e-4
+    decaying = GAIL.load(
+        tmp_path / "model",
+        env=tagged(),
+        demonstrations=demonstrations_of(TaggedEnv()),
+        device="cpu",
+        weight_decay=0.5,
+    )
+    decaying.learn(1)
+    assert [group["weight_decay"] for group in decaying.adversary.optimizer.param_groups] == [0.5]
     with pytest.raises(ValueError, match="discriminator_updates 0 must be at least 1"):
         GAIL.load(tmp_path / "model", device="cpu", discriminator_updates=0)
 

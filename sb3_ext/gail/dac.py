@@ -105,23 +105,29 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
         _init_setup_model: bool = True,
         **kwargs: Any,
     ) -> None:
-        if normalize_reward:
-            raise ValueError("normalize_reward=True needs the returns of a rollout, and a replay has none: use GAIL")
         kwargs |= {"discriminator_updates": discriminator_updates, "gradient_penalty": gradient_penalty}
         kwargs["discriminator_learning_rate"] = discriminator_learning_rate
-        super().__init__(policy, env, demonstrations, normalize_reward=False, _init_setup_model=False, **kwargs)
+        super().__init__(
+            policy,
+            env,
+            demonstrations,
+            normalize_reward=normalize_reward,
+            _init_setup_model=_init_setup_model,
+            **kwargs,
+        )
+
+    def _setup_model(self) -> None:
+        """
+        :raises ValueError: for settings of the reward that need a rollout, n-step transitions, or a replay that takes
+            timeouts for terminations
+        """
+        super()._setup_model()
+        if self.reward_settings.normalize_reward:
+            raise ValueError("normalize_reward=True needs the returns of a rollout, and a replay has none: use GAIL")
         if self.reward_settings.shaped:
             raise ValueError("shaped=True needs the policy's log-probabilities of its rollout: use GAIL")
         if self.n_steps > 1:
             raise ValueError(f"n_steps {self.n_steps} must be 1: rewards are judged step by step")
-        if _init_setup_model:
-            self._setup_model()
-
-    def _setup_model(self) -> None:
-        """
-        :raises ValueError: for a replay of n-step transitions, or one that takes timeouts for terminations
-        """
-        super()._setup_model()
         if self.adversary.absorbing and not getattr(self.replay_buffer, "handle_timeout_termination", True):
             raise ValueError(
                 "replay_buffer_kwargs: handle_timeout_termination=False takes timeouts for terminations, which would "

@@ -169,8 +169,12 @@ class AdversarialReward:
                 self.discriminator = Discriminator(observation_space, action_space, inputs=settings.inputs, **keywords)
         self.discriminator.to(device).eval()
         self.scale = ReturnScale()
+        # Fused: the plain loop over parameters is a fifth of an update of a small network.
         self.optimizer = th.optim.AdamW(
-            self.discriminator.parameters(), lr=self.learning_rate(1.0), weight_decay=settings.weight_decay
+            self.discriminator.parameters(),
+            lr=self.learning_rate(1.0),
+            weight_decay=settings.weight_decay,
+            fused=True,
         )
         self.expert: Steps | None = None
         self.unseen: Steps | None = None
@@ -260,6 +264,8 @@ class AdversarialReward:
             assert log_prob_of is not None
             expert = expert._replace(log_prob=log_prob_of(expert))
         update_learning_rate(self.optimizer, self.learning_rate(progress_remaining))
+        for group in self.optimizer.param_groups:  # a loaded state brings the weight decay that it was saved with
+            group["weight_decay"] = self.settings.weight_decay
         # As many rows of the expert's as of the policy's, so that the statistics lie between the two.
         for side in (policy, self._draw(expert, len(policy.absorbing))):
             true_states = (side.absorbing == 0).nonzero().squeeze(-1)
