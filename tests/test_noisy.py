@@ -39,9 +39,10 @@ def test_initial_weights() -> None:
     assert NoisyLinear(4, 2).weight_sigma[0, 0].item() == pytest.approx(0.25)  # the paper's 0.5
 
 
-def test_the_output_is_that_of_the_weight_matrix_with_noise() -> None:
+@pytest.mark.parametrize("n_rows", [1, 15, 16, 64])
+def test_the_output_is_that_of_the_weight_matrix_with_noise(n_rows: int) -> None:
     th.manual_seed(1)
-    layer, x = NoisyLinear(6, 4), th.randn(9, 6)
+    layer, x = NoisyLinear(6, 4), th.randn(n_rows, 6)
     layer.sample_noise()
     assert layer.noise is not None
     eps_in, eps_out = layer.noise
@@ -55,9 +56,17 @@ def test_noise_is_the_signed_root_of_a_gaussian() -> None:
     layer.sample_noise((5,))
     th.manual_seed(2)
     assert layer.noise is not None
-    for noise, n in zip(layer.noise, (3, 2), strict=True):
-        eps = th.randn(5, n)
+    for noise, eps in zip(layer.noise, th.randn(5, 3 + 2).split([3, 2], dim=1), strict=True):
         th.testing.assert_close(noise, eps.sign() * eps.abs() ** 0.5)
+
+
+def test_noise_of_layers_is_independent() -> None:
+    net = nn.Sequential(NoisyLinear(3, 2), NoisyLinear(2, 4))
+    th.manual_seed(6)
+    sample_noise(net, (20_000,))
+    eps = th.cat([part for layer in noisy_layers(net) for part in layer.noise or ()], dim=1)
+    assert eps.shape == (20_000, 3 + 2 + 2 + 4)
+    assert (th.corrcoef(eps.T) - th.eye(11)).abs().max() < 0.04  # five standard deviations
 
 
 def test_mean_and_variance_of_the_output() -> None:
