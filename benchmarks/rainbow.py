@@ -6,7 +6,7 @@ Rainbow beside SB3's DQN and sb3-contrib's QR-DQN on small tasks, the same env s
 Rainbow has its blocks of zoo_configs/rainbow.yml, the other two rl-zoo3's tuned settings, and all are evaluated alike:
 ten times on the way (20 greedy episodes) and at the end (50). rl-zoo3 has nothing for MinAtar: there all three have the
 network and the settings of its paper (Young and Tian, 2019), and one update per two steps. QR-DQN has 50 quantiles on
-LunarLander in place of the tuned 170. The aggregate is rliable's
+MinAtar, where its default is 200, and on LunarLander in place of the tuned 170. The aggregate is rliable's
 interquartile mean over tasks and seeds of the final return, scaled so that a random agent has 0 and the task's goal is
 1, with the 95 % interval of the stratified bootstrap (Agarwal et al., 2021). Finished runs stay in results/rainbow.csv.
 """
@@ -73,7 +73,7 @@ MINATAR = {
     "gradient_steps": 1,
 }
 NETWORK = {"features_extractor_class": MinAtarCnn}
-STOCK = {
+STOCK: dict[str, Any] = {
     "target_update_interval": 1000,
     "exploration_fraction": 1.0,
     "exploration_final_eps": 0.1,
@@ -100,7 +100,7 @@ TASKS = (
         own={
             "rainbow": {"target_update_interval": 500, "policy_kwargs": {**NETWORK, "net_arch": [128]}},
             "dqn": STOCK,
-            "qrdqn": STOCK,
+            "qrdqn": {**STOCK, "policy_kwargs": {**STOCK["policy_kwargs"], "n_quantiles": 50}},
         },
     ),
 )
