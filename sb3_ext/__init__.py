@@ -13,23 +13,27 @@ from typing import TYPE_CHECKING, Any
 from sb3_ext.envs import register_envs
 
 if TYPE_CHECKING:
+    from sb3_ext.ddpg.ddpg import DDPG
     from sb3_ext.gail.dac import DAC, DACSAC
     from sb3_ext.gail.gail import GAIL
     from sb3_ext.r2d2.r2d2 import R2D2
     from sb3_ext.rainbow.rainbow import Rainbow
     from sb3_ext.rainbow.rainbowr import RainbowR
+    from sb3_ext.td3.td3 import TD3
 
-__all__ = ["DAC", "DACSAC", "GAIL", "R2D2", "Rainbow", "RainbowR", "__version__"]
+__all__ = ["DAC", "DACSAC", "DDPG", "GAIL", "R2D2", "TD3", "Rainbow", "RainbowR", "__version__"]
 
 __version__ = "0.1.0"
 
 _MODULES = {  # public name -> where it is defined
     "DAC": "sb3_ext.gail.dac",
     "DACSAC": "sb3_ext.gail.dac",
+    "DDPG": "sb3_ext.ddpg.ddpg",
     "GAIL": "sb3_ext.gail.gail",
     "R2D2": "sb3_ext.r2d2.r2d2",
     "Rainbow": "sb3_ext.rainbow.rainbow",
     "RainbowR": "sb3_ext.rainbow.rainbowr",
+    "TD3": "sb3_ext.td3.td3",
 }
 
 register_envs()

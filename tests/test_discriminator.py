@@ -11,13 +11,13 @@ from torch import nn
 from sb3_ext.networks.discriminator import (
     FLAG,
     Discriminator,
-    RunningNormalizer,
     ShapedDiscriminator,
     Steps,
     each_tensor,
     encode_action,
     encoded_action_dim,
 )
+from sb3_ext.networks.normalizer import RunningNormalizer
 
 VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)

@@ -1,0 +1,537 @@
+"""
+TD3 (Fujimoto et al., 2018) as SB3's, with what makes it learn faster as keywords. With none of them given it *is*
+SB3's: the same random numbers, the same weights to the last bit.
+
+An update, in order: batch -> target -> critics -> (every `policy_delay`-th) actor -> targets. Losses stay on the device
+until the log is written.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import math
+import pathlib
+from collections.abc import Callable
+from typing import Any, ClassVar, Literal, TypeVar
+
+import numpy as np
+import stable_baselines3
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import polyak_update
+from stable_baselines3.td3.policies import Actor, CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
+from torch.nn import functional as F
+
+from sb3_ext.buffers.device import DeviceReplayBuffer, holds
+from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
+from sb3_ext.buffers.samplers import ProportionalSampler, UniformSampler
+from sb3_ext.saving import AtomicReplaySaveMixin
+from sb3_ext.td3.captured import CapturedUpdates, as_plain, set_learning_rate
+from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
+
+NO_POLICY = -1  # an episode that no single policy played
+
+SelfTD3 = TypeVar("SelfTD3", bound="TD3")
+Compile = Literal["auto", "on", "off"]
+
+
+class _Scaled(ActionNoise):
+    """
+    :param noise: gives [A], or [E, A] for several environments
+    :param scales: [E, 1]
+    """
+
+    def __init__(self, noise: ActionNoise, scales: np.ndarray) -> None:
+        super().__init__()
+        self.noise, self.scales = noise, scales
+
+    def __call__(self) -> np.ndarray:
+        noise = self.noise()
+        return (noise * self.scales).astype(noise.dtype)  # executed actions keep the dtype of the noise
+
+
+class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
+    """
+    Twin delayed DDPG. Positional parameters are those of `stable_baselines3.TD3`; the others are off by default.
+
+    :param n_steps: as in SB3; with ``prioritized`` and ``optimize_memory_usage`` too
+    :param optimize_memory_usage: `PrioritizedReplayBuffer` with uniform draws: each observation is stored once, and
+        timeouts stay right
+    :param noise_final_scale: factor of ``action_noise`` at the end of its schedule, which begins at 1
+    :param noise_fraction: part of training over which the factor goes linearly to its end, in [0, 1]
+    :param env_noise_scales: factors of ``action_noise`` in the first and the last environment, in between linear
+    :param target_update_interval: updates between those of the targets, ``tau=1`` copies; None = with the actor
+    :param prioritized: loss-adjusted prioritized replay (Fujimoto et al., 2020): priorities ``max(|td|, 1)``, and the
+        Huber loss in place of importance weights
+    :param priority_exponent: of the priorities, in [0, 1]; 0.4 is the paper's
+    :param update_ratio: updates per env step over all environments, in place of ``gradient_steps``; 0.5 is one every
+        second step; None = ``gradient_steps``
+    :param checkpoint_episodes: N > 0: a policy acts unchanged for N whole episodes; if the worst of them beats the
+        worst of the best policy so far, `predict(deterministic=True)` uses it from then on (Fujimoto et al., 2023,
+        section 4.2); the updates that were due meanwhile follow. 0 = off
+    :param compile: "auto" = on CUDA each kind of update is captured as one graph and the replay lies in the device's
+        memory where it fits; "on" = the same, and an error elsewhere; "off" = nothing of this
+    :raises ValueError: for values out of range, noise of another size than the actions, a policy that is not TD3's
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpPolicy": MlpPolicy,
+        "CnnPolicy": CnnPolicy,
+        "MultiInputPolicy": MultiInputPolicy,
+        "LayerNormPolicy": LayerNormPolicy,
+        "SimbaPolicy": SimbaPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[TD3Policy],
+        env: GymEnv | str,
+        learning_rate: float | Schedule = 1e-3,
+        buffer_size: int = 1_000_000,
+        learning_starts: int = 100,
+        batch_size: int = 256,
+        tau: float = 0.005,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        action_noise: ActionNoise | None = None,
+        replay_buffer_class: type[ReplayBuffer] | None = None,
+        replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
+        n_steps: int = 1,
+        policy_delay: int = 2,
+        target_policy_noise: float = 0.2,
+        target_noise_clip: float = 0.5,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+        *,
+        noise_final_scale: float = 1.0,
+        noise_fraction: float = 1.0,
+        env_noise_scales: tuple[float, float] = (1.0, 1.0),
+        target_update_interval: int | None = None,
+        prioritized: bool = False,
+        priority_exponent: float = 0.4,
+        update_ratio: float | None = None,
+        checkpoint_episodes: int = 0,
+        compile: Compile = "auto",
+    ) -> None:
+        self.noise_final_scale = noise_final_scale
+        self.noise_fraction = noise_fraction
+        self.env_noise_scales = env_noise_scales
+        self.target_update_interval = target_update_interval
+        self.prioritized = prioritized
+        self.priority_exponent = priority_exponent
+        self.update_ratio = update_ratio
+        self.checkpoint_episodes = checkpoint_episodes
+        self.compile = compile
+        self._updates_due = 0.0
+        self._steps_since_train = 0
+        self._worst_of_best = -math.inf
+        try:
+            super().__init__(
+                policy=policy,
+                env=env,
+                learning_rate=learning_rate,
+                buffer_size=buffer_size,
+                learning_starts=learning_starts,
+                batch_size=batch_size,
+                tau=tau,
+                gamma=gamma,
+                train_freq=train_freq,
+                gradient_steps=gradient_steps,
+                action_noise=action_noise,
+                replay_buffer_class=replay_buffer_class,
+                replay_buffer_kwargs=replay_buffer_kwargs,
+                optimize_memory_usage=optimize_memory_usage,
+                n_steps=n_steps,
+                policy_delay=policy_delay,
+                target_policy_noise=target_policy_noise,
+                target_noise_clip=target_noise_clip,
+                stats_window_size=stats_window_size,
+                tensorboard_log=tensorboard_log,
+                policy_kwargs=policy_kwargs,
+                verbose=verbose,
+                seed=seed,
+                device=device,
+                _init_setup_model=_init_setup_model,
+            )
+        except AssertionError as error:
+            if "finite lower and upper bound" not in str(error):
+                raise
+            raise ValueError(
+                f"action space {self.action_space} must have finite bounds: set them in a wrapper, "
+                "gymnasium.wrappers.RescaleAction for one"
+            ) from error
+
+    # ------------------------------------------------------------------ building
+
+    def _check_settings(self) -> None:
+        """Called by `_setup_model`, not by the constructor: `load` takes new settings too."""
+        if not issubclass(self.policy_class, TD3Policy):
+            raise ValueError(
+                f"policy {self.policy_class.__name__} is not for {type(self).__name__}: "
+                f"use {' or '.join(self.policy_aliases)}, or load the file with the algorithm that saved it"
+            )
+        for name in ("noise_fraction", "priority_exponent", "tau", "gamma"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1]")
+        scales = [self.noise_final_scale, *self.env_noise_scales]
+        if len(scales) != 3 or not all(0.0 <= scale < math.inf for scale in scales):
+            raise ValueError(
+                f"noise_final_scale {scales[0]} and the two of env_noise_scales {self.env_noise_scales} must be >= 0"
+            )
+        for name, least in (("policy_delay", 1), ("batch_size", 1), ("n_steps", 1), ("checkpoint_episodes", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} {getattr(self, name)} must be >= {least}")
+        if self.target_update_interval is not None and self.target_update_interval < 1:
+            raise ValueError(f"target_update_interval {self.target_update_interval} must be >= 1, or None")
+        if self.update_ratio is not None and not 0.0 < self.update_ratio < math.inf:
+            raise ValueError(f"update_ratio {self.update_ratio} must be > 0, or None for gradient_steps")
+        if self.compile not in ("auto", "on", "off"):
+            raise ValueError(f'compile {self.compile!r} must be "auto", "on" or "off"')
+        if self.compile == "on" and self.device.type != "cuda":
+            raise ValueError(f'compile="on" needs CUDA, the device is {self.device}: use "auto"')
+        noise = self.action_noise
+        mean = getattr(noise.base_noise if isinstance(noise, VectorizedActionNoise) else noise, "_mu", None)
+        if mean is not None and np.shape(mean) != self.action_space.shape:
+            raise ValueError(
+                f"action_noise of shape {np.shape(mean)} does not fit actions of shape {self.action_space.shape}"
+            )
+
+    def _setup_model(self) -> None:
+        self._check_settings()
+        # A file of SB3's holds the class that SB3 chose, which is ours to choose again.
+        if self.replay_buffer_class is ReplayBuffer or (
+            self.replay_buffer_class is NStepReplayBuffer and self.n_steps > 1
+        ):
+            self.replay_buffer_class = None
+        given_class, given_kwargs = self.replay_buffer_class, dict(self.replay_buffer_kwargs)
+        if self.replay_buffer is None and given_class is None:
+            self.replay_buffer = self._make_replay_buffer()
+        super()._setup_model()
+        self.replay_buffer_class, self.replay_buffer_kwargs = given_class, given_kwargs
+        if self.prioritized and not isinstance(self.replay_buffer, PrioritizedReplayBuffer):
+            raise ValueError(
+                f"prioritized=True needs PrioritizedReplayBuffer, not {type(self.replay_buffer).__name__}: "
+                "leave replay_buffer_class out"
+            )
+        if self.checkpoint_episodes > 0:
+            # A part of the policy, and so of the file.
+            self.policy.best_actor = copy.deepcopy(self.actor)
+            self.best_actor.set_training_mode(False)
+        self._episode_returns = np.zeros(self.n_envs)
+        self._episode_policy = np.full(self.n_envs, NO_POLICY)
+        self._episode_begins = np.ones(self.n_envs, dtype=bool)
+        self._assessed: list[float] = []
+        # Sums of the losses of critics and actor and their numbers, since the last log.
+        self._losses = th.zeros(4, dtype=th.float64, device=self.device)
+        self._captured = CapturedUpdates(self._update, self.device) if self._captures else None
+
+    @property
+    def best_actor(self) -> Actor:
+        """The best policy so far, with ``checkpoint_episodes``."""
+        actor = self.policy.best_actor
+        assert isinstance(actor, Actor)
+        return actor
+
+    @property
+    def _captures(self) -> bool:
+        return self.device.type == "cuda" and self.compile != "off"
+
+    def _make_replay_buffer(self) -> ReplayBuffer | None:
+        """:return: ours where it is better and cannot be told from SB3's, or is asked for; None = SB3's choice"""
+        space = self.observation_space
+        common: dict[str, Any] = {"device": self.device, "n_envs": self.n_envs, **self.replay_buffer_kwargs}
+        several: dict[str, Any] = {"n_steps": self.n_steps, "gamma": self.gamma} if self.n_steps > 1 else {}
+        if self.prioritized or self.optimize_memory_usage:
+            sampler = ProportionalSampler(self.priority_exponent, beta=0.0) if self.prioritized else UniformSampler()
+            return PrioritizedReplayBuffer(
+                self.buffer_size, space, self.action_space, **{"sampler": sampler, **several, **common}
+            )
+        if self._captures and holds(space):
+            replay = DeviceReplayBuffer(self.buffer_size, space, self.action_space, **several, **common)
+            if replay.n_bytes < th.cuda.mem_get_info(self.device)[0] / 2:
+                return replay
+        # Batches are float32 in any case. VecNormalize reads the stored values, and would see the last bits.
+        if isinstance(space, spaces.Box) and space.dtype == np.float64 and self._vec_normalize_env is None:
+            space = spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+            kind = ReplayBuffer if self.n_steps == 1 else NStepReplayBuffer
+            return kind(self.buffer_size, space, self.action_space, **several, **common)
+        return None
+
+    # ------------------------------------------------------------------ acting
+
+    @property
+    def noise_scale(self) -> float:
+        """Factor of ``action_noise`` now, without those of the environments."""
+        # Not SB3's `_current_progress_remaining`, which is still the last training's when a new one begins.
+        done = self.num_timesteps / max(self._total_timesteps, 1)
+        share = 1.0 if self.noise_fraction == 0 else min(done / self.noise_fraction, 1.0)
+        return 1.0 + share * (self.noise_final_scale - 1.0)
+
+    def _sample_action(
+        self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Adds: the noise is scaled."""
+        scales = self.noise_scale * np.linspace(*self.env_noise_scales, n_envs)
+        if action_noise is not None and (scales != 1.0).any():
+            action_noise = _Scaled(action_noise, scales[:, None])
+        return super()._sample_action(learning_starts, action_noise, n_envs)
+
+    def _on_step(self) -> None:
+        if self.action_noise is not None:
+            self.logger.record("rollout/noise_scale", self.noise_scale)
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Parameters as in SB3. Adds: with ``checkpoint_episodes``, ``deterministic`` asks the best policy."""
+        policy = self.best_actor if deterministic and self.checkpoint_episodes > 0 else self.policy
+        return policy.predict(observation, state, episode_start, deterministic)
+
+    def _store_transition(
+        self,
+        replay_buffer: ReplayBuffer,
+        buffer_action: np.ndarray,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """
+        Adds: statistics of observations, returns of the policy that is assessed, and that nothing broken is stored.
+
+        :raises ValueError: for NaN or infinity
+        """
+        self._check_finite(new_obs, reward)
+        if isinstance(self.policy, SimbaPolicy):
+            assert self._last_obs is not None
+            self.policy.update_statistics(self._last_obs)
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
+        self._steps_since_train += self.n_envs
+        if self.checkpoint_episodes > 0:
+            vec_normalize = self._vec_normalize_env
+            self._assess(reward if vec_normalize is None else vec_normalize.get_original_reward(), dones)
+
+    def _check_finite(self, new_obs: np.ndarray | dict[str, np.ndarray], reward: np.ndarray) -> None:
+        parts = new_obs if isinstance(new_obs, dict) else {"observation": new_obs}
+        for name, x in {"reward": reward, **parts}.items():
+            if x.dtype.kind == "f" and not np.isfinite(x).all():
+                env = int(np.flatnonzero(~np.isfinite(x.reshape(self.n_envs, -1)).all(axis=1))[0])
+                raise ValueError(f"{name} {x[env]} of environment {env} at step {self.num_timesteps} is not finite")
+
+    # ------------------------------------------------------------------ assessing policies
+
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
+        """Adds: an episode under way was not seen from its beginning."""
+        self._episode_policy[:] = NO_POLICY
+        self._episode_begins[:] = reset_num_timesteps or self._last_obs is None
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+
+    def _assess(self, reward: np.ndarray, dones: np.ndarray) -> None:
+        """Take the returns of episodes that one policy played from beginning to end."""
+        begins = self._episode_begins
+        is_random = self.num_timesteps - self.n_envs < self.learning_starts
+        self._episode_policy[begins] = NO_POLICY if is_random else self._n_updates
+        self._episode_returns = np.where(begins, 0.0, self._episode_returns) + reward
+        self._episode_begins = np.array(dones, dtype=bool)
+        whole = self._episode_begins & (self._episode_policy == self._n_updates)
+        self._assessed += self._episode_returns[whole].tolist()
+        if whole.any() and len(self._assessed) >= self.checkpoint_episodes:
+            worst = min(self._assessed)
+            if worst >= self._worst_of_best:
+                self._worst_of_best = worst
+                self.best_actor.load_state_dict(self.actor.state_dict())
+            self.logger.record("train/worst_return_of_best", self._worst_of_best)
+
+    @property
+    def _is_assessed(self) -> bool:
+        """Enough episodes, or one that is worse than the worst of the best policy."""
+        n = len(self._assessed)
+        return n >= self.checkpoint_episodes or (n > 0 and min(self._assessed) < self._worst_of_best)
+
+    def _now_due(self, gradient_steps: int) -> int:
+        """:return: updates to make now, of those that are due"""
+        steps, self._steps_since_train = self._steps_since_train, 0
+        # The first call comes with all the random steps.
+        steps = min(steps, max(self.num_timesteps - self.learning_starts, 0))
+        self._updates_due += gradient_steps if self.update_ratio is None else steps * self.update_ratio
+        if self.checkpoint_episodes > 0:
+            if not self._is_assessed:
+                return 0
+            self._assessed = []
+        due = int(self._updates_due)
+        self._updates_due -= due
+        return due
+
+    # ------------------------------------------------------------------ learning
+
+    def train(self, gradient_steps: int, batch_size: int = 100) -> None:
+        """
+        :param gradient_steps: updates, unless ``update_ratio`` or ``checkpoint_episodes`` says otherwise
+        :param batch_size: B
+        """
+        replay = self.replay_buffer
+        assert replay is not None
+        due = self._now_due(gradient_steps)
+        if due == 0 or (isinstance(replay, PrioritizedReplayBuffer) and replay.n_transitions == 0):
+            return
+        self.policy.set_training_mode(True)
+        self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
+        update: Callable[..., th.Tensor] = self._update if self._captured is None else self._captured
+        every = self.policy_delay if self.target_update_interval is None else self.target_update_interval
+        for _ in range(due):
+            self._n_updates += 1
+            batch = replay.sample(batch_size, env=self._vec_normalize_env)
+            errors = update(batch, self._n_updates % self.policy_delay == 0, self._n_updates % every == 0)
+            if self.prioritized:
+                assert isinstance(replay, PrioritizedReplayBuffer)
+                replay.update_priorities(batch.handle, errors.clamp(min=1.0).cpu().numpy())  # type: ignore[attr-defined]
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+
+    def _update(self, batch: Any, with_actor: bool, with_targets: bool) -> th.Tensor:  # Any: samples of a replay
+        """
+        One update. Nothing in it waits for the device.
+
+        :param batch: SB3's samples
+        :param with_actor: the actor is updated too
+        :param with_targets: so are the targets
+        :return: [B] largest |td| of the critics
+        """
+        targets = self._targets(batch)
+        q_values = self.critic(batch.observations, batch.actions)
+        loss_of = F.huber_loss if self.prioritized else F.mse_loss
+        critic_loss = sum(loss_of(q, targets) for q in q_values)
+        assert isinstance(critic_loss, th.Tensor)
+        self.critic.optimizer.zero_grad()
+        critic_loss.backward()  # type: ignore[no-untyped-call]
+        self.critic.optimizer.step()
+        self._losses[0] += critic_loss.detach()
+        self._losses[1] += 1
+        if with_actor:
+            actor_loss = -self.critic.q1_forward(batch.observations, self.actor(batch.observations)).mean()
+            self.actor.optimizer.zero_grad()
+            actor_loss.backward()
+            self.actor.optimizer.step()
+            self._losses[2] += actor_loss.detach()
+            self._losses[3] += 1
+        if with_targets:
+            self._update_targets()
+        with th.no_grad():
+            return (th.cat(q_values, dim=1) - targets).abs().amax(dim=1)
+
+    def _targets(self, batch: Any) -> th.Tensor:  # Any: as above
+        """
+        ``r + discount (1 - terminated) min_i Q'_i(s', clip(mu'(s') + clip(noise)))`` (Fujimoto et al., 2018, section
+        5.3).
+
+        :return: [B, 1]
+        """
+        discounts = self.gamma if batch.discounts is None else batch.discounts
+        with th.no_grad():
+            noise = batch.actions.clone().normal_(0, self.target_policy_noise)
+            noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
+            next_actions = (self.actor_target(batch.next_observations) + noise).clamp(-1, 1)
+            next_q = th.cat(self.critic_target(batch.next_observations, next_actions), dim=1).amin(dim=1, keepdim=True)
+            return batch.rewards + (1 - batch.dones) * discounts * next_q
+
+    def _update_targets(self) -> None:
+        for net, target in ((self.critic, self.critic_target), (self.actor, self.actor_target)):
+            ours: list[th.Tensor] = list(net.parameters())
+            theirs: list[th.Tensor] = list(target.parameters())
+            with th.no_grad():
+                th._foreach_mul_(theirs, 1 - self.tau)
+                th._foreach_add_(theirs, ours, alpha=self.tau)
+        # Running statistics of BatchNorm are copied.
+        polyak_update(self.critic_batch_norm_stats, self.critic_batch_norm_stats_target, 1.0)
+        polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
+
+    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
+        """Adds: for captured updates the rate lies in a tensor."""
+        if self._captured is None:
+            super()._update_learning_rate(optimizers)
+            return
+        rate = self.lr_schedule(self._current_progress_remaining)
+        self.logger.record("train/learning_rate", rate)
+        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
+            set_learning_rate(optimizer, rate, self.device)
+
+    def dump_logs(self) -> None:
+        """Adds: losses since the last log, which are read from the device here alone."""
+        critic, n_critic, actor, n_actor = self._losses.tolist()
+        if n_critic > 0:
+            self.logger.record("train/critic_loss", critic / n_critic)
+        if n_actor > 0:
+            self.logger.record("train/actor_loss", actor / n_actor)
+        self._losses.zero_()
+        super().dump_logs()
+
+    def learn(
+        self: SelfTD3,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfTD3:
+        """Parameters as in SB3."""
+        name = type(self).__name__ if tb_log_name is None else tb_log_name
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
+
+    # ------------------------------------------------------------------ files
+
+    def set_parameters(
+        self,
+        load_path_or_dict: str | pathlib.Path | io.BufferedIOBase | dict[str, Any],
+        exact_match: bool = True,
+        device: th.device | str = "auto",
+    ) -> None:
+        """
+        Parameters as in SB3.
+
+        :raises ValueError: for weights of another architecture
+        """
+        try:
+            super().set_parameters(load_path_or_dict, exact_match, device)  # type: ignore[arg-type]
+        except (RuntimeError, KeyError) as error:
+            lines = [line.strip() for line in str(error).splitlines()]
+            # PyTorch's first line names the class, the second what does not fit.
+            raise ValueError(
+                f"these weights are not of this {type(self).__name__}: {lines[min(1, len(lines) - 1)]} "
+                "Give the policy and policy_kwargs that they were saved with"
+            ) from error
+        if self._captured is not None:  # the graphs know the tensors of before
+            self._captured = CapturedUpdates(self._update, self.device)
+
+    def get_parameters(self) -> dict[str, dict[str, Any]]:
+        """Adds: optimizers as SB3's on a CPU can load them."""
+        return {
+            name: as_plain(state) if name.endswith("optimizer") else state
+            for name, state in super().get_parameters().items()
+        }
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_losses", "_captured"]

@@ -1,0 +1,566 @@
+"""TD3 and DDPG: SB3's to the last bit with nothing switched on, and what each keyword changes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import stable_baselines3 as sb3
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.envs import BitFlippingEnv, FakeImageEnv
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import ReplayBufferSamples
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+
+from sb3_ext import DDPG, TD3
+from sb3_ext.buffers import PrioritizedReplayBuffer, ProportionalSampler
+from sb3_ext.buffers.device import DeviceReplayBuffer
+from sb3_ext.networks.normalizer import RunningNormalizer
+from sb3_ext.td3 import SimbaPolicy
+from sb3_ext.td3.policies import NormalizedExtractor
+from sb3_ext.td3.td3 import Compile
+
+SMALL: dict[str, Any] = {"learning_starts": 30, "batch_size": 16, "buffer_size": 500, "seed": 1, "device": "cpu"}
+PAIRS = [(sb3.TD3, TD3), (sb3.DDPG, DDPG)]
+
+
+class Reach(gym.Env):
+    """float64 observations, asymmetric bounds; episodes of 7 steps that end by both ends in turns."""
+
+    def __init__(self, ends: str = "alternate") -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+        self.action_space = spaces.Box(np.array([-1.0, 0.0], np.float32), np.array([3.0, 0.5], np.float32))
+        self.ends, self.episode = ends, -1
+        self.actions: list[np.ndarray] = []
+
+    def _obs(self) -> np.ndarray:
+        return np.array([self.x, self.t / 7, 10.0])
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.x, self.t = float(self.np_random.normal()), 0
+        self.episode += 1
+        return self._obs(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(action)
+        self.actions.append(action)
+        self.t += 1
+        self.x += float(action[0] - 1) * 0.1
+        over, cut = self.t == 7, self.episode % 2 == 1
+        return self._obs(), -abs(self.x), over and not cut, over and cut, {}
+
+
+def arch(*widths: int) -> dict[str, Any]:
+    """A new dictionary each time: SB3's constructors write into it."""
+    return {"policy_kwargs": {"net_arch": list(widths) or [16, 16]}}
+
+
+def noise(scale: float = 0.1) -> NormalActionNoise:
+    return NormalActionNoise(np.zeros(2), scale * np.ones(2))
+
+
+def trained(cls: type[OffPolicyAlgorithm], env: Any = None, total: int = 120, **keywords: Any) -> Any:
+    given = {"action_noise": noise(), **SMALL, **arch(), **keywords}
+    return cls(given.pop("policy", "MlpPolicy"), Reach() if env is None else env, **given).learn(total)
+
+
+def assert_same_weights(one: OffPolicyAlgorithm, other: OffPolicyAlgorithm) -> None:
+    ours, theirs = one.policy.state_dict(), other.policy.state_dict()
+    assert ours.keys() == theirs.keys() and len(ours) > 0
+    for name, values in ours.items():
+        assert th.equal(values, theirs[name]), name
+
+
+# ---------------------------------------------------------------------- the stock ones
+
+
+@pytest.mark.parametrize(("stock", "ours"), PAIRS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        {},
+        {"n_envs": 3, "gradient_steps": 2},
+        {"normalized": True},
+        {"n_steps": 3},
+        {"train_freq": (1, "episode"), "gradient_steps": -1, "tau": 0.1},
+        {"action_noise": OrnsteinUhlenbeckActionNoise(np.zeros(2), 0.2 * np.ones(2))},
+        {"learning_rate": lambda left: 1e-2 * left},
+    ],
+    ids=["one env", "three envs", "VecNormalize", "n-step", "episodes", "OU noise", "schedule"],
+)
+def test_with_nothing_switched_on_it_is_the_stock_algorithm_to_the_last_bit(
+    stock: type[OffPolicyAlgorithm], ours: type[OffPolicyAlgorithm], case: dict[str, Any]
+) -> None:
+    keywords = dict(case)
+    n_envs, normalized = keywords.pop("n_envs", 1), keywords.pop("normalized", False)
+
+    def make() -> VecEnv:
+        env: VecEnv = DummyVecEnv([Reach] * n_envs)
+        return VecNormalize(env) if normalized else env
+
+    theirs, mine = trained(stock, make(), **keywords), trained(ours, make(), **keywords)
+    assert theirs._n_updates == mine._n_updates > 50
+    for name in ("actor", "critic"):  # the optimizers too
+        moments = [getattr(m, name).optimizer.state_dict()["state"][0]["exp_avg"] for m in (theirs, mine)]
+        assert th.equal(*moments)
+    assert_same_weights(theirs, mine)
+
+
+@pytest.mark.parametrize(("stock", "ours"), PAIRS)
+def test_files_go_both_ways(stock: type[OffPolicyAlgorithm], ours: type[OffPolicyAlgorithm], tmp_path: Path) -> None:
+    x = np.array([[0.3, 0.5, 10.0]])
+    for maker, reader in ((stock, ours), (ours, stock)):
+        model = trained(maker)
+        model.save(tmp_path / "model")
+        env = Reach()
+        loaded = reader.load(tmp_path / "model", env=env, device="cpu")
+        assert type(loaded) is reader
+        assert_same_weights(model, loaded)
+        np.testing.assert_array_equal(loaded.predict(x)[0], model.predict(x)[0])
+        loaded.learn(60, reset_num_timesteps=False)
+        assert loaded.num_timesteps == 180 and loaded._n_updates > model._n_updates
+
+
+def test_observations_of_float64_are_stored_as_float32() -> None:
+    assert sb3.TD3("MlpPolicy", Reach(), **SMALL).replay_buffer.observations.dtype == np.float64  # type: ignore[union-attr]
+    assert TD3("MlpPolicy", Reach(), **SMALL).replay_buffer.observations.dtype == np.float32  # type: ignore[union-attr]
+
+
+def test_hindsight_replay_images_and_dictionaries_as_in_a_script_for_stock_td3() -> None:
+    env = BitFlippingEnv(n_bits=4, continuous=True)
+    her = TD3("MultiInputPolicy", env, replay_buffer_class=sb3.HerReplayBuffer, **SMALL).learn(60)
+    assert isinstance(her.replay_buffer, sb3.HerReplayBuffer) and her._n_updates > 0
+    images = FakeImageEnv(screen_height=40, screen_width=40, n_channels=1, discrete=False)
+    for policy in ("CnnPolicy", "LayerNormPolicy"):
+        kwargs = {"features_extractor_kwargs": {"features_dim": 8}} if policy == "CnnPolicy" else {}
+        model = TD3(policy, images, **{**SMALL, "buffer_size": 60}, policy_kwargs={"net_arch": [8], **kwargs})
+        assert model.learn(40)._n_updates > 0
+
+
+# ---------------------------------------------------------------------- the update
+
+
+def batch_of(replay: Any, n: int = 40) -> ReplayBufferSamples:
+    return replay._get_samples(np.arange(n))
+
+
+def test_targets_by_a_second_formula_with_terminations_and_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained(TD3, target_policy_noise=3.0, target_noise_clip=0.4)
+    batch = batch_of(model.replay_buffer)
+    seen: list[th.Tensor] = []
+    critic = model.critic_target.forward
+
+    def spied(obs: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, ...]:
+        seen.append(actions)
+        return critic(obs, actions)
+
+    monkeypatch.setattr(model.critic_target, "forward", spied)
+    with th.no_grad():
+        targets, mu = model._targets(batch), model.actor_target(batch.next_observations)
+    (actions,) = seen
+    off = actions - mu
+    assert (actions.abs() <= 1).all() and (actions.abs() == 1).any(), "clipped to the bounds"
+    assert (off.abs() <= 0.4 + 1e-6).all() and (off.abs() > 0.39).any(), "and the noise before"
+    steps = range(40)
+    ends = [i for i in steps if i % 7 == 6]
+    for i in steps:
+        x = th.cat([batch.next_observations[i], actions[i]])
+        q = [net(x).item() for net in model.critic_target.q_networks]
+        terminated = i in ends and (i // 7) % 2 == 0
+        expected = float(batch.rewards[i]) + (0.0 if terminated else model.gamma * min(q))
+        assert float(targets[i]) == pytest.approx(expected, rel=1e-5)
+    assert float(batch.dones.sum()) == len([i for i in ends if (i // 7) % 2 == 0]) > 0
+
+
+def test_the_actor_climbs_the_first_critic_and_waits_for_its_turn() -> None:
+    model = trained(TD3, policy_delay=3)
+    batch = batch_of(model.replay_buffer)
+    before = [p.clone() for p in model.actor.parameters()]
+    targets = [p.clone() for p in model.critic_target.parameters()]
+    model._update(batch, False, False)
+    assert all(th.equal(a, b) for a, b in zip(before, model.actor.parameters(), strict=True))
+    assert all(th.equal(a, b) for a, b in zip(targets, model.critic_target.parameters(), strict=True))
+    model.actor.optimizer.zero_grad()
+    q1 = model.critic.q_networks[0](th.cat([batch.observations, model.actor(batch.observations)], dim=1))
+    expected = th.autograd.grad(-q1.mean(), list(model.actor.parameters()))
+    # The critic's step comes first, so it must not move here.
+    for group in model.critic.optimizer.param_groups:
+        group["lr"] = 0.0
+    model._update(batch, True, False)
+    for gradient, parameter in zip(expected, model.actor.parameters(), strict=True):
+        assert parameter.grad is not None
+        th.testing.assert_close(parameter.grad, gradient)
+    assert all(th.equal(a, b) for a, b in zip(targets, model.critic_target.parameters(), strict=True))
+
+
+def test_targets_move_with_the_actor_or_at_their_own_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    for keywords, expected in (
+        ({"policy_delay": 3}, [3, 6, 9, 12]),
+        ({"policy_delay": 1, "target_update_interval": 5, "tau": 1.0}, [5, 10]),
+    ):
+        model = trained(TD3, total=31, **keywords)  # type: ignore[arg-type]
+        model._n_updates, moved = 0, []
+        update = model._update_targets
+
+        def spied() -> None:
+            moved.append(model._n_updates)  # noqa: B023
+            update()  # noqa: B023
+
+        monkeypatch.setattr(model, "_update_targets", spied)
+        model.train(12, 16)
+        assert moved == expected
+    model._update_targets()
+    assert all(th.equal(a, b) for a, b in zip(model.critic.parameters(), model.critic_target.parameters(), strict=True))
+
+
+def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
+    model = trained(TD3, prioritized=True, n_steps=3, gamma=0.9)
+    replay = model.replay_buffer
+    assert isinstance(replay, PrioritizedReplayBuffer) and (replay.n_step, replay.gamma) == (3, 0.9)
+    th.manual_seed(0)
+    batch = replay.sample(16)
+    assert (batch.weights == 1).all(), "no importance weights"
+    th.manual_seed(1)
+    targets = model._targets(batch)
+    q_values = model.critic(batch.observations, batch.actions)
+    td = (th.cat(q_values, dim=1) - targets).detach()
+    huber = sum(float(th.where(x.abs() <= 1, x**2 / 2, x.abs() - 0.5).mean()) for x in td.T)
+    model._losses.zero_()
+    th.manual_seed(1)
+    errors = model._update(batch, False, False)
+    assert float(model._losses[0]) == pytest.approx(huber, rel=1e-5)
+    th.testing.assert_close(errors, td.abs().amax(dim=1))
+    assert isinstance(replay.sampler, ProportionalSampler)
+    masses = replay.sampler.masses(np.arange(60))
+    assert masses[masses > 0].min() >= 1.0, "priorities are at least 1"
+
+
+def test_the_share_of_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    for n_envs, ratio in ((1, 0.25), (1, 3.0), (4, 0.5)):
+        env = DummyVecEnv([Reach] * n_envs)
+        model = trained(TD3, env, update_ratio=ratio, learning_starts=40, total=200)
+        # SB3 begins to train after the step that passes learning_starts.
+        assert model._n_updates == pytest.approx((200 - 40) * ratio, abs=n_envs * ratio + 1)
+
+
+def test_losses_are_means_since_the_last_log() -> None:
+    class Kept(Logger):
+        def dump(self, step: int = 0) -> None:
+            dumped.append(dict(self.name_to_value))
+            super().dump(step)
+
+    dumped: list[dict[str, Any]] = []
+    model = TD3("MlpPolicy", Reach(), action_noise=noise(), **SMALL, **arch())
+    model.set_logger(Kept(None, []))
+    model.learn(70, log_interval=2)  # episodes of 7 steps
+    losses = [logs["train/critic_loss"] for logs in dumped if "train/critic_loss" in logs]
+    assert len(losses) >= 2 and len(set(losses)) == len(losses)
+    assert {"train/actor_loss", "train/n_updates", "train/learning_rate", "rollout/noise_scale"} <= set(dumped[-1])
+    assert 0 < float(model._losses[1]) < 14
+
+
+# ---------------------------------------------------------------------- noise
+
+
+def test_noise_shrinks_over_a_fraction_of_training_and_differs_between_environments() -> None:
+    env = DummyVecEnv([Reach] * 3)
+    model = TD3(
+        "MlpPolicy",
+        env,
+        action_noise=NormalActionNoise(np.ones(2), np.zeros(2)),
+        noise_final_scale=0.2,
+        noise_fraction=0.5,
+        env_noise_scales=(1.0, 0.5),
+        **{**SMALL, **arch(), "learning_starts": 0},
+    )
+    model.learn(90)
+    assert model.noise_scale == pytest.approx(0.2)
+    for parameter in model.actor.parameters():
+        parameter.data.zero_()
+    for at, scale in ((0, 1.0), (9, 0.84), (45, 0.2), (90, 0.2)):
+        model.num_timesteps, model._total_timesteps = at, 90
+        scaled = model._sample_action(0, model.action_noise, 3)[1]
+        np.testing.assert_allclose(scaled[:, 0], np.array([1.0, 0.75, 0.5]) * scale, rtol=1e-6)
+        assert model.noise_scale == pytest.approx(scale)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "noise_fraction", 0.0)
+        assert model.noise_scale == pytest.approx(0.2)
+
+
+def test_noise_is_right_directly_after_load(tmp_path: Path) -> None:
+    model = trained(TD3, noise_final_scale=0.0, total=100)
+    model.save(tmp_path / "model")
+    loaded = TD3.load(tmp_path / "model", env=Reach(), device="cpu")
+    scales: list[float] = []
+
+    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        scales.append(local["self"].noise_scale)
+        return True
+
+    loaded.learn(100, callback=note, reset_num_timesteps=False)
+    assert scales[0] == pytest.approx(1 - 101 / 200), "and not the 0 at which the last training ended"
+    assert scales[-1] == pytest.approx(0.0)
+
+
+def test_actions_stay_within_asymmetric_bounds_and_are_stored_scaled() -> None:
+    env = Reach()
+    model = trained(TD3, env, action_noise=noise(2.0))
+    executed = np.array(env.actions)
+    assert isinstance(env.action_space, spaces.Box)
+    assert (executed >= env.action_space.low).all() and (executed <= env.action_space.high).all()
+    stored = model.replay_buffer.actions[:120, 0]
+    np.testing.assert_allclose(model.policy.unscale_action(stored), executed, rtol=1e-5, atol=1e-6)
+    assert stored.min() == -1 and stored.max() == 1
+
+
+# ---------------------------------------------------------------------- policies
+
+
+@pytest.mark.parametrize("cls", [TD3, DDPG])
+@pytest.mark.parametrize("policy", ["LayerNormPolicy", "SimbaPolicy"])
+def test_normalised_policies_train_save_and_load(cls: type[TD3], policy: str, tmp_path: Path) -> None:
+    arch = {"net_arch": [16, 16], "optimizer_class": th.optim.AdamW, "optimizer_kwargs": {"weight_decay": 1e-2}}
+    model = trained(cls, policy=policy, policy_kwargs=arch)
+    assert model.critic.n_critics == (2 if cls is TD3 else 1) and isinstance(model.actor.optimizer, th.optim.AdamW)
+    x = np.array([[0.3, 0.5, 10.0]])
+    model.save(tmp_path / "model")
+    loaded = cls.load(tmp_path / "model", env=Reach(), device="cpu")
+    assert_same_weights(model, loaded)
+    np.testing.assert_array_equal(loaded.predict(x)[0], model.predict(x)[0])
+    loaded.learn(50, reset_num_timesteps=False)
+    batch = batch_of(model.replay_buffer)
+    obs, actions = batch.observations, batch.actions
+    th.testing.assert_close(model.critic.q1_forward(obs, actions), model.critic(obs, actions)[0])
+    model.policy.save(tmp_path / "policy")  # without the algorithm
+    alone = type(model.policy).load(tmp_path / "policy", device="cpu")
+    np.testing.assert_array_equal(alone.predict(x)[0], model.predict(x)[0])
+
+
+COUNT = "features_extractor.normalizer.count"
+
+
+def normalizer_of(model: TD3) -> RunningNormalizer:
+    extractor = model.actor.features_extractor
+    assert isinstance(extractor, NormalizedExtractor)
+    return extractor.normalizer
+
+
+def test_statistics_of_observations_are_training_s_alone_and_saved(tmp_path: Path) -> None:
+    env = Reach()
+    seen: list[np.ndarray] = []
+    model = TD3("SimbaPolicy", env, action_noise=noise(), **SMALL, policy_kwargs={"net_arch": [16]})
+
+    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        seen.append(local["self"]._last_obs[0].copy())
+        return True
+
+    model.learn(80, callback=note)
+    assert isinstance(model.policy, SimbaPolicy)
+    networks = (model.actor, model.actor_target, model.critic, model.critic_target)
+    assert len({id(net.features_extractor) for net in networks}) == 1
+    normalizer = normalizer_of(model)
+    np.testing.assert_allclose(normalizer.mean, np.mean(seen, axis=0), rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(normalizer.variance, np.var(seen, axis=0), rtol=1e-4, atol=1e-6)
+    for _ in range(20):
+        model.predict(np.array([[100.0, 100.0, 100.0]]), deterministic=True)
+    assert float(normalizer.count) == 80
+    model.save(tmp_path / "model")
+    loaded = TD3.load(tmp_path / "model", env=Reach(), device="cpu")
+    theirs = normalizer_of(loaded)
+    assert float(theirs.count) == 80 and th.equal(theirs.mean, normalizer.mean)
+    loaded.learn(10, reset_num_timesteps=False)
+    assert float(theirs.count) == 90 and int(loaded.policy.state_dict()[f"critic_target.{COUNT}"]) == 90
+    assert not any("normalizer" in name for name, _ in loaded.policy.named_parameters())
+
+
+# ---------------------------------------------------------------------- the best policy
+
+
+class Scripted(gym.Env):
+    """Episodes of two steps with given returns."""
+
+    def __init__(self, returns: list[float]) -> None:
+        self.observation_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.returns, self.episode = returns, -1
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self.t = 0
+        self.episode += 1
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        half = self.returns[min(self.episode, len(self.returns) - 1)] / 2
+        return np.zeros(1, np.float32), half, self.t == 2, False, {}
+
+
+def test_the_best_policy_is_the_one_whose_worst_episode_was_best(tmp_path: Path) -> None:
+    # Two random episodes, then pairs: (5, 4) is kept, 3 is worse at once, (9, 1) has a bad one, (4.5, 6) is kept.
+    env = Scripted([100.0, 100.0, 5.0, 4.0, 3.0, 9.0, 1.0, 4.5, 6.0, -1.0, -1.0, -1.0])
+    model = TD3("MlpPolicy", env, checkpoint_episodes=2, **{**SMALL, **arch(), "learning_starts": 4, "batch_size": 4})
+    ends: list[tuple[int, float]] = []
+
+    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        if local["dones"][0]:  # before the episode counts
+            ends.append((model._n_updates, model._worst_of_best))
+        return True
+
+    model.learn(24, callback=note)
+    # Nothing is trained while a policy is assessed; afterwards all that was due is: two updates an episode.
+    assert [n for n, _ in ends] == [0, 0, 0, 0, 4, 6, 6, 10, 10, 14, 16, 18]
+    assert [worst for _, worst in ends] == [-np.inf] * 4 + [4.0] * 5 + [4.5] * 3
+    best, now = model.best_actor, model.actor
+    assert any(not th.equal(a, b) for a, b in zip(best.parameters(), now.parameters(), strict=True))
+    x = np.zeros((1, 1), np.float32)
+    np.testing.assert_array_equal(model.predict(x, deterministic=True)[0], best.predict(x)[0])
+    np.testing.assert_array_equal(model.predict(x)[0], now.predict(x)[0])
+    model.save(tmp_path / "model")
+    loaded = TD3.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(loaded.predict(x, deterministic=True)[0], best.predict(x)[0])
+    assert loaded._worst_of_best == 4.5
+
+
+# ---------------------------------------------------------------------- resuming
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [{}, {"prioritized": True, "n_steps": 3}, {"policy": "SimbaPolicy", "optimize_memory_usage": True}],
+    ids=["plain", "prioritized", "simba"],
+)
+def test_a_resumed_run_makes_the_same_next_updates(keywords: dict[str, Any], tmp_path: Path) -> None:
+    model = trained(TD3, **keywords)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "replay")
+    loaded = TD3.load(tmp_path / "model", env=Reach(), device="cpu")
+    loaded.load_replay_buffer(tmp_path / "replay")
+    loaded.set_logger(Logger(None, []))
+    for one in (model, loaded):
+        one.set_random_seed(7)
+        one.train(100, 16)
+    assert model._n_updates == loaded._n_updates
+    assert_same_weights(model, loaded)
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"noise_fraction": 1.5}, r"noise_fraction 1.5 must lie in \[0, 1\]"),
+        ({"priority_exponent": -0.1}, r"priority_exponent -0.1 must lie in \[0, 1\]"),
+        ({"noise_final_scale": -1.0}, "noise_final_scale -1.0 .* must be >= 0"),
+        ({"env_noise_scales": (1.0, 2.0, 3.0)}, r"env_noise_scales \(1.0, 2.0, 3.0\) must be"),
+        ({"target_update_interval": 0}, "target_update_interval 0 must be >= 1"),
+        ({"policy_delay": 0}, "policy_delay 0 must be >= 1"),
+        ({"checkpoint_episodes": -1}, "checkpoint_episodes -1 must be >= 0"),
+        ({"update_ratio": 0.0}, "update_ratio 0.0 must be > 0"),
+        ({"compile": "on"}, 'compile="on" needs CUDA, the device is cpu'),
+        ({"compile": "maybe"}, "compile 'maybe' must be"),
+        ({"action_noise": NormalActionNoise(np.zeros(3), np.ones(3))}, r"action_noise of shape \(3,\) does not fit"),
+        (
+            {"prioritized": True, "replay_buffer_class": DeviceReplayBuffer},
+            "leave replay_buffer_class out",
+        ),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TD3("MlpPolicy", Reach(), **{**SMALL, **keywords})
+
+
+def test_other_action_spaces_are_named() -> None:
+    unbounded = Reach()
+    unbounded.action_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    with pytest.raises(ValueError, match=r"action space Box\(-inf, inf, .* must have finite bounds"):
+        TD3("MlpPolicy", unbounded, **SMALL)
+    with pytest.raises(AssertionError, match="Discrete"):
+        TD3("MlpPolicy", "CartPole-v1", **SMALL)
+
+
+def test_simba_s_blocks_are_equally_wide() -> None:
+    with pytest.raises(ValueError, match=r"net_arch \[16, 8\] must be one width for each residual block"):
+        TD3("SimbaPolicy", Reach(), **SMALL, policy_kwargs={"net_arch": [16, 8]})
+    with pytest.raises(ValueError, match="activation_fn Tanh must be ReLU"):
+        TD3("SimbaPolicy", Reach(), **SMALL, policy_kwargs={"activation_fn": th.nn.Tanh})
+
+
+@pytest.mark.parametrize("what", ["reward", "observation"])
+def test_nan_of_the_environment_is_named_before_it_is_stored(what: str) -> None:
+    class Broken(Reach):
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+            obs, reward, terminated, truncated, info = super().step(action)
+            if len(self.actions) == 5:
+                obs, reward = (obs, np.nan) if what == "reward" else (obs * np.nan, reward)
+            return obs, reward, terminated, truncated, info
+
+    env = DummyVecEnv([Reach, Broken])
+    model = TD3("MlpPolicy", env, action_noise=noise(), **SMALL, **arch())
+    with pytest.raises(ValueError, match=f"{what} .*nan.* of environment 1 at step 10 is not finite"):
+        model.learn(40)
+    assert model.replay_buffer is not None and model.replay_buffer.pos == 4
+
+
+def test_files_of_other_algorithms_and_architectures_are_named(tmp_path: Path) -> None:
+    sb3.SAC("MlpPolicy", Reach(), **SMALL, **arch()).save(tmp_path / "sac")
+    with pytest.raises(ValueError, match="policy SACPolicy is not for TD3"):
+        TD3.load(tmp_path / "sac", device="cpu")
+    sb3.TD3("MlpPolicy", Reach(), **SMALL, **arch(8, 8)).save(tmp_path / "td3")
+    model = TD3("MlpPolicy", Reach(), **SMALL, **arch())
+    with pytest.raises(ValueError, match=r"these weights are not of this TD3: .*size mismatch.*policy_kwargs"):
+        model.set_parameters(str(tmp_path / "td3"), device="cpu")
+
+
+# ---------------------------------------------------------------------- captured updates
+
+
+def filled(compile: Compile, **keywords: Any) -> TD3:
+    model = TD3(
+        "MlpPolicy", Reach(), compile=compile, target_policy_noise=1e-9, **{**SMALL, "device": "cuda", **keywords}
+    )
+    model.set_logger(Logger(None, []))
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        x, y = rng.normal(size=(2, 1, 3)).astype(np.float32)
+        model.replay_buffer.add(x, y, rng.uniform(-1, 1, (1, 2)), rng.normal(size=1), np.zeros(1, bool), [{}])  # type: ignore[union-attr]
+    return model
+
+
+@pytest.mark.gpu
+def test_captured_updates_equal_eager_ones() -> None:
+    models = [filled("off"), filled("on")]
+    replay = models[0].replay_buffer
+    assert replay is not None
+    rng = np.random.default_rng(1)
+    batches = [replay._get_samples(rng.integers(200, size=16)) for _ in range(40)]
+    for model in models:
+        update = model._update if model._captured is None else model._captured
+        for i, batch in enumerate(batches, 1):
+            model._current_progress_remaining = 1 - i / 40
+            model._update_learning_rate([model.actor.optimizer, model.critic.optimizer])
+            update(batch, i % 2 == 0, i % 2 == 0)
+    for ours, theirs in zip(models[0].policy.parameters(), models[1].policy.parameters(), strict=True):
+        th.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
+    assert models[1]._captured is not None and len(models[1]._captured.graphs) == 2
+
+
+@pytest.mark.gpu
+def test_a_model_of_captured_updates_loads_on_a_cpu(tmp_path: Path) -> None:
+    model = trained(TD3, device="cuda", compile="on")
+    model.save(tmp_path / "model")
+    for cls in (TD3, sb3.TD3):
+        cls.load(tmp_path / "model", env=Reach(), device="cpu").learn(60, reset_num_timesteps=False)
