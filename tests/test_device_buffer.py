@@ -96,7 +96,7 @@ def test_vec_normalize_sees_raw_values_and_rewards_before_they_are_summed() -> N
     env.observation_space = OBS
     statistics = RunningMeanStd(shape=(2,))
     statistics.mean, statistics.var = np.array([1.0, 2.0]), np.array([4.0, 9.0])
-    env.obs_rms = statistics
+    env.obs_rms = statistics  # type: ignore[assignment]  # SB3 annotates that of dictionaries
     env.ret_rms.var = np.array(25.0)
     replay = filled(12, n_steps=2, gamma=0.5)
     age = lane = th.zeros(1, dtype=th.long)

@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "q_learning": {"ops", "buffers", "networks", "saving"},
     "r2d2": BELOW_ALGORITHMS,
     "rainbow": BELOW_ALGORITHMS | {"r2d2"},
-    "gail": BELOW_ALGORITHMS,
+    "gail": BELOW_ALGORITHMS | {"td3"},
     "td3": BELOW_ALGORITHMS,
     "ddpg": BELOW_ALGORITHMS | {"td3"},
     "zoo": BELOW_ALGORITHMS | ALGORITHMS | {"viz", ""},
@@ -159,6 +159,6 @@ def test_the_comment_above_every_block_says_whether_it_is_tuned(path: Path) -> N
         if line.startswith("#"):
             comment += line.lower()
             continue
-        if line and not line.startswith(" "):
+        if line and not line.startswith(" ") and ": *" not in line:  # the same as a block above
             assert "tuned" in comment, f"{path.name}:{number}: {line} lacks its origin, score, seeds and date"
         comment = ""

@@ -220,7 +220,7 @@ BLOCKS = [
 def test_every_block_of_every_yml_starts(algo: str, block: str) -> None:
     keywords = yaml.safe_load(config_path(algo).read_text())[block]
     check_keywords(keywords, keywords_of(ALGOS[algo]) | ZOO_KEYS, f"key of {block}")
-    default = "Pendulum-v1" if algo in {"dac", "dacsac"} else "CartPoleNoVel-v1"
+    default = "Pendulum-v1" if algo in {"dac", "dacsac", "td3", "ddpg"} else "CartPoleNoVel-v1"
     env = {"default": default, "atari": "ALE/Pong-v5"}.get(block, block)
     arguments = ["--algo", algo, "--env", env, "-n", "40", "--eval-freq", "-1", "--final-eval-episodes", "0"]
     tiny = [] if algo == "gail" else ["-params", "buffer_size:4000"]

@@ -20,7 +20,6 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples, Schedule
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.sac import SAC
-from stable_baselines3.td3 import TD3
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.gail.imitation import Imitation
@@ -28,6 +27,7 @@ from sb3_ext.gail.reward import AdversarialReward
 from sb3_ext.gail.rollouts import join
 from sb3_ext.networks.discriminator import Steps
 from sb3_ext.saving import AtomicReplaySaveMixin
+from sb3_ext.td3.td3 import TD3
 
 
 class RelabelledReplay:
@@ -126,6 +126,8 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
             raise ValueError("normalize_reward=True needs the returns of a rollout, and a replay has none: use GAIL")
         if self.reward_settings.shaped:
             raise ValueError("shaped=True needs the policy's log-probabilities of its rollout: use GAIL")
+        if getattr(self, "prioritized", False):
+            raise ValueError("prioritized=True ranks steps by rewards that change with the discriminator: leave it out")
         if self.n_steps > 1:
             raise ValueError(f"n_steps {self.n_steps} must be 1: rewards are judged step by step")
         if self.adversary.absorbing and not getattr(self.replay_buffer, "handle_timeout_termination", True):
@@ -199,7 +201,7 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
 
 class DAC(OffPolicyImitation, TD3):
     """
-    Discriminator-actor-critic on TD3, as in the paper.
+    Discriminator-actor-critic on our TD3, as in the paper.
 
     The parameters are `OffPolicyImitation`'s, `Imitation`'s and TD3's.
     """

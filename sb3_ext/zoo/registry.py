@@ -12,6 +12,9 @@ ALGORITHMS = {
     "gail": "GAIL",
     "dac": "DAC",
     "dacsac": "DACSAC",
+    # In place of SB3's, which they are with nothing switched on.
+    "td3": "TD3",
+    "ddpg": "DDPG",
 }
 IMITATORS = {"gail", "dac", "dacsac"}
 """those that learn from demonstrations"""
