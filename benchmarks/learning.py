@@ -73,15 +73,21 @@ class EvaluateOnTheWay(BaseCallback):
         return True
 
 
-def mean_return(model: BaseAlgorithm, env: VecEnv, n_episodes: int) -> tuple[float, float]:
-    """:return: mean and standard deviation of the greedy agent's return"""
+def returns_of(model: BaseAlgorithm, env: VecEnv, n_episodes: int) -> np.ndarray:
+    """:return: [n_episodes] of the greedy agent"""
     normalized = model.get_vec_normalize_env()
     if normalized is not None:
         sync_envs_normalization(normalized, env)
     returns, _ = evaluate_policy(
         model, env, n_eval_episodes=n_episodes, deterministic=True, return_episode_rewards=True
     )
-    return float(np.mean(returns)), float(np.std(returns))
+    return np.array(returns)
+
+
+def mean_return(model: BaseAlgorithm, env: VecEnv, n_episodes: int) -> tuple[float, float]:
+    """:return: mean and standard deviation of the greedy agent's return"""
+    returns = returns_of(model, env, n_episodes)
+    return float(returns.mean()), float(returns.std())
 
 
 @dataclass
@@ -92,6 +98,8 @@ class Result:
     final_mean: float
     final_std: float
     cpu_seconds: float
+    final_worst: float = float("nan")
+    """the worst of the episodes at the end"""
 
 
 def train(
@@ -112,10 +120,10 @@ def train(
     begin = time.process_time()
     model.learn(n_steps, callback=on_the_way, log_interval=10**9)
     cpu = time.process_time() - begin - on_the_way.own_seconds
-    mean, std = mean_return(model, eval_env, final_episodes)
+    finals = returns_of(model, eval_env, final_episodes)
     if model.env is not None:
         model.env.close()
-    return Result(on_the_way.curve, mean, std, cpu)
+    return Result(on_the_way.curve, float(finals.mean()), float(finals.std()), cpu, float(finals.min()))
 
 
 @contextlib.contextmanager
