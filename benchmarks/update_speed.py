@@ -1,0 +1,146 @@
+"""
+What an update of TD3 costs beside SB3's, and what a million transitions take.
+
+    python benchmarks/update_speed.py                   # CPU
+    python benchmarks/update_speed.py --device cuda     # captured updates, replay on the device
+
+One call of `train(UPDATES, 256)` each, in turns, by CPU time (on a GPU by the clock, after synchronising), spaces of
+HalfCheetah (17 floats of 64 bits, 6 actions), replays filled with the same random transitions. Bytes are those of the
+arrays that a replay of a million transitions allocates.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import stable_baselines3 as sb3
+import torch as th
+from common import Bound, Table, hardware, in_turns, median_ratio, parse, parser, print_rows, verdict
+from gymnasium import spaces
+from stable_baselines3.common.logger import Logger
+
+from sb3_ext import TD3
+
+BATCH = 256
+OBS = spaces.Box(-np.inf, np.inf, (17,), np.float64)
+ACT = spaces.Box(-1, 1, (6,), np.float32)
+COLUMNS = ("device", "case", "seed", "updates_per_s", "ratio", "bytes_per_transition")
+STOCK = "SB3"
+CASES: dict[str, tuple[type[sb3.TD3], dict[str, Any]]] = {
+    STOCK: (sb3.TD3, {}),
+    "nothing switched on": (TD3, {}),
+    "optimize_memory_usage": (TD3, {"optimize_memory_usage": True}),
+    "prioritized": (TD3, {"prioritized": True}),
+    "n_steps=3, prioritized": (TD3, {"prioritized": True, "n_steps": 3}),
+    "LayerNormPolicy": (TD3, {"policy": "LayerNormPolicy"}),
+    "SimbaPolicy": (TD3, {"policy": "SimbaPolicy"}),
+}
+GPU_CASES: dict[str, tuple[type[sb3.TD3], dict[str, Any]]] = {'compile="off"': (TD3, {"compile": "off"})}
+
+
+class Empty(gym.Env):
+    """Spaces only; the replay is filled without it."""
+
+    observation_space = OBS
+    action_space = ACT
+
+
+def filled(case: str, seed: int, n_steps: int, device: str) -> sb3.TD3:
+    """:return: ready for `train`"""
+    cls, keywords = {**CASES, **GPU_CASES}[case]
+    policy = keywords.get("policy", "MlpPolicy")
+    given = {name: value for name, value in keywords.items() if name != "policy"}
+    # [256, 256] for all but SimBa, which has its own.
+    if policy != "SimbaPolicy":
+        given["policy_kwargs"] = {"net_arch": [256, 256]}
+    model = cls(policy, Empty(), buffer_size=n_steps, seed=seed, device=device, **given)
+    model.set_logger(Logger(folder=None, output_formats=[]))
+    replay = model.replay_buffer
+    assert replay is not None
+    rng = np.random.default_rng(0)
+    obs = rng.normal(size=(1, 17))
+    for i in range(n_steps):
+        after = rng.normal(size=(1, 17))
+        done = np.array([i % 1000 == 999])
+        action = rng.uniform(-1, 1, (1, 6)).astype(np.float32)
+        infos = [{"TimeLimit.truncated": bool(done[0])}]
+        replay.add(obs, after, action, rng.normal(size=1), done, infos)
+        obs = rng.normal(size=(1, 17)) if done[0] else after
+    return model
+
+
+def stored_bytes(model: sb3.TD3, n_steps: int) -> float:
+    """:return: per transition"""
+    arrays = (x for x in vars(model.replay_buffer).values() if isinstance(x, np.ndarray | th.Tensor))
+    cells = getattr(model.replay_buffer, "_cells", {})
+    return sum(x.nbytes for x in (*arrays, *cells.values())) / n_steps
+
+
+def run(seed: int, rounds: int, n_steps: int, device: str) -> list[dict[str, object]]:
+    """:return: one row for each case"""
+    cases = [*CASES, *(GPU_CASES if device == "cuda" else ())]
+    models = {case: filled(case, seed, n_steps, device) for case in cases}
+    updates = 20 if device == "cuda" else 2
+
+    def train(model: sb3.TD3) -> None:
+        model.train(updates, BATCH)
+        if device == "cuda":
+            th.cuda.synchronize()
+
+    contestants: dict[str, Any] = {case: lambda model=model: train(model) for case, model in models.items()}
+    if device == "cuda":
+        for contestant in contestants.values():  # captures
+            contestant()
+        seconds = in_turns(contestants, rounds, calls=5, clock=time.perf_counter)
+    else:
+        seconds = in_turns(contestants, rounds, calls=5)
+    return [
+        {
+            "device": th.cuda.get_device_name() if device == "cuda" else "cpu",
+            "case": case,
+            "seed": seed,
+            "updates_per_s": round(updates / float(np.median(seconds[case])), 1),
+            "ratio": round(median_ratio(seconds[STOCK], seconds[case]), 4),
+            "bytes_per_transition": round(stored_bytes(models[case], n_steps), 1),
+        }
+        for case in cases
+    ]
+
+
+def main() -> int:
+    arguments = parser(__doc__, seeds=3)
+    arguments.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    args = parse(arguments)
+    th.set_num_threads(1)
+    table = Table("update_speed", COLUMNS, key=("device", "case", "seed"), saved=not args.quick, fresh=args.fresh)
+    device = th.cuda.get_device_name() if args.device == "cuda" else "cpu"
+    for seed in range(args.seeds):
+        if not table.has(device=device, case=STOCK, seed=seed):
+            for row in run(seed, 2 if args.quick else 40, 2000 if args.quick else 20_000, args.device):
+                table.add(row)
+    print(hardware())
+    cells: list[tuple[object, ...]] = []
+    for case in [*CASES, *GPU_CASES]:
+        where = {"device": device, "case": case}
+        if len(table.values("ratio", **where)):
+            median = [table.median(name, **where) for name in COLUMNS[3:]]
+            cells.append((case, *median))
+    print_rows(("case", "updates/s", "of SB3's speed", "bytes per transition"), cells)
+    ours = {"device": device, "case": "nothing switched on"}
+    least = 3.0 if args.device == "cuda" else 1.0
+    half = table.median("bytes_per_transition", device=device, case=STOCK) / 2
+    compact = table.median("bytes_per_transition", device=device, case="optimize_memory_usage")
+    return verdict(
+        [
+            Bound("updates/s over SB3's", table.median("ratio", **ours), at_least=least),
+            Bound("bytes per transition, each observation once", compact, at_most=half),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
