@@ -454,6 +454,19 @@ def test_a_resumed_run_makes_the_same_next_updates(keywords: dict[str, Any], tmp
     assert_same_weights(model, loaded)
 
 
+@pytest.mark.parametrize(
+    "keywords", [{}, {"prioritized": True, "n_steps": 3}, {"optimize_memory_usage": True}], ids=str
+)
+def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: dict[str, Any], tmp_path: Path) -> None:
+    model = trained(TD3, **keywords)
+    model.learn(60)
+    assert model.num_timesteps == 60 and np.isfinite(model.predict(np.zeros((1, 3)))[0]).all()
+    model.save(tmp_path / "model")
+    acting = TD3.load(tmp_path / "model", device="cpu", buffer_size=1)  # as rl-zoo3's enjoy
+    x = np.array([[0.3, 0.5, 10.0]])
+    np.testing.assert_array_equal(acting.predict(x)[0], model.predict(x)[0])
+
+
 # ---------------------------------------------------------------------- bad input
 
 

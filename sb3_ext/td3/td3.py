@@ -12,6 +12,7 @@ import copy
 import io
 import math
 import pathlib
+import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypeVar
 
@@ -345,10 +346,17 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        """Adds: an episode under way was not seen from its beginning."""
+        """Adds: an episode under way was not seen from its beginning, and what is stored is not continued."""
         self._episode_policy[:] = NO_POLICY
         self._episode_begins[:] = reset_num_timesteps or self._last_obs is None
-        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+        if isinstance(self.replay_buffer, PrioritizedReplayBuffer):
+            self.replay_buffer.check_size()
+            self.replay_buffer.cut()
+        with warnings.catch_warnings():
+            if isinstance(self.replay_buffer, PrioritizedReplayBuffer):
+                # SB3's advice to set optimize_memory_usage=False is for its own buffer.
+                warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
+            return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
     def _assess(self, reward: np.ndarray, dones: np.ndarray) -> None:
         """Take the returns of episodes that one policy played from beginning to end."""
