@@ -139,6 +139,10 @@ def test_hindsight_replay_images_and_dictionaries_as_in_a_script_for_stock_td3()
     env = BitFlippingEnv(n_bits=4, continuous=True)
     her = TD3("MultiInputPolicy", env, replay_buffer_class=sb3.HerReplayBuffer, **SMALL).learn(60)
     assert isinstance(her.replay_buffer, sb3.HerReplayBuffer) and her._n_updates > 0
+    dictionaries = TD3(
+        "MultiInputPolicy", BitFlippingEnv(n_bits=4, continuous=True), prioritized=True, n_steps=2, **SMALL
+    )
+    assert dictionaries.learn(60)._n_updates > 0 and dictionaries.n_steps == 2
     images = FakeImageEnv(screen_height=40, screen_width=40, n_channels=1, discrete=False)
     for policy in ("CnnPolicy", "LayerNormPolicy"):
         kwargs = {"features_extractor_kwargs": {"features_dim": 8}} if policy == "CnnPolicy" else {}

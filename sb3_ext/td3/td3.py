@@ -217,11 +217,13 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
             self.replay_buffer_class is NStepReplayBuffer and self.n_steps > 1
         ):
             self.replay_buffer_class = None
-        given_class, given_kwargs = self.replay_buffer_class, dict(self.replay_buffer_kwargs)
+        given_class, given_kwargs, n_steps = self.replay_buffer_class, dict(self.replay_buffer_kwargs), self.n_steps
         if self.replay_buffer is None and given_class is None:
             self.replay_buffer = self._make_replay_buffer()
+            if self.replay_buffer is not None:
+                self.n_steps = 1  # SB3 refuses more for dictionaries, which is for its own replay
         super()._setup_model()
-        self.replay_buffer_class, self.replay_buffer_kwargs = given_class, given_kwargs
+        self.replay_buffer_class, self.replay_buffer_kwargs, self.n_steps = given_class, given_kwargs, n_steps
         if self.prioritized and not isinstance(self.replay_buffer, PrioritizedReplayBuffer):
             raise ValueError(
                 f"prioritized=True needs PrioritizedReplayBuffer, not {type(self.replay_buffer).__name__}: "
