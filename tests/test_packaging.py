@@ -44,6 +44,7 @@ OPTIONAL_PACKAGES = {
     "optuna",
     "huggingface_hub",
     "huggingface_sb3",
+    "safetensors",
     "ray",
     "minari",
     "h5py",

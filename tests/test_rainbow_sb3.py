@@ -43,7 +43,7 @@ from sb3_ext.q_learning import QLearning
 from sb3_ext.r2d2 import R2D2Policy
 from sb3_ext.rainbow.policies import CnnPolicy
 from sb3_ext.zoo import register
-from sb3_ext.zoo.experiment import check_keywords, keywords_of
+from sb3_ext.zoo.keywords import check_keywords, keywords_of
 
 
 def assert_items_are_whole(model: QLearning, lengths: tuple[int, ...] = (7, 1, 23, 12), slack: float = 0.0) -> None:

@@ -29,7 +29,8 @@ from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.gail import RewardSettings
 from sb3_ext.zoo import cli, config_path, demos, register
 from sb3_ext.zoo.configs import read_presets
-from sb3_ext.zoo.experiment import ZOO_KEYS, LatestBestCallback, check_keywords, has_image, keywords_of
+from sb3_ext.zoo.experiment import ZOO_KEYS, LatestBestCallback, has_image
+from sb3_ext.zoo.keywords import check_keywords, keywords_of
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
 
 ENV = "CartPoleNoVel-v1"

@@ -30,7 +30,8 @@ from sb3_ext.zoo.registry import ALGORITHMS, register
 
 USAGE = """usage: sb3-ext [--version] [-h] COMMAND ...
 
-rl-zoo3's scripts with the algorithms of sb3_ext (r2d2, rainbow, rainbowr, gail, dac, dacsac) beside the stock ones:
+rl-zoo3's scripts with the algorithms of sb3_ext (r2d2, rainbow, rainbowr, gail, dac, dacsac, td3, ddpg) beside the
+stock ones:
 
   train           train an agent, or search its hyperparameters with -optimize
   enjoy           run a trained agent
@@ -76,6 +77,7 @@ EXTRAS = {
     "requests": "zoo",
     "rich": "zoo",
     "rl_zoo3": "zoo",
+    "safetensors": "hub",
     "scipy": "zoo",
     "seaborn": "zoo",
     "tensorboard": "zoo",

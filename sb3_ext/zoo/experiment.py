@@ -7,10 +7,9 @@ small networks, the latest of the best models, and an evaluation of the result a
 
 from __future__ import annotations
 
-import inspect
 import os
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -25,13 +24,13 @@ from rl_zoo3.utils import ALGOS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.zoo.configs import config_path, read_presets
 from sb3_ext.zoo.demos import default_path, recorded
-from sb3_ext.zoo.errors import UserError, did_you_mean
+from sb3_ext.zoo.errors import UserError
+from sb3_ext.zoo.keywords import check_keywords, keywords_of
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
 
 # Keys of a yml that rl-zoo3 uses up itself; all others are keywords of the algorithm.
@@ -217,31 +216,6 @@ class LatestBestCallback(EvalCallback):
         going_on = super()._on_step()
         self.best_mean_reward = max(self.best_mean_reward, best)
         return going_on
-
-
-def keywords_of(cls: type[BaseAlgorithm] | type[BasePolicy]) -> set[str]:
-    """:return: keywords that the constructor takes, also those that reach a base class through ``**kwargs``"""
-    names: set[str] = set()
-    for base in cls.__mro__:
-        if "__init__" not in vars(base):
-            continue
-        parameters = inspect.signature(vars(base)["__init__"]).parameters.values()
-        names.update(p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY))
-        if all(p.kind is not p.VAR_KEYWORD for p in parameters):
-            break
-    return names - {"self"}
-
-
-def check_keywords(given: Iterable[str], known: set[str], what: str) -> None:
-    """
-    :param given: names from a yml or the command line
-    :param known: the valid ones
-    :param what: they name
-    :raises ValueError: at the first unknown one, with the closest known one
-    """
-    for name in given:
-        if name not in known:
-            raise ValueError(f"unknown {what}: {name!r}{did_you_mean(name, known)}")
 
 
 def has_image(space: gym.Space) -> bool:
