@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import io
 import json
 import os
@@ -24,8 +25,11 @@ from hub_server import TOKEN, Hub, running
 from stable_baselines3.common.base_class import BaseAlgorithm
 from test_safe_files import CARTPOLE, OFF, actions_of, makers, small
 
+from sb3_ext.zoo import cli
+from sb3_ext.zoo import hub as sb3_hub
 from sb3_ext.zoo.errors import UserError
 from sb3_ext.zoo.hub import Score, load_from_hub, push_to_hub
+from sb3_ext.zoo.hub_cli import checked_environment, environment_of
 from sb3_ext.zoo.safe_files import UnsafeFile
 
 # huggingface_hub 2.4 uploads bytes by a keyword of httpx2 that is deprecated.
@@ -277,3 +281,76 @@ def test_an_unknown_algorithm_and_a_newer_schema_are_named(hub: Hub, tmp_path: P
         files_of(hub)["config.json"] = json.dumps({**config, **change}).encode()
         with pytest.raises(UnsafeFile, match=message):
             load(hub, tmp_path / str(len(message)))
+
+
+# ---------------------------------------------------------------------- the command line
+
+
+@pytest.fixture
+def commands(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """:return: the folder in which `sb3-ext` talks to the server"""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DISPLAY", raising=False)
+    there: dict[str, Any] = {"endpoint": hub.endpoint, "token": TOKEN}
+    monkeypatch.setattr(sb3_hub, "push_to_hub", functools.partial(push_to_hub, **there))
+    monkeypatch.setattr(sb3_hub, "download", functools.partial(sb3_hub.download, cache_dir=tmp_path / "cache", **there))
+    return tmp_path
+
+
+@pytest.mark.parametrize(("algo", "env"), [("ppo", CARTPOLE), ("r2d2", "CartPoleNoVel-v1")])
+def test_an_agent_goes_to_the_hub_and_back_and_is_watched(
+    algo: str, env: str, commands: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quiet = ("--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu")
+    settings = "n_steps:16" if algo == "ppo" else "learning_starts:30"
+    params = ("-params", settings, "normalize:True", *(("n_envs:2", "batch_size:8") if algo == "ppo" else ()))
+    assert cli.main(["train", "--algo", algo, "--env", env, "-n", "64", *quiet, *params]) == 0
+    assert cli.main(["push_to_hub", "--algo", algo, "--env", env, "--repo-id", REPO, "-n", "2", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert "over 2 episodes" in out and f"to {hub.endpoint}/{REPO}/commit/" in out
+    config = json.loads(files_of(hub)["config.json"])
+    rate = config["keywords"]["learning_rate"]
+    assert config["env_id"] == env and rate != 0 and "vec_normalize.json" in files_of(hub)
+    assert cli.main(["load_from_hub", "--repo-id", REPO, "-f", "theirs"]) == 0
+    run = commands / "theirs" / algo / f"{env}_1"
+    assert (run / f"{env}.zip").is_file() and (run / env / "vecnormalize.pkl").is_file()
+    assert f"`sb3-ext enjoy --algo {algo} --env {env} -f theirs`" in capsys.readouterr().out
+    assert cli.main(["enjoy", "--algo", algo, "--env", env, "-f", "theirs", "-n", "20"]) == 0
+    assert cli.main(["load_from_hub", "--repo-id", "me/other"]) == 2
+    assert "sb3-ext load_from_hub: there is no me/other on the hub" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"env_wrapper": "os.system"}, "only wrappers of"),
+        ({"env_wrapper": ["gymnasium.wrappers.TimeLimit", {"subprocess.Popen": {"args": 1}}]}, "only wrappers of"),
+        ({"env_wrapper": {"gymnasium.wrappers.RecordVideo": {"video_folder": "/etc"}}}, "only wrappers of"),
+        ({"env_wrapper": {"gymnasium.wrappers.A": {}, "os.system": {}}}, "only wrappers of"),
+        ({"frame_stack": 10**9}, "frame_stack 1000000000 must be"),
+        ({"env_kwargs": {"xml_file": "/etc/passwd"}}, "env_kwargs .* must be numbers"),
+        ({"normalize": "__import__('os')"}, "is none of env_wrapper, frame_stack, env_kwargs"),
+        ("text", "is none of env_wrapper, frame_stack, env_kwargs"),
+    ],
+    ids=str,
+)
+def test_the_environment_of_a_stranger_is_checked(data: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        checked_environment(data)
+
+
+def test_wrappers_of_ours_are_taken_over() -> None:
+    data = environment_of(
+        {
+            "env_wrapper": [{"sb3_ext.envs.DiscreteTorque": {"n_torques": 5}}],
+            "frame_stack": 4,
+            "env_kwargs": {"is_slippery": False},
+            "gamma": 0.9,
+        }
+    )
+    assert checked_environment(data) == {
+        "env_wrapper": [{"sb3_ext.envs.DiscreteTorque": {"n_torques": 5}}],
+        "frame_stack": 4,
+        "env_kwargs": {"is_slippery": False},
+    }
+    assert checked_environment(None) == {}

@@ -27,7 +27,7 @@ from sb3_ext import DAC, GAIL, R2D2, Rainbow
 from sb3_ext.demonstrations import save
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.gail import RewardSettings
-from sb3_ext.zoo import cli, config_path, demos, register
+from sb3_ext.zoo import agents, cli, config_path, register
 from sb3_ext.zoo.configs import read_presets
 from sb3_ext.zoo.experiment import ZOO_KEYS, LatestBestCallback, has_image
 from sb3_ext.zoo.keywords import check_keywords, keywords_of
@@ -275,7 +275,7 @@ def test_recording_from_dac_allocates_no_replay(headless_folder: Path) -> None:
     env = gym.make("Pendulum-v1")
     DAC("MlpPolicy", env, buffer_size=1000, device="cpu").save("dac.zip")
     given = argparse.Namespace(algo="dac", device="cpu")
-    model = demos._load(given, Path("dac.zip"), {}, DummyVecEnv([lambda: env]))
+    model = agents._load(given, Path("dac.zip"), {}, DummyVecEnv([lambda: env]), keep_settings=False)
     assert isinstance(model, DAC) and model.replay_buffer is not None and model.replay_buffer.buffer_size == 1
 
 

@@ -40,9 +40,11 @@ stock ones:
   all_plots       compare evaluations of several algorithms, write a table
   plot_from_file  plot what all_plots wrote with -o
 
-and one of its own:
+and its own:
 
   demos           record, play, inspect, check and convert expert demonstrations
+  push_to_hub     evaluate a trained agent and put it on the Hugging Face Hub
+  load_from_hub   download an agent, without running code of its author
 
 `sb3-ext COMMAND --help` lists the flags, which are rl-zoo3's for its scripts. Example:
 
@@ -190,6 +192,16 @@ def demos(rest: list[str]) -> int:
     return importlib.import_module("sb3_ext.zoo.demos").main(rest)
 
 
+def push_to_hub(rest: list[str]) -> None:
+    """:param rest: arguments after ``push_to_hub``"""
+    importlib.import_module("sb3_ext.zoo.hub_cli").push(rest)
+
+
+def load_from_hub(rest: list[str]) -> None:
+    """:param rest: arguments after ``load_from_hub``"""
+    importlib.import_module("sb3_ext.zoo.hub_cli").load(rest)
+
+
 # They return their exit code, None = 0.
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "train": train,
@@ -199,6 +211,8 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "plot_from_file": functools.partial(plot, "plot_from_file"),
     "all_plots": functools.partial(plot, "all_plots"),
     "demos": demos,
+    "push_to_hub": push_to_hub,
+    "load_from_hub": load_from_hub,
 }
 
 

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import functools
-import importlib
 import zipfile
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from sb3_ext.zoo.agents import (
+    Parser,
+    acts_greedily,
+    add_agent_arguments,
+    add_env_arguments,
+    env_kwargs_of,
+    know_env,
+    load_agent,
+)
 from sb3_ext.zoo.errors import UserError, did_you_mean
-from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS, register
 
 if TYPE_CHECKING:
-    from stable_baselines3.common.base_class import BaseAlgorithm
-    from stable_baselines3.common.vec_env import VecEnv
-
     from sb3_ext.demonstrations import Demonstrations
 
 DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .npz
@@ -52,14 +54,6 @@ WITHOUT_SPACES = {"imitation", "sb2", "d3rlpy"}
 FORMATS = (NATIVE, "minari", *sorted(WITHOUT_SPACES))
 
 
-class Parser(argparse.ArgumentParser):
-    """Its errors are one line, as all of ours."""
-
-    def error(self, message: str) -> NoReturn:
-        """:raises UserError: always"""
-        raise UserError(f"{message}; see `{self.prog} --help`")
-
-
 def main(rest: list[str]) -> int:
     """
     :param rest: arguments after ``demos``
@@ -74,12 +68,8 @@ def record(given: argparse.Namespace) -> None:
     from sb3_ext import demonstrations
 
     target = _target(given.output or default_path(given.env), given.overwrite)
-    model, env = _agent(given)
-    from rl_zoo3.exp_manager import ExperimentManager
-
-    # As `enjoy` does.
-    stochastic = ExperimentManager.is_atari(given.env) or ExperimentManager.is_minigrid(given.env)
-    deterministic = not stochastic if given.deterministic is None else given.deterministic
+    model, env, _, _ = load_agent(given)
+    deterministic = acts_greedily(given.env) if given.deterministic is None else given.deterministic
     try:
         demos = demonstrations.record(
             model,
@@ -102,7 +92,7 @@ def play(given: argparse.Namespace) -> None:
 
     keys = None if given.keys is None else parse_keys(given.keys)
     target = _target(given.output or default_path(given.env), given.overwrite)
-    _know_env(given.env, given.gym_packages)
+    know_env(given.env, given.gym_packages)
     demos = play(
         given.env,
         keys,
@@ -113,7 +103,7 @@ def play(given: argparse.Namespace) -> None:
         seed=given.seed,
         turn_based=given.turn_based,
         overwrite=given.overwrite,
-        env_kwargs=_env_kwargs(given),
+        env_kwargs=env_kwargs_of(given),
     )
     _tell(demos, target)
 
@@ -142,8 +132,8 @@ def check(given: argparse.Namespace) -> int:
     env_id = given.env or demos.env_id
     env = None
     if env_id is not None:
-        _know_env(env_id, given.gym_packages)
-        env = gym.make(env_id, **_env_kwargs(given))
+        know_env(env_id, given.gym_packages)
+        env = gym.make(env_id, **env_kwargs_of(given))
     try:
         findings = check(demos, env)
     finally:
@@ -197,7 +187,7 @@ def recorded(env_id: str, how: Mapping[str, Any]) -> Demonstrations:
     chosen = {**known, **how}
     given = _parser().parse_args(["record", "--algo", chosen["model"], "--env", env_id, "-f", str(chosen["folder"])])
     given.seed = chosen["seed"]
-    model, env = _agent(given)
+    model, env, _, _ = load_agent(given)
     try:
         return demonstrations.record(
             model, env, chosen["n_episodes"], min_return=chosen["min_return"], seed=given.seed, env_id=env_id
@@ -212,12 +202,7 @@ def _parser() -> Parser:
     raw = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     sub = raw("record", help="run a trained agent", description="Run a trained agent and keep its episodes.")
-    sub.add_argument("--algo", required=True, help="as for `sb3-ext enjoy`")
-    sub.add_argument("--env", required=True, help="environment id")
-    sub.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
-    sub.add_argument("--exp-id", type=int, default=0, help="run in it (0: the latest, -1: no folder per run)")
-    sub.add_argument("--model", type=Path, help="a zip instead; settings beside it are used")
-    sub.add_argument("--last", action="store_true", help="the last model, although there is a best one")
+    add_agent_arguments(sub)
     sub.add_argument("-n", "--n-episodes", type=int, default=10, help="episodes to keep (10)")
     sub.add_argument("--min-return", type=float, help="drop episodes with a smaller return")
     sub.add_argument("--max-episodes", type=int, help="give up after as many (10 times --n-episodes)")
@@ -226,10 +211,7 @@ def _parser() -> Parser:
         "--deterministic", action="store_true", default=None, help="the default but for Atari and MiniGrid"
     )
     how.add_argument("--stochastic", action="store_false", dest="deterministic", default=None, help="sample actions")
-    sub.add_argument("--seed", type=int, default=0, help="(0)")
-    sub.add_argument("--device", default="auto", help="PyTorch device")
     _add_output(sub)
-    _add_env(sub)
     sub.set_defaults(run=record)
 
     sub = raw("play", help="play yourself", description="Play, and keep your episodes.", epilog=PLAY_NOTES)
@@ -241,7 +223,7 @@ def _parser() -> Parser:
     sub.add_argument("--seed", type=int, help="of the first episode, the next has the next number (drawn)")
     sub.add_argument("--turn-based", action=argparse.BooleanOptionalAction, help="one step per key (for grid worlds)")
     _add_output(sub)
-    _add_env(sub)
+    add_env_arguments(sub)
     sub.set_defaults(run=play)
 
     sub = raw("info", help="returns, lengths, ends, seeds", description="Tell what is in a file.")
@@ -281,12 +263,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--terminated", action=argparse.BooleanOptionalAction, help="sb2: how episodes end, where the file does not say"
     )
-    _add_env(parser)
-
-
-def _add_env(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--env-kwargs", nargs="+", default=[], metavar="NAME:VALUE", help="for the environment")
-    parser.add_argument("--gym-packages", nargs="+", default=[], help="to import, for the environments they register")
+    add_env_arguments(parser)
 
 
 def _target(path: Path, overwrite: bool) -> Path:
@@ -317,104 +294,6 @@ def _tell(demos: Demonstrations, target: Path) -> None:
     print(f"Saved {target}")
 
 
-def _env_kwargs(given: argparse.Namespace) -> dict[str, Any]:
-    kwargs = {}
-    for text in given.env_kwargs:
-        name, found, value = text.partition(":")
-        if not found:
-            raise UserError(f"--env-kwargs {text!r} is not NAME:VALUE")
-        try:
-            kwargs[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            kwargs[name] = value  # a word needs no quotes
-    return kwargs
-
-
-def _know_env(env_id: str, packages: list[str]) -> None:
-    for package in packages:
-        importlib.import_module(package)
-    if env_id.startswith("ALE/"):
-        gym.register_envs(importlib.import_module("ale_py"))
-    if env_id in gym.registry or ":" in env_id:
-        return
-    # Only now: rl-zoo3 patches gymnasium's TimeLimit when it is imported.
-    if find_spec("rl_zoo3") is not None:
-        importlib.import_module("rl_zoo3.import_envs")
-    if env_id not in gym.registry:
-        raise UserError(f"unknown environment {env_id!r}{did_you_mean(env_id, gym.registry)}")
-
-
-def _agent(given: argparse.Namespace) -> tuple[BaseAlgorithm, VecEnv]:
-    """:return: model and environment as `rl_zoo3.enjoy` makes them, with the statistics and wrappers of the training"""
-    register()
-    _know_env(given.env, given.gym_packages)
-    import yaml
-    from huggingface_sb3 import EnvironmentName
-    from rl_zoo3.utils import ALGOS, create_test_env, get_latest_run_id, get_saved_hyperparams
-    from stable_baselines3.common.vec_env import DummyVecEnv
-
-    if given.algo not in ALGOS:
-        raise UserError(f"unknown --algo {given.algo!r}{did_you_mean(given.algo, ALGOS)}")
-    name = EnvironmentName(given.env)
-    if given.model is None:
-        runs = given.folder / given.algo
-        run_id = given.exp_id or get_latest_run_id(str(runs), name)
-        folder = runs if given.exp_id < 0 else runs / f"{name}_{run_id}"
-        candidates = [folder / f"{name}.zip"] if given.last else [folder / "best_model.zip", folder / f"{name}.zip"]
-    else:
-        folder, candidates = given.model.parent, [given.model]
-    found = [path for path in candidates if path.is_file()]
-    if not found:
-        fix = (
-            "" if given.model else f": train one with `sb3-ext train --algo {given.algo} --env {given.env}`, or pass -f"
-        )
-        raise UserError(f"no {given.algo} agent for {given.env}: no {' and no '.join(map(str, candidates))}{fix}")
-    print(f"Loading {found[0]}")
-
-    hyperparams, stats_path = get_saved_hyperparams(str(folder / name), test_mode=True)
-    env_kwargs = dict(hyperparams.pop("env_kwargs", None) or {})
-    arguments = folder / name / "args.yml"
-    if arguments.is_file():
-        # rl-zoo3 writes Python objects; whoever loads the zip beside it trusts the folder already.
-        trained_with = yaml.load(arguments.read_text(), Loader=yaml.UnsafeLoader)
-        env_kwargs = dict(trained_with.get("env_kwargs") or env_kwargs)
-    env_kwargs |= _env_kwargs(given)
-    env = create_test_env(
-        given.env,
-        stats_path=stats_path,
-        seed=given.seed,
-        should_render=False,
-        hyperparams=hyperparams,
-        env_kwargs=env_kwargs,
-        vec_env_cls=DummyVecEnv,
-    )
-    return _load(given, found[0], hyperparams, env), env
-
-
-def _load(given: argparse.Namespace, path: Path, hyperparams: dict[str, Any], env: VecEnv) -> BaseAlgorithm:
-    from rl_zoo3.utils import ALGOS
-    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no model: not a zip")
-    algorithm = ALGOS[given.algo]
-    keywords: dict[str, Any] = {}
-    if issubclass(algorithm, OffPolicyAlgorithm) and (given.algo not in ALGORITHMS or given.algo in IMITATORS):
-        # No replay is needed, and stock ones, which DAC has too, are allocated whole. Our own are not.
-        keywords["buffer_size"] = 1
-        if "optimize_memory_usage" in hyperparams:
-            keywords["optimize_memory_usage"] = False
-    if "HerReplayBuffer" in str(hyperparams.get("replay_buffer_class", "")):
-        keywords["env"] = env
-    # Schedules were pickled by another Python perhaps, and nothing is trained.
-    schedules = {"learning_rate": 0.0, "lr_schedule": _zero, "clip_range": _zero}
-    return algorithm.load(path, custom_objects=schedules, device=given.device, **keywords)
-
-
-def _zero(_: float) -> float:
-    return 0.0
-
-
 def _read(given: argparse.Namespace, path: str) -> Demonstrations:
     from sb3_ext import demonstrations
 
@@ -427,8 +306,8 @@ def _read(given: argparse.Namespace, path: str) -> Demonstrations:
         raise UserError(f"there is no {path}")
     if given.env is None:
         raise UserError(f"the {source} format does not hold the spaces: name the environment by --env")
-    _know_env(given.env, given.gym_packages)
-    env = gym.make(given.env, **_env_kwargs(given))
+    know_env(given.env, given.gym_packages)
+    env = gym.make(given.env, **env_kwargs_of(given))
     spaces = (env.observation_space, env.action_space)
     env.close()
     if source == "imitation":

@@ -72,6 +72,7 @@ def push_to_hub(
     private: bool | None = None,
     token: str | None = None,
     message: str | None = None,
+    environment: dict[str, Any] | None = None,
     endpoint: str | None = None,
 ) -> str:
     """
@@ -89,6 +90,7 @@ def push_to_hub(
     :param private: None = as the account says
     :param token: None = that of `hf auth login`
     :param message: of the commit
+    :param environment: ``env_wrapper`` and ``frame_stack`` as in rl-zoo3's yml, for `sb3-ext load_from_hub`
     :param endpoint: of another hub
     :return: address of the commit
     :raises NotPlain: for a setting that only a pickle could hold; nothing is sent then
@@ -99,7 +101,7 @@ def push_to_hub(
     if vec_normalize is None:
         vec_normalize = model.get_vec_normalize_env()
     files: dict[str, bytes | str] = dict(safe_files(model, optimizer, vec_normalize))
-    config = {**json.loads(files[CONFIG]), "env_id": env_id}
+    config = {**json.loads(files[CONFIG]), "env_id": env_id, "environment": environment or {}}
     files[CONFIG] = json_bytes(config)
     name = f"{type(model).__name__.lower()}-{env_id.replace('/', '-')}"
     if score is not None:

@@ -1,0 +1,167 @@
+"""`sb3-ext push_to_hub` and `sb3-ext load_from_hub`: agents of the log folder to the Hub and back."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+from sb3_ext.zoo.agents import Parser, acts_greedily, add_agent_arguments, load_agent
+from sb3_ext.zoo.errors import UserError
+from sb3_ext.zoo.registry import ALGORITHMS, register
+
+# Wrappers of these packages may be named by a repository, with numbers as arguments: none of them then runs code or
+# writes files.
+WRAPPER_PACKAGES = ("gymnasium.wrappers.", "rl_zoo3.wrappers.", "sb3_contrib.", "sb3_ext.envs.", "stable_baselines3.")
+ENVIRONMENT = ("env_wrapper", "frame_stack", "env_kwargs")
+"""keys of rl-zoo3's yml that an agent needs to see what it saw in training"""
+
+
+def push(rest: list[str]) -> None:
+    """:param rest: arguments after ``push_to_hub``"""
+    parser = Parser("sb3-ext push_to_hub", description="Evaluate a trained agent and put it on the Hub.")
+    add_agent_arguments(parser)
+    parser.add_argument("--repo-id", required=True, help="user/name")
+    parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="for the card (20; 0: no evaluation)")
+    parser.add_argument("--private", action="store_true", default=None, help="a private repository")
+    parser.add_argument("--optimizer", action="store_true", help="the optimizers too, to go on training")
+    parser.add_argument("--no-zip", action="store_true", help="not SB3's zip, which runs code when it is loaded")
+    parser.add_argument("--replay", type=Path, help="a video")
+    parser.add_argument("-m", "--message", help="of the commit")
+    given = parser.parse_args(rest)
+
+    from stable_baselines3.common.evaluation import evaluate_policy
+    from stable_baselines3.common.vec_env import unwrap_vec_normalize
+
+    from sb3_ext.zoo.hub import Score, push_to_hub
+
+    agent = load_agent(given, keep_settings=True)
+    begin = time.perf_counter()
+    try:
+        score = None
+        if given.n_eval_episodes > 0:
+            greedy = acts_greedily(given.env)
+            mean, std = evaluate_policy(agent.model, agent.env, given.n_eval_episodes, deterministic=greedy)
+            assert isinstance(mean, float) and isinstance(std, float)
+            score = Score(mean, std, given.n_eval_episodes)
+            print(f"Evaluation: mean return {mean:.2f} +- {std:.2f} over {given.n_eval_episodes} episodes")
+        url = push_to_hub(
+            agent.model,
+            given.repo_id,
+            given.env,
+            score=score,
+            vec_normalize=unwrap_vec_normalize(agent.env),
+            command=f"sb3-ext train --algo {given.algo} --env {given.env}",
+            replay=given.replay,
+            optimizer=given.optimizer,
+            legacy_zip=not given.no_zip,
+            private=given.private,
+            message=given.message,
+            environment=environment_of(agent.hyperparams),
+        )
+    finally:
+        agent.env.close()
+    print(f"Pushed {agent.path} to {url} in {time.perf_counter() - begin:.1f} s")
+
+
+def load(rest: list[str]) -> None:
+    """:param rest: arguments after ``load_from_hub``"""
+    parser = Parser(
+        "sb3-ext load_from_hub",
+        description="Download an agent into the log folder, where `sb3-ext enjoy` finds it. Only safe files are read.",
+    )
+    parser.add_argument("--repo-id", required=True, help="user/name")
+    parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder (logs)")
+    parser.add_argument("--revision", help="branch, tag or commit")
+    parser.add_argument("--device", default="cpu", help="PyTorch device (cpu)")
+    given = parser.parse_args(rest)
+
+    import gymnasium as gym
+    import yaml
+    from huggingface_sb3 import EnvironmentName
+    from rl_zoo3.utils import get_latest_run_id
+
+    from sb3_ext.saving import write_folder_whole
+    from sb3_ext.zoo.hub import download
+    from sb3_ext.zoo.safe_files import CONFIG, NORMALIZE, load_safe, load_vec_normalize, read_json
+
+    register()
+    begin = time.perf_counter()
+    source = download(given.repo_id, given.revision)
+    if source is None:
+        raise UserError(
+            f"{given.repo_id} has no safe files; sb3_ext.zoo.hub.load_from_hub takes the weights out of a zip in Python"
+        )
+    config = read_json(source / CONFIG)
+    model = load_safe(source, device=given.device)
+    env_id = config.get("env_id")
+    if not isinstance(env_id, str) or not env_id.replace("/", "").replace("-", "").replace("_", "").isalnum():
+        raise UserError(f"{given.repo_id}: env_id {env_id!r} is no name of an environment")
+    algo = {name: key for key, name in ALGORITHMS.items()}.get(type(model).__name__, type(model).__name__.lower())
+    algo = {"recurrentppo": "ppo_lstm"}.get(algo, algo)
+    name = EnvironmentName(env_id)
+    runs = given.folder / algo
+    run = runs / f"{name}_{get_latest_run_id(str(runs), name) + 1}"
+    environment = checked_environment(config.get("environment"))
+    env_kwargs = environment.pop("env_kwargs", None)
+
+    def write(folder: Path) -> None:
+        model.save(folder / f"{name}.zip")
+        (folder / name).mkdir()
+        normalized = (source / f"{NORMALIZE}.json").is_file()
+        # JSON's values alone: rl-zoo3 evaluates text.
+        (folder / name / "config.yml").write_text(yaml.safe_dump({**environment, "normalize": normalized}))
+        (folder / name / "args.yml").write_text(yaml.safe_dump({"env": env_id, "algo": algo, "env_kwargs": env_kwargs}))
+        if normalized:
+            from stable_baselines3.common.vec_env import DummyVecEnv
+
+            spaces = gym.Env()
+            spaces.observation_space, spaces.action_space = model.observation_space, model.action_space
+            load_vec_normalize(source, DummyVecEnv([lambda: spaces])).save(str(folder / name / "vecnormalize.pkl"))
+
+    write_folder_whole(run, write)
+    n_bytes = sum(path.stat().st_size for path in source.iterdir() if path.is_file())
+    print(f"Loaded {given.repo_id} ({n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run}")
+    print(f"Watch it with `sb3-ext enjoy --algo {algo} --env {env_id} -f {given.folder}`")
+
+
+def environment_of(hyperparams: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param hyperparams: as they were in the yml
+    :return: those that an agent needs to see what it saw in training
+    """
+    kept = {key: hyperparams[key] for key in ENVIRONMENT if hyperparams.get(key) is not None}
+    return json.loads(json.dumps(kept))  # tuples are lists from here on
+
+
+def checked_environment(data: Any) -> dict[str, Any]:  # Any: JSON of anyone
+    """
+    :param data: of `environment_of`, or of anyone
+    :return: the same
+    :raises UserError: for anything but wrappers of known packages, their numbers, and those of the environment
+    """
+    if data is None:
+        return {}
+    if not isinstance(data, dict) or not data.keys() <= set(ENVIRONMENT):
+        raise UserError(f"environment {data!r} is none of {', '.join(ENVIRONMENT)}")
+    if not isinstance(data.get("env_kwargs", {}), dict) or not _is_numbers(data.get("env_kwargs")):
+        raise UserError(f"env_kwargs {data['env_kwargs']!r} must be numbers")
+    frames = data.get("frame_stack")
+    if frames is not None and (not isinstance(frames, int) or not 1 <= frames <= 64):
+        raise UserError(f"frame_stack {frames!r} must be a number from 1 to 64")
+    wrappers = data.get("env_wrapper") or []
+    for wrapper in wrappers if isinstance(wrappers, list) else [wrappers]:
+        (name, kwargs), *more = wrapper.items() if isinstance(wrapper, dict) and wrapper else [(wrapper, {})]
+        known = isinstance(name, str) and name.startswith(WRAPPER_PACKAGES) and ".." not in name
+        if more or not known or not _is_numbers(kwargs):
+            raise UserError(
+                f"env_wrapper {wrapper!r}: only wrappers of {', '.join(WRAPPER_PACKAGES)} with numbers are taken over"
+            )
+    return dict(data)
+
+
+def _is_numbers(data: Any) -> bool:  # Any: JSON
+    if isinstance(data, dict | list):
+        return all(_is_numbers(x) for x in (data.values() if isinstance(data, dict) else data))
+    return data is None or isinstance(data, bool | int | float)
