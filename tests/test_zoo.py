@@ -2,6 +2,9 @@
 
 import argparse
 import gc
+import os
+import shlex
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -144,6 +147,52 @@ def test_resume_continues_with_the_saved_replay(headless_folder: Path, capsys: p
     assert before.replay_buffer is not None
     assert resumed.replay_buffer.n_windows > before.replay_buffer.n_windows
     assert resumed._n_updates > before._n_updates
+
+
+@pytest.mark.parametrize("algo", ["r2d2", "ppo"])
+def test_ctrl_c_loses_nothing_and_the_printed_command_goes_on(
+    algo: str, headless_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    n_calls = 0
+    original = MemoryChainEnv.step
+
+    def step(self: MemoryChainEnv, action: int) -> Any:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 150:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(self, action)
+
+    monkeypatch.setattr(MemoryChainEnv, "step", step)
+    env = "sb3_ext/MemoryChain-v0"
+    settings = (
+        ("n_envs:2", "learning_starts:40", "buffer_size:4000")
+        if algo == "r2d2"
+        else ("policy:'MlpPolicy'", "n_steps:32", "n_envs:2", "batch_size:32", "normalize:True", "n_timesteps:1000")
+    )
+    (headless_folder / "ppo.yml").write_text(f"{env}: {{policy: MlpPolicy, n_timesteps: 1000}}")
+    conf = () if algo == "r2d2" else ("-conf", "ppo.yml")
+    begin = ["train", "--algo", algo, "--env", env, "-n", "512", *conf, "--eval-freq", "-1", "--device", "cpu"]
+    assert cli.main([*begin, "-params", *settings]) == 0
+    out = capsys.readouterr().out
+    before = signal.getsignal(signal.SIGINT)
+    assert before is signal.default_int_handler
+    folder = headless_folder / "logs" / algo / "sb3_ext-MemoryChain-v0_1"
+    first = ALGOS[algo].load(folder / "sb3_ext-MemoryChain-v0.zip", device="cpu")
+    # The step under way is finished; of PPO, whose rollouts are 64 steps, the rollout and the first step of the next.
+    assert first.num_timesteps == (150 if algo == "r2d2" else 194)
+    assert f"Interrupted after {first.num_timesteps} of 512 steps" in out and "Evaluation of" not in out
+    assert (folder / "replay_buffer.pkl").is_file() == (algo == "r2d2")
+    (command,) = [line for line in out.splitlines() if line.startswith("  sb3-ext train")]
+    assert cli.main(shlex.split(command)[1:]) == 0
+    out = capsys.readouterr().out
+    assert f"Going on after {first.num_timesteps} of 512 steps" in out
+    second = headless_folder / "logs" / algo / "sb3_ext-MemoryChain-v0_2" / "sb3_ext-MemoryChain-v0.zip"
+    resumed = ALGOS[algo].load(second, device="cpu")
+    assert resumed.num_timesteps == 512 if algo == "r2d2" else 512 <= resumed.num_timesteps < 512 + 64
+    assert resumed._n_updates > first._n_updates > 0
+    assert cli.main([*begin, "--resume", str(second.parent)]) == 2
+    assert "holds no interrupted run: there is no interrupted.json" in capsys.readouterr().err
 
 
 def test_vec_normalize_statistics_reach_the_evaluation(capsys: pytest.CaptureFixture[str]) -> None:

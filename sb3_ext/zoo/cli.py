@@ -54,8 +54,11 @@ and its own:
 TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
   --preset NAME            lay the settings of this name, under `presets` in the yml, over those of the environment
   --demonstrations FILE    what gail, dac and dacsac learn from (default: demos/ENV.npz)
+  --resume FOLDER          go on with an interrupted run, to the steps that it was to make
   --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
 Differences from rl-zoo3:
+  Ctrl-C                   ends training after the step under way; model, replay and statistics are saved, and the
+                           command that goes on is printed
   -conf                    without it, our algorithms read their yml in {configs}
   --num-threads            without it and without OMP_NUM_THREADS, torch uses 1 thread unless observations are images:
                            small networks are slower with more
@@ -131,13 +134,16 @@ def train(rest: list[str]) -> None:
     parser.add_argument("--final-eval-episodes", type=int, default=argparse.SUPPRESS)
     parser.add_argument("--preset", default=argparse.SUPPRESS)
     parser.add_argument("--demonstrations", default=argparse.SUPPRESS)
-    ours, sys.argv[1:] = parser.parse_known_args(rest)
+    parser.add_argument("--resume", default=argparse.SUPPRESS)
+    ours, rl_zoo3_arguments = parser.parse_known_args(rest)
     if "-h" in rest or "--help" in rest:
         print(TRAIN_NOTES.format(configs=config_path("r2d2").parent))
     _prepare(rest)
     stock = importlib.import_module("rl_zoo3.train")
     experiment = importlib.import_module("sb3_ext.zoo.experiment")
-    with mock.patch.object(stock, "ExperimentManager", functools.partial(experiment.Experiment, **vars(ours))):
+    made = functools.partial(experiment.Experiment, **vars(ours), command=["sb3-ext", "train", *rest])
+    sys.argv[1:] = rl_zoo3_arguments
+    with mock.patch.object(stock, "ExperimentManager", made):
         stock.train()
 
 

@@ -2,16 +2,25 @@
 rl-zoo3's `ExperimentManager` as `sb3-ext train` uses it.
 
 Adds: our yml where no ``-conf`` is given, unknown keywords are named before anything is created, one torch thread for
-small networks, the latest of the best models, and an evaluation of the result at the end.
+small networks, the latest of the best models, an evaluation of the result at the end, and Ctrl-C loses nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
+import io
+import json
 import os
+import shlex
 import shutil
-from collections.abc import Callable
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, ClassVar
 from unittest import mock
 
 import gymnasium as gym
@@ -24,9 +33,11 @@ from rl_zoo3.utils import ALGOS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.saving import write_whole
 from sb3_ext.zoo.configs import config_path, read_presets
 from sb3_ext.zoo.demos import default_path, recorded
 from sb3_ext.zoo.errors import UserError
@@ -57,6 +68,8 @@ class Experiment(ExperimentManager):
     :param final_eval_episodes: episodes of the evaluation at the end, 0 = none; the other parameters are rl-zoo3's
     :param preset: settings under ``presets`` in the yml, laid over the block of the environment; None = none
     :param demonstrations: file of an imitating algorithm's, in place of the yml's; None = the yml's, or demos/ENV.npz
+    :param command: that was typed, to say how to go on
+    :param resume: folder of an interrupted run, which goes on to the steps that it was to make; None = a new run
     """
 
     # Any: rl-zoo3's forty parameters pass through unread.
@@ -66,9 +79,17 @@ class Experiment(ExperimentManager):
         final_eval_episodes: int = FINAL_EVAL_EPISODES,
         preset: str | None = None,
         demonstrations: str | None = None,
+        resume: str | None = None,
+        command: Sequence[str] = (),
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.is_interrupted = False
+        self.command = list(command)
+        self.resume = None if resume is None else Interrupted.read(Path(resume))
+        if self.resume is not None:
+            self.trained_agent = str(self.resume.model_of(str(self.env_name)))
+            self.continue_training = True
         self.final_eval_episodes = final_eval_episodes
         self.preset = preset
         self.demonstrations = demonstrations
@@ -167,10 +188,30 @@ class Experiment(ExperimentManager):
         with mock.patch.object(exp_manager, "EvalCallback", LatestBestCallback):
             super().create_callbacks()
 
+    def learn(self, model: BaseAlgorithm) -> None:
+        """Adds: Ctrl-C ends training at a step, not in the middle of one; an interrupted run goes on where it was."""
+        stop = StopAtStep()
+        self.callbacks.append(stop)
+        begin = model.learn
+        if self.resume is not None:
+            self.n_timesteps = self.resume.n_timesteps - model.num_timesteps
+            print(f"Going on after {model.num_timesteps} of {self.resume.n_timesteps} steps")
+            begin = functools.partial(begin, reset_num_timesteps=False)
+        with mock.patch.object(model, "learn", begin), stop.listening():
+            super().learn(model)
+        self.is_interrupted = stop.is_asked
+
     def save_trained_model(self, model: BaseAlgorithm) -> None:
-        """Adds: the evaluation, for our algorithms."""
+        """Adds: all that an interrupted run needs to go on; or the evaluation, for our algorithms."""
+        if self.is_interrupted:
+            self.save_replay_buffer = True
         super().save_trained_model(model)
-        if self.algo in ALGORITHMS and self.final_eval_episodes > 0:
+        if self.is_interrupted:
+            n_timesteps = self.n_timesteps if self.resume is None else self.resume.n_timesteps
+            Interrupted(Path(self.save_path), model.num_timesteps, n_timesteps).write()
+            print(f"Interrupted after {model.num_timesteps} of {n_timesteps} steps. Go on with")
+            print("  " + shlex.join([*_without_resume(self.command), "--resume", str(self.save_path)]))
+        elif self.algo in ALGORITHMS and self.final_eval_episodes > 0:
             self.evaluate_result(model)
 
     def evaluate_result(self, model: BaseAlgorithm) -> None:
@@ -201,6 +242,95 @@ class Experiment(ExperimentManager):
             print("Evaluation interrupted; the model is saved")
         finally:
             env.close()
+
+
+@dataclass(frozen=True)
+class Interrupted:
+    """What is known of an interrupted run beside its model and replay."""
+
+    folder: Path
+    num_timesteps: int
+    """that it made"""
+    n_timesteps: int
+    """that it was to make"""
+
+    NAME: ClassVar[str] = "interrupted.json"
+
+    def write(self) -> None:
+        """Whole or not at all."""
+        content = json.dumps({"num_timesteps": self.num_timesteps, "n_timesteps": self.n_timesteps}).encode()
+
+        def write(file: io.BufferedIOBase) -> None:
+            file.write(content)
+
+        write_whole(self.folder / self.NAME, "json", write)
+
+    @classmethod
+    def read(cls, folder: Path) -> Interrupted:
+        """
+        :param folder: of the run
+        :raises UserError: where no run was interrupted
+        """
+        path = folder / cls.NAME
+        if not path.is_file():
+            raise UserError(f"{folder} holds no interrupted run: there is no {path.name}; -i goes on from any model")
+        data = json.loads(path.read_text())
+        return cls(folder, data["num_timesteps"], data["n_timesteps"])
+
+    def model_of(self, env_name: str) -> Path:
+        """
+        :param env_name: as in the names of files
+        :raises UserError: where the run was of another environment
+        """
+        path = self.folder / f"{env_name}.zip"
+        if not path.is_file():
+            raise UserError(f"{self.folder} has no {path.name}: it was a run of another environment")
+        return path
+
+
+class StopAtStep(BaseCallback):
+    """
+    The first Ctrl-C ends training after the step under way, or after the update of the rollout under way where an
+    algorithm learns from whole rollouts. The second one ends it at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = False
+
+    @contextlib.contextmanager
+    def listening(self) -> Iterator[None]:
+        """Outside the main thread Ctrl-C does what it did before."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = signal.signal(signal.SIGINT, self._ask)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self.is_asked:
+            raise KeyboardInterrupt
+        self.is_asked = True
+        print("Ctrl-C: ending after this step or rollout; once more ends at once", flush=True)
+
+    def _on_rollout_start(self) -> None:
+        self.is_first_step = True
+
+    def _on_step(self) -> bool:
+        may_end = self.is_first_step or isinstance(self.model, OffPolicyAlgorithm)
+        self.is_first_step = False
+        return not (self.is_asked and may_end)
+
+
+def _without_resume(arguments: list[str]) -> list[str]:
+    """:return: without ``--resume FOLDER``"""
+    if "--resume" not in arguments:
+        return arguments
+    at = arguments.index("--resume")
+    return arguments[:at] + arguments[at + 2 :]
 
 
 class LatestBestCallback(EvalCallback):
