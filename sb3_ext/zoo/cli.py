@@ -45,6 +45,7 @@ and its own:
   demos           record, play, inspect, check and convert expert demonstrations
   push_to_hub     evaluate a trained agent and put it on the Hugging Face Hub
   load_from_hub   download an agent, without running code of its author
+  doctor          say what is installed and what is missing, and try everything
 
 `sb3-ext COMMAND --help` lists the flags, which are rl-zoo3's for its scripts. Example:
 
@@ -208,6 +209,14 @@ def load_from_hub(rest: list[str]) -> None:
     importlib.import_module("sb3_ext.zoo.hub_cli").load(rest)
 
 
+def doctor(rest: list[str]) -> int:
+    """
+    :param rest: arguments after ``doctor``
+    :return: exit code
+    """
+    return importlib.import_module("sb3_ext.zoo.doctor").main(rest)
+
+
 # They return their exit code, None = 0.
 COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "train": train,
@@ -219,6 +228,7 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "demos": demos,
     "push_to_hub": push_to_hub,
     "load_from_hub": load_from_hub,
+    "doctor": doctor,
 }
 
 

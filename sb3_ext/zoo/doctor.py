@@ -1,0 +1,163 @@
+"""`sb3-ext doctor`: what is installed, what is missing and how to get it, and whether everything runs. For issues."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import io
+import os
+import platform
+import re
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from typing import Any
+from unittest import mock
+
+import gymnasium as gym
+import numpy as np
+
+import sb3_ext
+
+CORE = ("stable_baselines3", "sb3-contrib", "torch", "gymnasium", "numpy")
+N_STEPS = 200
+
+
+def main(rest: list[str]) -> int:
+    """
+    :param rest: arguments after ``doctor``
+    :return: exit code: 1 where an algorithm does not run
+    """
+    parser = argparse.ArgumentParser("sb3-ext doctor", description="Say what is installed, and try everything.")
+    parser.add_argument("--no-run", action="store_true", help="only say what is installed")
+    given = parser.parse_args(rest)
+    for line in [*installed(), "", "extras", *extras(), "", "rendering", *rendering()]:
+        print(line, flush=True)
+    if given.no_run:
+        return 0
+    print(f"\nalgorithms, {N_STEPS} env steps each", flush=True)
+    failed = False
+    for name, make in algorithms().items():
+        begin = time.perf_counter()
+        error = _error_of(make)
+        failed |= error is not None
+        print(f"  {name:9} {f'ok, {time.perf_counter() - begin:.1f} s' if error is None else error}", flush=True)
+    return int(failed)
+
+
+def installed() -> Iterator[str]:
+    """:return: lines"""
+    import torch as th
+
+    yield f"sb3-ext {sb3_ext.__version__}, Python {platform.python_version()}, {platform.platform()}"
+    yield f"  {', '.join(f'{name} {_version(name)}' for name in CORE)}"
+    yield f"  {os.cpu_count()} CPUs, torch uses {th.get_num_threads()} threads"
+    if th.cuda.is_available():
+        for i in range(th.cuda.device_count()):
+            properties = th.cuda.get_device_properties(i)
+            yield f"  cuda:{i} {properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {th.version.cuda}"
+    elif th.backends.mps.is_available():
+        yield "  mps"
+    else:
+        yield "  no GPU that this torch can use"
+
+
+def extras() -> Iterator[str]:
+    """:return: a line for each extra: what it brings, or how to get it"""
+    needed: dict[str, list[str]] = {}
+    for requirement in metadata.requires("sb3-ext") or ():
+        extra = re.search(r"extra\s*==\s*['\"]([\w-]+)['\"]", requirement)
+        name = re.match(r"[\w.-]+", requirement)
+        if extra is not None and name is not None and name[0].replace("_", "-") != "sb3-ext":
+            needed.setdefault(extra[1], []).append(name[0])
+    needed.pop("dev", None)  # all of them, and what tests the package
+    for extra_name, packages in needed.items():
+        missing = [name for name in packages if _version(name) is None]
+        if missing:
+            yield f'  {extra_name:10} lacks {", ".join(missing)}: pip install "sb3-ext[{extra_name}]"'
+        else:
+            yield f"  {extra_name:10} {', '.join(f'{name} {_version(name)}' for name in packages)}"
+
+
+def rendering() -> Iterator[str]:
+    """:return: a line for each way to draw that was tried"""
+    display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+    yield f"  display    {display or 'none: windows do not open, videos do'}"
+    yield f"  pygame     {_picture('CartPole-v1', {'SDL_VIDEODRIVER': 'dummy'})}"
+    if _version("mujoco") is not None:
+        chosen = os.environ.get("MUJOCO_GL") or "egl"
+        yield f"  mujoco     {_picture('Hopper-v5', {'MUJOCO_GL': chosen})} (MUJOCO_GL={chosen})"
+    if _version("ale-py") is not None:
+        yield f"  atari      {_picture('ALE/Pong-v5', {})}"
+
+
+def algorithms() -> dict[str, Callable[[], object]]:
+    """:return: a short training of each, by name"""
+    from stable_baselines3 import PPO
+
+    from sb3_ext import DAC, DACSAC, DDPG, GAIL, R2D2, TD3, Rainbow, RainbowR
+    from sb3_ext.demonstrations import Demonstrations, record
+
+    cartpole, pendulum = "CartPole-v1", "Pendulum-v1"
+    off: dict[str, Any] = {"learning_starts": 50, "batch_size": 16, "buffer_size": 1000, "device": "cpu"}
+
+    def imitated(env_id: str) -> Demonstrations:
+        return record(PPO("MlpPolicy", env_id, device="cpu"), env_id, 2)
+
+    def trained(cls: Any, policy: str, env_id: str) -> Callable[[], object]:  # Any: constructors differ
+        return lambda: cls(policy, env_id, **off).learn(N_STEPS)
+
+    return {
+        "R2D2": trained(R2D2, "MlpLstmPolicy", cartpole),
+        "Rainbow": trained(Rainbow, "MlpPolicy", cartpole),
+        "RainbowR": trained(RainbowR, "MlpLstmPolicy", cartpole),
+        "TD3": trained(TD3, "SimbaPolicy", pendulum),
+        "DDPG": trained(DDPG, "LayerNormPolicy", pendulum),
+        "GAIL": lambda: GAIL("MlpPolicy", cartpole, imitated(cartpole), n_steps=100, batch_size=50).learn(N_STEPS),
+        "DAC": lambda: DAC("MlpPolicy", pendulum, imitated(pendulum), **off).learn(N_STEPS),
+        "DACSAC": lambda: DACSAC("MlpPolicy", pendulum, imitated(pendulum), **off).learn(N_STEPS),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _picture(env_id: str, environment: dict[str, str]) -> str:
+    """:return: what came of drawing one frame"""
+    frames: list[np.ndarray] = []
+
+    def draw() -> None:
+        if env_id.startswith("ALE/"):
+            import ale_py
+
+            gym.register_envs(ale_py)
+        env = gym.make(env_id, render_mode="rgb_array")
+        env.reset(seed=0)
+        frame = env.render()
+        assert isinstance(frame, np.ndarray)
+        frames.append(frame)
+        env.close()
+
+    with mock.patch.dict(os.environ, {key: os.environ.get(key, value) for key, value in environment.items()}):
+        error = _error_of(draw)
+    if error is not None:
+        return error
+    height, width = frames[0].shape[:2]
+    black = ", but the frame is black" if frames[0].mean() < 1 else ""
+    return f"ok, {env_id} drawn at {width} x {height}{black}"
+
+
+def _error_of(work: Callable[[], object]) -> str | None:
+    """:return: None, or one line about what went wrong"""
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")  # the report is about what runs
+            work()
+    except Exception as error:  # any: the next line of the report shall still come
+        return f"FAILS: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return None
