@@ -17,7 +17,7 @@ from sb3_ext.zoo import config_path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sb3_ext"
 
-BELOW_ALGORITHMS = {"ops", "buffers", "networks", "envs", "demonstrations", "saving", "q_learning"}
+BELOW_ALGORITHMS = {"ops", "buffers", "networks", "envs", "demonstrations", "saving", "metrics", "q_learning"}
 ALGORITHMS = {"r2d2", "rainbow", "gail", "td3", "ddpg"}
 ABOVE_ALGORITHMS = {"zoo", "viz", "distributed"}
 MAY_IMPORT = {
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "envs": set(),
     "demonstrations": {"ops", "envs", "saving", ""},
     "saving": set(),
+    "metrics": {"ops", "buffers"},
     "q_learning": {"ops", "buffers", "networks", "saving"},
     "r2d2": BELOW_ALGORITHMS,
     "rainbow": BELOW_ALGORITHMS | {"r2d2"},

@@ -38,7 +38,7 @@ from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.buffers.samplers import Sampler
+from sb3_ext.buffers.samplers import Sampler, TreeSampler
 from sb3_ext.buffers.sum_tree import pack, unpack
 
 try:
@@ -74,6 +74,17 @@ class Step(NamedTuple):
     """lanes whose episode ended"""
     terminated: Array
     """[E] bool; an end that is not a termination is a truncation"""
+
+
+class ReplayStatistics(NamedTuple):
+    """What a replay holds and what is drawn from it."""
+
+    fill: float
+    """share of the cells in use, in [0, 1]"""
+    age: float
+    """mean over draws, env steps over all environments"""
+    spread: float
+    """95 % quantile of the chances of items over their median; 1 = uniform"""
 
 
 class LaneReplayBuffer(ReplayBuffer):
@@ -155,6 +166,21 @@ class LaneReplayBuffer(ReplayBuffer):
     @abstractmethod
     def _active_leaves(self) -> Array:
         """:return: [N] leaves that can be drawn now"""
+
+    @abstractmethod
+    def _age(self, leaves: Array) -> Array:
+        """:return: [N] steps of its environment since the first cell of each was written"""
+
+    def statistics(self) -> ReplayStatistics:
+        """:return: of what can be drawn now; reads every leaf, which takes milliseconds"""
+        leaves = self._active_leaves()
+        fill = self.size() / self.buffer_size
+        if len(leaves) == 0:
+            return ReplayStatistics(fill, math.nan, math.nan)
+        masses = self.sampler.masses(leaves) if isinstance(self.sampler, TreeSampler) else np.ones(len(leaves))
+        age = float(np.average(self._age(leaves), weights=masses)) * self.n_envs
+        median, high = np.quantile(masses, (0.5, 0.95))
+        return ReplayStatistics(fill, age, float(high / median))
 
     def reset(self) -> None:
         """Forget everything. What was drawn before stays gone: leaves keep counting generations."""

@@ -155,6 +155,10 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
     def _active_leaves(self) -> Array:
         return np.flatnonzero(self._steps)
 
+    def _age(self, leaves: Array) -> Array:
+        lane, cell = np.divmod(leaves, self.buffer_size)
+        return (self._head[lane] - cell) % self.buffer_size
+
     # ------------------------------------------------------------------ writing
 
     def add(

@@ -143,6 +143,9 @@ class SequenceReplayBuffer(LaneReplayBuffer):
     def _active_leaves(self) -> Array:
         return np.flatnonzero(self._active)
 
+    def _age(self, leaves: Array) -> Array:
+        return self._head[self._lane[leaves]] - self._first[leaves]
+
     def _clear(self) -> None:
         super()._clear()
         e = self.n_envs

@@ -237,8 +237,8 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         self._episode_policy = np.full(self.n_envs, NO_POLICY)
         self._episode_begins = np.ones(self.n_envs, dtype=bool)
         self._assessed: list[float] = []
-        # Sums of the losses of critics and actor and their numbers, since the last log.
-        self._losses = th.zeros(4, dtype=th.float64, device=self.device)
+        # Sums of the losses of critics and actor and their numbers, and of Q-values, since the last log.
+        self._losses = th.zeros(5, dtype=th.float64, device=self.device)
         self._captured = CapturedUpdates(self._update, self.device) if self._captures else None
 
     @property
@@ -440,6 +440,7 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         self.critic.optimizer.step()
         self._losses[0] += critic_loss.detach()
         self._losses[1] += 1
+        self._losses[4] += q_values[0].detach().mean()
         if with_actor:
             actor_loss = -self.critic.q1_forward(batch.observations, self.actor(batch.observations)).mean()
             self.actor.optimizer.zero_grad()
@@ -490,9 +491,10 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
 
     def dump_logs(self) -> None:
         """Adds: losses since the last log, which are read from the device here alone."""
-        critic, n_critic, actor, n_actor = self._losses.tolist()
+        critic, n_critic, actor, n_actor, q_value = self._losses.tolist()
         if n_critic > 0:
             self.logger.record("train/critic_loss", critic / n_critic)
+            self.logger.record("train/q_mean", q_value / n_critic)
         if n_actor > 0:
             self.logger.record("train/actor_loss", actor / n_actor)
         self._losses.zero_()

@@ -37,6 +37,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.metrics import LearnerMetrics
 from sb3_ext.saving import write_whole
 from sb3_ext.zoo.configs import config_path, read_presets
 from sb3_ext.zoo.demos import default_path, recorded
@@ -191,7 +192,7 @@ class Experiment(ExperimentManager):
     def learn(self, model: BaseAlgorithm) -> None:
         """Adds: Ctrl-C ends training at a step, not in the middle of one; an interrupted run goes on where it was."""
         stop = StopAtStep()
-        self.callbacks.append(stop)
+        self.callbacks += [LearnerMetrics(), stop]
         begin = model.learn
         if self.resume is not None:
             self.n_timesteps = self.resume.n_timesteps - model.num_timesteps

@@ -1,0 +1,78 @@
+"""What a learner does, for TensorBoard: speed, replay, and returns by how much an environment explores."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict, deque
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+
+from sb3_ext.buffers.lanes import LaneReplayBuffer
+from sb3_ext.ops.exploration import EpsilonLadder, epsilon_ladder
+
+WINDOW = 20  # episodes that a return by epsilon is the mean of
+
+
+class LearnerMetrics(BaseCallback):
+    """
+    Records, every so many steps, what the next dump of the logger writes to its files:
+
+    - ``speed/env_steps_per_s``, ``speed/updates_per_s`` (PPO and its like count passes over a rollout)
+    - ``replay/fill``, a share; ``replay/age``, mean age in env steps of what is drawn; ``replay/spread``, the 95 %
+      quantile of the chances of items over their median
+    - ``rollout/return_eps_X`` for each environment of an `EpsilonLadder`, the mean of its last episodes
+
+    Works with any algorithm of SB3's family; what one does not have is left out.
+
+    :param every: env steps over all environments
+    :param exclude: outputs that do not get them, such as "stdout"
+    """
+
+    def __init__(self, every: int = 1000, exclude: tuple[str, ...] = ("stdout",)) -> None:
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"every {every} must be at least 1")
+        self.every, self.exclude = every, exclude
+
+    def _on_training_start(self) -> None:
+        self._returns: dict[int, deque[float]] = defaultdict(lambda: deque(maxlen=WINDOW))
+        self._mark()
+
+    def _mark(self) -> None:
+        self._last = time.perf_counter(), self.model.num_timesteps, getattr(self.model, "_n_updates", 0)
+
+    def _on_step(self) -> bool:
+        for env, info in enumerate(self.locals.get("infos", ())):
+            if "episode" in info:
+                self._returns[env].append(info["episode"]["r"])
+        if self.model.num_timesteps - self._last[1] >= self.every:
+            self._record()
+            self._mark()
+        return True
+
+    def _record(self) -> None:
+        then, steps, updates = self._last
+        seconds = max(time.perf_counter() - then, 1e-9)
+        self._write("speed/env_steps_per_s", (self.model.num_timesteps - steps) / seconds)
+        self._write("speed/updates_per_s", (getattr(self.model, "_n_updates", 0) - updates) / seconds)
+        replay = getattr(self.model, "replay_buffer", None)
+        if isinstance(replay, LaneReplayBuffer):
+            fill, age, spread = replay.statistics()
+            self._write("replay/fill", fill)
+            if np.isfinite(age):
+                self._write("replay/age", age)
+                self._write("replay/spread", spread)
+        elif isinstance(replay, ReplayBuffer):
+            self._write("replay/fill", replay.size() / replay.buffer_size)
+            self._write("replay/age", (replay.size() + 1) / 2 * replay.n_envs)  # uniform draws
+        ladder = getattr(self.model, "strategy", None)
+        if isinstance(ladder, EpsilonLadder) and self.model.n_envs > 1:
+            epsilon = epsilon_ladder(self.model.n_envs, ladder.base, ladder.alpha)
+            for env, returns in sorted(self._returns.items()):
+                self._write(f"rollout/return_eps_{epsilon[env]:.2g}", float(np.mean(returns)))
+
+    def _write(self, name: str, value: Any) -> None:  # Any: a number
+        self.logger.record(name, value, exclude=self.exclude)
