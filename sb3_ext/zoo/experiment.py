@@ -8,7 +8,6 @@ small networks, the latest of the best models, an evaluation of the result at th
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
 import json
 import os
@@ -193,14 +192,27 @@ class Experiment(ExperimentManager):
         """Adds: Ctrl-C ends training at a step, not in the middle of one; an interrupted run goes on where it was."""
         stop = StopAtStep()
         self.callbacks += [LearnerMetrics(), stop]
-        begin = model.learn
-        if self.resume is not None:
-            self.n_timesteps = self.resume.n_timesteps - model.num_timesteps
-            print(f"Going on after {model.num_timesteps} of {self.resume.n_timesteps} steps")
-            begin = functools.partial(begin, reset_num_timesteps=False)
-        with mock.patch.object(model, "learn", begin), stop.listening():
+        with stop.listening(), self._going_on(model):
             super().learn(model)
         self.is_interrupted = stop.is_asked
+
+    @contextlib.contextmanager
+    def _going_on(self, model: BaseAlgorithm) -> Iterator[None]:
+        """For an interrupted run: `learn` counts on from where the model was; rl-zoo3 would begin at 0."""
+        if self.resume is None:
+            yield
+            return
+        self.n_timesteps = self.resume.n_timesteps - model.num_timesteps
+        print(f"Going on after {model.num_timesteps} of {self.resume.n_timesteps} steps")
+        cls = type(model)
+        learn = cls.learn
+
+        def learn_on(*args: Any, **kwargs: Any) -> Any:  # Any: SB3's arguments, unread
+            return learn(*args, **{**kwargs, "reset_num_timesteps": False})
+
+        # On the class: an attribute of the model would be saved with it.
+        with mock.patch.object(cls, "learn", learn_on):
+            yield
 
     def save_trained_model(self, model: BaseAlgorithm) -> None:
         """Adds: all that an interrupted run needs to go on; or the evaluation, for our algorithms."""
