@@ -164,6 +164,24 @@ def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -
         DAC("MlpPolicy", Steered(), demonstrations(), **SMALL, **keywords)
 
 
+@pytest.mark.parametrize("cls", [DAC, DACSAC])
+def test_actions_of_two_axes(cls: type[OffPolicyImitation]) -> None:
+    class Grid(Steered):
+        def __init__(self) -> None:
+            super().__init__()
+            self.action_space = spaces.Box(-1, 3, (2, 2), np.float32)
+
+    env = Grid()
+    episodes = [
+        Episode(
+            e.observations, np.stack([env.action_space.sample() for _ in e.actions]), None, e.terminated, e.truncated
+        )
+        for e in demonstrations().episodes
+    ]
+    demos = Demonstrations(tuple(episodes), env.observation_space, env.action_space)
+    assert cls("MlpPolicy", Grid(), demos, **SMALL).learn(60)._n_updates > 0
+
+
 def test_load_refuses_what_the_constructor_does(tmp_path: Path) -> None:
     DAC("MlpPolicy", Steered(), demonstrations(), **SMALL).save(tmp_path / "dac")
     for keyword in ("normalize_reward", "shaped"):

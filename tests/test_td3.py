@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from stable_baselines3.common.envs import BitFlippingEnv, FakeImageEnv
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.torch_layers import CombinedExtractor
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
@@ -115,19 +117,43 @@ def test_with_nothing_switched_on_it_is_the_stock_algorithm_to_the_last_bit(
     assert_same_weights(theirs, mine)
 
 
+@pytest.mark.parametrize("n_steps", [1, 3])
 @pytest.mark.parametrize(("stock", "ours"), PAIRS)
-def test_files_go_both_ways(stock: type[OffPolicyAlgorithm], ours: type[OffPolicyAlgorithm], tmp_path: Path) -> None:
+def test_files_go_both_ways(
+    stock: type[OffPolicyAlgorithm], ours: type[OffPolicyAlgorithm], n_steps: int, tmp_path: Path
+) -> None:
     x = np.array([[0.3, 0.5, 10.0]])
     for maker, reader in ((stock, ours), (ours, stock)):
-        model = trained(maker)
+        model = trained(maker, n_steps=n_steps)
         model.save(tmp_path / "model")
         env = Reach()
-        loaded = reader.load(tmp_path / "model", env=env, device="cpu")
+        with warnings.catch_warnings():
+            # Stock TD3 warns of the n-step replay that it chose itself, when it loads its own files too.
+            warnings.filterwarnings("ignore", "`n_steps=3` is ignored")
+            loaded = reader.load(tmp_path / "model", env=env, device="cpu")
         assert type(loaded) is reader
         assert_same_weights(model, loaded)
         np.testing.assert_array_equal(loaded.predict(x)[0], model.predict(x)[0])
         loaded.learn(60, reset_num_timesteps=False)
         assert loaded.num_timesteps == 180 and loaded._n_updates > model._n_updates
+
+
+def test_settings_may_change_at_load(tmp_path: Path) -> None:
+    trained(sb3.TD3, n_steps=3).save(tmp_path / "model")
+    loaded = TD3.load(tmp_path / "model", device="cpu", prioritized=True, n_steps=5, gamma=0.5)
+    assert isinstance(loaded.replay_buffer, PrioritizedReplayBuffer)
+    assert (loaded.replay_buffer.n_step, loaded.replay_buffer.gamma) == (5, 0.5)
+    assessed = TD3.load(tmp_path / "model", device="cpu", checkpoint_episodes=2)
+    x = np.array([[0.3, 0.5, 10.0]])
+    np.testing.assert_array_equal(assessed.predict(x, deterministic=True)[0], loaded.predict(x)[0])
+    assessed.save(tmp_path / "assessed")
+    TD3.load(tmp_path / "assessed", device="cpu", checkpoint_episodes=0)
+    assessed.policy.save(str(tmp_path / "policy"))
+    type(assessed.policy).load(str(tmp_path / "policy"), device="cpu")
+    env = BitFlippingEnv(n_bits=4, continuous=True)
+    sb3.TD3("MultiInputPolicy", env, **SMALL).save(tmp_path / "dictionary")
+    dictionary = TD3.load(tmp_path / "dictionary", device="cpu", prioritized=True)
+    assert isinstance(dictionary.replay_buffer, PrioritizedReplayBuffer)
 
 
 def test_observations_of_float64_are_stored_as_float32() -> None:
@@ -244,8 +270,17 @@ def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
     assert float(model._losses[0]) == pytest.approx(huber, rel=1e-5)
     th.testing.assert_close(errors, td.abs().amax(dim=1))
     assert isinstance(replay.sampler, ProportionalSampler)
-    masses = replay.sampler.masses(np.arange(60))
-    assert masses[masses > 0].min() >= 1.0, "priorities are at least 1"
+    leaves = batch.handle.leaves
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "sample", lambda *_, **__: batch)
+        patch.setattr(model, "_update", lambda *_: th.linspace(0.0, 7.0, 16))
+        model.train(1, 16)
+    expected = np.maximum(np.linspace(0.0, 7.0, 16), 1.0) ** 0.4
+    last = {leaf: i for i, leaf in enumerate(leaves.tolist())}  # a leaf may be drawn twice
+    np.testing.assert_allclose(replay.sampler.masses(np.array(list(last))), expected[list(last.values())], rtol=1e-6)
+    steep = trained(TD3, prioritized=True, priority_exponent=1.0).replay_buffer
+    assert isinstance(steep, PrioritizedReplayBuffer) and isinstance(steep.sampler, ProportionalSampler)
+    assert steep.sampler.alpha == 1.0
 
 
 def test_the_share_of_updates(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,6 +333,30 @@ def test_noise_shrinks_over_a_fraction_of_training_and_differs_between_environme
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(model, "noise_fraction", 0.0)
         assert model.noise_scale == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2, 3])
+def test_each_environment_has_its_scale_whatever_the_shape_of_actions(n_envs: int) -> None:
+    class Grid(Reach):
+        def __init__(self) -> None:
+            super().__init__()
+            self.action_space = spaces.Box(-1, 1, (2, 2), np.float32)
+
+    mean = np.ones((2, 2))
+    model = TD3(
+        "MlpPolicy",
+        DummyVecEnv([Grid] * n_envs),
+        action_noise=NormalActionNoise(mean, 0 * mean),
+        env_noise_scales=(1.0, 0.5),
+        **{**SMALL, **arch(), "learning_starts": 0},
+    )
+    model._setup_learn(10)
+    for parameter in model.actor.parameters():
+        parameter.data.zero_()
+    model.noise_final_scale, model.num_timesteps = 0.8, 5
+    scaled = model._sample_action(0, model.action_noise, n_envs)[1]
+    expected = 0.9 * np.linspace(1.0, 0.5, n_envs)[:, None, None] * np.ones((n_envs, 2, 2))
+    np.testing.assert_allclose(scaled.reshape(expected.shape), expected, rtol=1e-6)
 
 
 def test_noise_is_right_directly_after_load(tmp_path: Path) -> None:
@@ -436,6 +495,70 @@ def test_the_best_policy_is_the_one_whose_worst_episode_was_best(tmp_path: Path)
     assert loaded._worst_of_best == 4.5
 
 
+class Long(gym.Env):
+    """Episodes of ``length`` steps that pay ``reward`` in all; the observation is the number of the episode."""
+
+    def __init__(self, length: int, reward: float) -> None:
+        self.observation_space = spaces.Box(-np.inf, np.inf, (1,), np.float32)
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+        self.length, self.reward, self.episode = length, reward, -1
+
+    def _obs(self) -> np.ndarray:
+        return np.array([self.episode], np.float32)
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        self.t = 0
+        self.episode += 1
+        return self._obs(), {}
+
+    def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        return self._obs(), self.reward / self.length, self.t == self.length, False, {}
+
+
+def test_short_episodes_are_not_preferred_and_returns_are_the_environment_s() -> None:
+    env = VecNormalize(DummyVecEnv([lambda: Long(2, 100.0), lambda: Long(9, -50.0)]))
+    keywords = {**SMALL, **arch(), "learning_starts": 0, "batch_size": 4}
+    model = TD3("MlpPolicy", env, checkpoint_episodes=2, **keywords)
+    worst: list[tuple[float, int]] = []
+
+    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        worst.append((model._worst_of_best, model._n_updates))
+        return True
+
+    model.learn(24, callback=note)
+    assert worst[:9] == [(-np.inf, 0)] * 9, "the long one is under way"
+    assert worst[9][0] == pytest.approx(-50.0) and worst[9][1] > 0
+
+
+def test_an_episode_that_a_second_learn_finds_under_way_does_not_count() -> None:
+    model = TD3("MlpPolicy", Long(4, 8.0), checkpoint_episodes=1, **{**SMALL, **arch(), "learning_starts": 0})
+    model.learn(2)
+    model.learn(2, reset_num_timesteps=False)  # the second half of an episode that was begun before
+    assert model._worst_of_best == -np.inf and model._n_updates == 0
+    model.learn(4, reset_num_timesteps=False)
+    assert model._worst_of_best == pytest.approx(8.0)
+
+
+@pytest.mark.parametrize("replay", [None, DeviceReplayBuffer])
+def test_no_sum_goes_on_into_a_second_learn(replay: Any) -> None:
+    kwargs: dict[str, Any] = {"optimize_memory_usage": True, "n_steps": 3}
+    if replay is not None:
+        kwargs = {"replay_buffer_class": replay, "replay_buffer_kwargs": {"n_steps": 3, "gamma": 0.99}}
+    model = TD3("MlpPolicy", Long(50, 1.0), **{**SMALL, **arch(), **kwargs})
+    for _ in range(3):
+        model.learn(20)
+    stored: Any = model.replay_buffer
+    if replay is None:
+        batch = stored._get_samples(stored._active_leaves())
+    else:
+        batch = stored.gather(th.arange(60), th.zeros(60, dtype=th.long))
+    assert len(batch.observations) >= 57 and len(batch.observations.unique()) == 3
+    assert th.equal(batch.observations, batch.next_observations), "the observation is the number of the episode"
+
+
 # ---------------------------------------------------------------------- resuming
 
 
@@ -485,6 +608,7 @@ def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: d
         ({"policy_delay": 0}, "policy_delay 0 must be >= 1"),
         ({"checkpoint_episodes": -1}, "checkpoint_episodes -1 must be >= 0"),
         ({"update_ratio": 0.0}, "update_ratio 0.0 must be > 0"),
+        ({"update_ratio": 0.5, "gradient_steps": 0}, "gradient_steps 0 switches training off"),
         ({"compile": "on"}, 'compile="on" needs CUDA, the device is cpu'),
         ({"compile": "maybe"}, "compile 'maybe' must be"),
         ({"action_noise": NormalActionNoise(np.zeros(3), np.ones(3))}, r"action_noise of shape \(3,\) does not fit"),
@@ -516,20 +640,72 @@ def test_simba_s_blocks_are_equally_wide() -> None:
         TD3("SimbaPolicy", Reach(), **SMALL, policy_kwargs={"activation_fn": th.nn.Tanh})
 
 
-@pytest.mark.parametrize("what", ["reward", "observation"])
-def test_nan_of_the_environment_is_named_before_it_is_stored(what: str) -> None:
+@pytest.mark.parametrize("normalized", [False, True], ids=["plain", "frozen VecNormalize"])
+@pytest.mark.parametrize("what", ["reward", "observation", "final observation"])
+def test_nan_of_the_environment_is_named_before_it_is_stored(what: str, normalized: bool) -> None:
+    at = 7 if what == "final observation" else 5
+
     class Broken(Reach):
         def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
             obs, reward, terminated, truncated, info = super().step(action)
-            if len(self.actions) == 5:
+            if len(self.actions) == at:
                 obs, reward = (obs, np.nan) if what == "reward" else (obs * np.nan, reward)
             return obs, reward, terminated, truncated, info
 
-    env = DummyVecEnv([Reach, Broken])
+    env: VecEnv = DummyVecEnv([Reach, Broken])
+    env = VecNormalize(env, training=False) if normalized else env
     model = TD3("MlpPolicy", env, action_noise=noise(), **SMALL, **arch())
-    with pytest.raises(ValueError, match=f"{what} .*nan.* of environment 1 at step 10 is not finite"):
+    with pytest.raises(ValueError, match=f"{what} .*nan.* of environment 1 at step {2 * at} is not finite"):
         model.learn(40)
-    assert model.replay_buffer is not None and model.replay_buffer.pos == 4
+    assert model.replay_buffer is not None and model.replay_buffer.pos == at - 1
+
+
+@pytest.mark.parametrize("policy", ["LayerNormPolicy", "SimbaPolicy"])
+def test_normalised_policies_of_dictionaries_need_an_extractor(policy: str) -> None:
+    env = BitFlippingEnv(n_bits=4, continuous=True)
+    with pytest.raises(ValueError, match=f"{policy} reads vectors"):
+        TD3(policy, env, **SMALL)
+    kwargs = {"net_arch": [8], "features_extractor_class": CombinedExtractor}
+    assert TD3(policy, env, **SMALL, policy_kwargs=kwargs).learn(40)._n_updates > 0
+
+
+class Random(gym.Env):
+    """Observations drawn from a space."""
+
+    def __init__(self, space: spaces.Space[Any]) -> None:
+        self.observation_space = space
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        return self.observation_space.sample(), {}
+
+    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        return self.observation_space.sample(), 0.0, False, False, {}
+
+
+@pytest.mark.parametrize(
+    "space", [spaces.Box(0, 255, (1, 8, 8), np.uint8), spaces.MultiDiscrete([2, 3]), spaces.Discrete(4)], ids=str
+)
+def test_simba_s_statistics_are_of_what_its_networks_read(space: spaces.Space[Any]) -> None:
+    space.seed(0)
+    model = TD3("SimbaPolicy", Random(space), **{**SMALL, "buffer_size": 200}, policy_kwargs={"net_arch": [8]})
+    model.learn(150)
+    batch = model.replay_buffer.sample(100)  # type: ignore[union-attr]
+    features = model.actor.extract_features(batch.observations, model.actor.features_extractor)
+    assert features.mean(dim=0).abs().max() < 0.7
+    assert features.std(dim=0).mean() == pytest.approx(1.0, abs=0.2)
+
+
+def test_a_replay_of_other_settings_is_refused(tmp_path: Path) -> None:
+    trained(TD3).save_replay_buffer(tmp_path / "plain")
+    trained(TD3, prioritized=True).save_replay_buffer(tmp_path / "prioritized")
+    model = trained(TD3, prioritized=True, n_steps=3)
+    ours = model.replay_buffer
+    with pytest.raises(ValueError, match=r"holds a ReplayBuffer, the model has a PrioritizedReplayBuffer"):
+        model.load_replay_buffer(tmp_path / "plain")
+    with pytest.raises(ValueError, match=r"has n_step 1, the model 3"):
+        model.load_replay_buffer(tmp_path / "prioritized")
+    assert model.replay_buffer is ours
 
 
 def test_files_of_other_algorithms_and_architectures_are_named(tmp_path: Path) -> None:

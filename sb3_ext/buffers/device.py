@@ -111,6 +111,12 @@ class DeviceReplayBuffer(ReplayBuffer):
             self.full, self.pos = True, 0
         self.n_stored.fill_(self.size())
 
+    def cut(self) -> None:
+        """What is added next does not continue what is stored: no sum goes on into it."""
+        if len(self.rows) > 0:
+            self._to_device()
+            self.rows[(self.pos - 1) % self.buffer_size, :, -1] = 1.0
+
     def sample(self, batch_size: int, env: VecNormalize | None = None) -> ReplayBufferSamples:
         """
         :param batch_size: B
@@ -171,9 +177,15 @@ class DeviceReplayBuffer(ReplayBuffer):
             return x
         return th.as_tensor(env.normalize_reward(x.cpu().numpy()), dtype=th.float32, device=self.device)
 
+    @property
+    def _place(self) -> th.device:
+        """The device as tensors say it: "cuda" is one of "cuda:0", "cuda:1", ..."""
+        device = th.device(self.device)
+        return th.device("cuda", th.cuda.current_device()) if device == th.device("cuda") else device
+
     def _to_device(self) -> None:
         """SB3's `load_replay_buffer` sets `device` and moves nothing."""
-        if self.n_stored.device != self.device:
+        if self.n_stored.device != self._place:
             for name in ("rows", "n_stored", "newest"):
                 setattr(self, name, getattr(self, name).to(self.device))
 

@@ -48,7 +48,8 @@ class RelabelledReplay:
     def steps(self, batch: ReplayBufferSamples) -> Steps:
         """:return: what the discriminator judges, from a batch of raw observations"""
         adversary = self.adversary
-        actions = self.policy.unscale_action(batch.actions.cpu().numpy())
+        shape = self.policy.action_space.shape or ()
+        actions = self.policy.unscale_action(batch.actions.cpu().numpy().reshape(-1, *shape))
         ends = batch.dones.flatten() * float(adversary.absorbing)
         return Steps(
             batch.observations,

@@ -30,8 +30,6 @@ class CapturedUpdates:
     def __call__(self, batch: Any, *kind: bool) -> th.Tensor:  # Any: a NamedTuple of tensors
         """:return: what the update returns, valid until the next call"""
         parts = batch.observations, batch.actions, batch.next_observations, batch.dones, batch.rewards, batch.discounts
-        if not all(x is None or isinstance(x, th.Tensor) for x in parts):
-            return self.update(batch, *kind)  # dictionaries
         key = (kind, tuple(None if x is None else (x.shape, x.dtype) for x in parts))
         if key not in self.graphs:
             self.n_seen[key] = self.n_seen.get(key, 0) + 1
@@ -62,7 +60,8 @@ class CapturedUpdates:
             }
         )
         graph = th.cuda.CUDAGraph()
-        with th.cuda.graph(graph):  # nothing runs yet
+        # Nothing runs yet. The stream is of this device; other threads may use CUDA meanwhile.
+        with th.cuda.device(self.device), th.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"):
             result = self.update(static, *kind)
         return graph, static, result
 
@@ -74,11 +73,8 @@ def set_learning_rate(optimizer: th.optim.Optimizer, rate: float, device: th.dev
     :param optimizer: one that can be captured, as Adam and AdamW
     :param rate: from now on
     :param device: CUDA
-    :raises ValueError: for another optimizer
     """
     for group in optimizer.param_groups:
-        if "capturable" not in group:
-            raise ValueError(f'{type(optimizer).__name__} cannot be captured: use Adam or AdamW, or compile="off"')
         group["capturable"] = True
         if isinstance(group["lr"], th.Tensor):
             group["lr"].fill_(rate)

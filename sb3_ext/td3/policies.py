@@ -13,7 +13,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import ContinuousCritic
-from stable_baselines3.common.preprocessing import get_action_dim
+from stable_baselines3.common.preprocessing import get_action_dim, preprocess_obs
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, FlattenExtractor
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.td3.policies import Actor, TD3Policy
@@ -110,6 +110,12 @@ class LayerNormPolicy(TD3Policy):
         if net_arch is None:
             default = self.default_arch
             net_arch = {key: list(x) for key, x in default.items()} if isinstance(default, dict) else list(default)
+        extractor = kwargs.get("features_extractor_class", FlattenExtractor)
+        if isinstance(observation_space, spaces.Dict) and issubclass(extractor, FlattenExtractor):
+            raise ValueError(
+                f"{type(self).__name__} reads vectors: give policy_kwargs=dict(features_extractor_class="
+                "CombinedExtractor) for dictionaries"
+            )
         super().__init__(observation_space, action_space, lr_schedule, net_arch, **kwargs)
 
     def make_actor(self, features_extractor: BaseFeaturesExtractor | None = None) -> Actor:
@@ -171,7 +177,10 @@ class SimbaPolicy(LayerNormPolicy):
         return self._shared
 
     def update_statistics(self, observations: np.ndarray | dict[str, np.ndarray]) -> None:
-        """:param observations: [E, *shape] as the networks see them"""
+        """:param observations: [E, *shape] as the policy is given them"""
         if isinstance(self._shared, NormalizedExtractor):
-            rows = th.as_tensor(observations, device=self.device).flatten(1)
-            self._shared.normalizer.update(rows)
+            seen = preprocess_obs(
+                self.obs_to_tensor(observations)[0], self.observation_space, normalize_images=self.normalize_images
+            )
+            assert isinstance(seen, th.Tensor)
+            self._shared.normalizer.update(seen.flatten(1))

@@ -13,17 +13,18 @@ import io
 import math
 import pathlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import stable_baselines3
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.td3.policies import Actor, CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
@@ -36,16 +37,18 @@ from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.captured import CapturedUpdates, as_plain, set_learning_rate
 from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
 
-NO_POLICY = -1  # an episode that no single policy played
-
 SelfTD3 = TypeVar("SelfTD3", bound="TD3")
 Compile = Literal["auto", "on", "off"]
 
 
+class WrongWeightsError(ValueError, RuntimeError):
+    """Weights of another architecture. SB3's `load` takes a ValueError alone for an old file."""
+
+
 class _Scaled(ActionNoise):
     """
-    :param noise: gives [A], or [E, A] for several environments
-    :param scales: [E, 1]
+    :param noise: gives [*shape], or [E, *shape] for several environments
+    :param scales: [1], or [E, 1, ...] with as many axes as the noise
     """
 
     def __init__(self, noise: ActionNoise, scales: np.ndarray) -> None:
@@ -199,6 +202,10 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
             raise ValueError(f"target_update_interval {self.target_update_interval} must be >= 1, or None")
         if self.update_ratio is not None and not 0.0 < self.update_ratio < math.inf:
             raise ValueError(f"update_ratio {self.update_ratio} must be > 0, or None for gradient_steps")
+        if self.update_ratio is not None and self.gradient_steps == 0:
+            raise ValueError(
+                "gradient_steps 0 switches training off, and update_ratio with it: leave gradient_steps out"
+            )
         if self.compile not in ("auto", "on", "off"):
             raise ValueError(f'compile {self.compile!r} must be "auto", "on" or "off"')
         if self.compile == "on" and self.device.type != "cuda":
@@ -212,9 +219,14 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
 
     def _setup_model(self) -> None:
         self._check_settings()
-        # A file of SB3's holds the class that SB3 chose, which is ours to choose again.
-        if self.replay_buffer_class is ReplayBuffer or (
-            self.replay_buffer_class is NStepReplayBuffer and self.n_steps > 1
+        # A file of SB3's holds what SB3 chose, which is ours to choose again.
+        if self.replay_buffer_class is NStepReplayBuffer and self.n_steps > 1:
+            self.replay_buffer_class = None
+            self.replay_buffer_kwargs = {
+                key: value for key, value in self.replay_buffer_kwargs.items() if key not in ("n_steps", "gamma")
+            }
+        elif self.replay_buffer_class is DictReplayBuffer or (
+            self.replay_buffer_class is ReplayBuffer and self.n_steps == 1
         ):
             self.replay_buffer_class = None
         given_class, given_kwargs, n_steps = self.replay_buffer_class, dict(self.replay_buffer_kwargs), self.n_steps
@@ -229,28 +241,28 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
                 f"prioritized=True needs PrioritizedReplayBuffer, not {type(self.replay_buffer).__name__}: "
                 "leave replay_buffer_class out"
             )
-        if self.checkpoint_episodes > 0:
-            # A part of the policy, and so of the file.
-            self.policy.best_actor = copy.deepcopy(self.actor)
-            self.best_actor.set_training_mode(False)
+        self.best_actor: Actor = copy.deepcopy(self.actor) if self.checkpoint_episodes > 0 else self.actor
+        self.best_actor.set_training_mode(False)
         self._episode_returns = np.zeros(self.n_envs)
-        self._episode_policy = np.full(self.n_envs, NO_POLICY)
         self._episode_begins = np.ones(self.n_envs, dtype=bool)
-        self._assessed: list[float] = []
+        self._begin_assessing()
         # Sums of the losses of critics and actor and their numbers, and of Q-values, since the last log.
-        self._losses = th.zeros(5, dtype=th.float64, device=self.device)
+        dtype = th.float32 if self.device.type == "mps" else th.float64
+        self._losses = th.zeros(5, dtype=dtype, device=self.device)
         self._captured = CapturedUpdates(self._update, self.device) if self._captures else None
 
     @property
-    def best_actor(self) -> Actor:
-        """The best policy so far, with ``checkpoint_episodes``."""
-        actor = self.policy.best_actor
-        assert isinstance(actor, Actor)
-        return actor
-
-    @property
     def _captures(self) -> bool:
-        return self.device.type == "cuda" and self.compile != "off"
+        """Dictionaries and optimizers that cannot be captured are updated as they are."""
+        if self.device.type != "cuda" or self.compile == "off" or isinstance(self.observation_space, spaces.Dict):
+            return False
+        groups = [*self.actor.optimizer.param_groups, *self.critic.optimizer.param_groups]
+        fits = all("capturable" in group for group in groups)
+        if self.compile == "on" and not fits:
+            raise ValueError(
+                f'compile="on": {type(self.actor.optimizer).__name__} cannot be captured, Adam and AdamW can'
+            )
+        return fits
 
     def _make_replay_buffer(self) -> ReplayBuffer | None:
         """:return: ours where it is better and cannot be told from SB3's, or is asked for; None = SB3's choice"""
@@ -262,13 +274,14 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
             return PrioritizedReplayBuffer(
                 self.buffer_size, space, self.action_space, **{"sampler": sampler, **several, **common}
             )
-        if self._captures and holds(space):
+        if self.device.type == "cuda" and self.compile != "off" and holds(space):
             replay = DeviceReplayBuffer(self.buffer_size, space, self.action_space, **several, **common)
             if replay.n_bytes < th.cuda.mem_get_info(self.device)[0] / 2:
                 return replay
         # Batches are float32 in any case. VecNormalize reads the stored values, and would see the last bits.
         if isinstance(space, spaces.Box) and space.dtype == np.float64 and self._vec_normalize_env is None:
-            space = spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
+            with np.errstate(over="ignore"):  # bounds of float64 may be infinite here
+                space = spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
             kind = ReplayBuffer if self.n_steps == 1 else NStepReplayBuffer
             return kind(self.buffer_size, space, self.action_space, **several, **common)
         return None
@@ -289,7 +302,8 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         """Adds: the noise is scaled."""
         scales = self.noise_scale * np.linspace(*self.env_noise_scales, n_envs)
         if action_noise is not None and (scales != 1.0).any():
-            action_noise = _Scaled(action_noise, scales[:, None])
+            n_axes = 0 if n_envs == 1 else len(self.action_space.shape or ())
+            action_noise = _Scaled(action_noise, scales.reshape(-1, *[1] * n_axes))
         return super()._sample_action(learning_starts, action_noise, n_envs)
 
     def _on_step(self) -> None:
@@ -321,7 +335,7 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
 
         :raises ValueError: for NaN or infinity
         """
-        self._check_finite(new_obs, reward)
+        self._check_finite(new_obs, reward, dones, infos)
         if isinstance(self.policy, SimbaPolicy):
             assert self._last_obs is not None
             self.policy.update_statistics(self._last_obs)
@@ -331,12 +345,36 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
             vec_normalize = self._vec_normalize_env
             self._assess(reward if vec_normalize is None else vec_normalize.get_original_reward(), dones)
 
-    def _check_finite(self, new_obs: np.ndarray | dict[str, np.ndarray], reward: np.ndarray) -> None:
-        parts = new_obs if isinstance(new_obs, dict) else {"observation": new_obs}
-        for name, x in {"reward": reward, **parts}.items():
+    def _check_finite(
+        self,
+        new_obs: np.ndarray | dict[str, np.ndarray],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """What is stored, that is before VecNormalize, which clips infinity; and true final observations."""
+        if self._vec_normalize_env is not None:
+            new_obs, reward = self._vec_normalize_env.get_original_obs(), self._vec_normalize_env.get_original_reward()
+        self._check_rows(reward, "reward", range(self.n_envs))
+        self._check_rows(new_obs, "observation", range(self.n_envs))
+        for env in np.flatnonzero(dones).tolist():
+            final = infos[env].get("terminal_observation")
+            if final is not None:
+                rows = (
+                    {key: np.asarray(x)[None] for key, x in final.items()}
+                    if isinstance(final, dict)
+                    else np.array([final])
+                )
+                self._check_rows(rows, "final observation", [env])
+
+    def _check_rows(self, rows: np.ndarray | dict[str, np.ndarray], name: str, envs: Sequence[int]) -> None:
+        for key, x in rows.items() if isinstance(rows, dict) else [("", rows)]:
             if x.dtype.kind == "f" and not np.isfinite(x).all():
-                env = int(np.flatnonzero(~np.isfinite(x.reshape(self.n_envs, -1)).all(axis=1))[0])
-                raise ValueError(f"{name} {x[env]} of environment {env} at step {self.num_timesteps} is not finite")
+                row = int(np.flatnonzero(~np.isfinite(x.reshape(len(envs), -1)).all(axis=1))[0])
+                what = f"{name} {key}" if key else name
+                raise ValueError(
+                    f"{what} {x[row]} of environment {envs[row]} at step {self.num_timesteps} is not finite"
+                )
 
     # ------------------------------------------------------------------ assessing policies
 
@@ -349,10 +387,13 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
         """Adds: an episode under way was not seen from its beginning, and what is stored is not continued."""
-        self._episode_policy[:] = NO_POLICY
-        self._episode_begins[:] = reset_num_timesteps or self._last_obs is None
+        self._begin_assessing()
+        if reset_num_timesteps or self._last_obs is None:  # SB3 resets the environments then
+            self._episode_begins[:] = True
         if isinstance(self.replay_buffer, PrioritizedReplayBuffer):
             self.replay_buffer.check_size()
+            self.replay_buffer.cut()
+        elif isinstance(self.replay_buffer, DeviceReplayBuffer):
             self.replay_buffer.cut()
         with warnings.catch_warnings():
             if isinstance(self.replay_buffer, PrioritizedReplayBuffer):
@@ -360,16 +401,24 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
                 warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
             return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
+    def _begin_assessing(self) -> None:
+        """The next N episodes to begin count, whichever ends first: short ones are not preferred."""
+        self._assessed: list[float] = []
+        self._n_begun = 0
+        self._episode_counts = np.zeros(self.n_envs, dtype=bool)
+
     def _assess(self, reward: np.ndarray, dones: np.ndarray) -> None:
-        """Take the returns of episodes that one policy played from beginning to end."""
-        begins = self._episode_begins
+        """Take the returns of the episodes that count."""
         is_random = self.num_timesteps - self.n_envs < self.learning_starts
-        self._episode_policy[begins] = NO_POLICY if is_random else self._n_updates
-        self._episode_returns = np.where(begins, 0.0, self._episode_returns) + reward
+        for env in np.flatnonzero(self._episode_begins):
+            self._episode_counts[env] = not is_random and self._n_begun < self.checkpoint_episodes
+            self._n_begun += int(self._episode_counts[env])
+        self._episode_returns = np.where(self._episode_begins, 0.0, self._episode_returns) + reward
         self._episode_begins = np.array(dones, dtype=bool)
-        whole = self._episode_begins & (self._episode_policy == self._n_updates)
-        self._assessed += self._episode_returns[whole].tolist()
-        if whole.any() and len(self._assessed) >= self.checkpoint_episodes:
+        ended = self._episode_begins & self._episode_counts
+        self._episode_counts &= ~ended
+        self._assessed += self._episode_returns[ended].tolist()
+        if ended.any() and len(self._assessed) == self.checkpoint_episodes:
             worst = min(self._assessed)
             if worst >= self._worst_of_best:
                 self._worst_of_best = worst
@@ -391,7 +440,7 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         if self.checkpoint_episodes > 0:
             if not self._is_assessed:
                 return 0
-            self._assessed = []
+            self._begin_assessing()
         due = int(self._updates_due)
         self._updates_due -= due
         return due
@@ -420,6 +469,8 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
                 assert isinstance(replay, PrioritizedReplayBuffer)
                 replay.update_priorities(batch.handle, errors.clamp(min=1.0).cpu().numpy())  # type: ignore[attr-defined]
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        if self.device.type == "cpu":  # elsewhere it would wait for the device
+            self._record_losses()
 
     def _update(self, batch: Any, with_actor: bool, with_targets: bool) -> th.Tensor:  # Any: samples of a replay
         """
@@ -489,14 +540,17 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
             set_learning_rate(optimizer, rate, self.device)
 
-    def dump_logs(self) -> None:
-        """Adds: losses since the last log, which are read from the device here alone."""
+    def _record_losses(self) -> None:
         critic, n_critic, actor, n_actor, q_value = self._losses.tolist()
         if n_critic > 0:
             self.logger.record("train/critic_loss", critic / n_critic)
             self.logger.record("train/q_mean", q_value / n_critic)
         if n_actor > 0:
             self.logger.record("train/actor_loss", actor / n_actor)
+
+    def dump_logs(self) -> None:
+        """Adds: losses since the last log, which are read from a GPU here alone."""
+        self._record_losses()
         self._losses.zero_()
         super().dump_logs()
 
@@ -522,21 +576,54 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         device: th.device | str = "auto",
     ) -> None:
         """
-        Parameters as in SB3.
+        Parameters as in SB3. Adds: ``checkpoint_episodes`` may be switched on, the best policy is then the last one.
 
-        :raises ValueError: for weights of another architecture
+        :raises WrongWeightsError: for weights of another architecture
         """
+        if isinstance(load_path_or_dict, dict):
+            params = dict(load_path_or_dict)
+        else:
+            _, params, _ = load_from_zip_file(load_path_or_dict, device=device, load_data=False)
+        last = {key[len("actor.") :]: x for key, x in params.get("policy", {}).items() if key.startswith("actor.")}
+        if self.checkpoint_episodes == 0:
+            params.pop("best_actor", None)
+        elif last:
+            params.setdefault("best_actor", last)
         try:
-            super().set_parameters(load_path_or_dict, exact_match, device)  # type: ignore[arg-type]
-        except (RuntimeError, KeyError) as error:
+            super().set_parameters(params, exact_match, device)  # type: ignore[arg-type]
+        except (ValueError, KeyError, RuntimeError) as error:
+            if isinstance(error, th.cuda.OutOfMemoryError):
+                raise
             lines = [line.strip() for line in str(error).splitlines()]
             # PyTorch's first line names the class, the second what does not fit.
-            raise ValueError(
+            raise WrongWeightsError(
                 f"these weights are not of this {type(self).__name__}: {lines[min(1, len(lines) - 1)]} "
                 "Give the policy and policy_kwargs that they were saved with"
             ) from error
         if self._captured is not None:  # the graphs know the tensors of before
             self._captured = CapturedUpdates(self._update, self.device)
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        Parameters as in SB3.
+
+        :raises ValueError: for a replay of another kind or layout; the present one is kept then
+        """
+        ours = self.replay_buffer
+        super().load_replay_buffer(path, truncate_last_traj)
+        loaded, self.replay_buffer = self.replay_buffer, ours
+        if type(loaded) is not type(ours):
+            raise ValueError(
+                f"{path} holds a {type(loaded).__name__}, the model has a {type(ours).__name__}: "
+                "it was saved by a model of other settings"
+            )
+        for name, value in _layout(ours).items():
+            if _layout(loaded)[name] != value:
+                raise ValueError(
+                    f"{path} has {name} {_layout(loaded)[name]}, the model {value}: "
+                    "load it into a model of the same settings"
+                )
+        self.replay_buffer = loaded
 
     def get_parameters(self) -> dict[str, dict[str, Any]]:
         """Adds: optimizers as SB3's on a CPU can load them."""
@@ -546,4 +633,17 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         }
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_losses", "_captured"]
+        # A file of compile="on" shall load on a CPU.
+        compiled = ["compile"] if self.compile == "on" else []
+        return [*super()._excluded_save_params(), *compiled, "best_actor", "_losses", "_captured"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        state_dicts, tensors = super()._get_torch_save_params()
+        return [*state_dicts, *(["best_actor"] if self.checkpoint_episodes > 0 else [])], tensors
+
+
+def _layout(replay: ReplayBuffer | None) -> dict[str, Any]:
+    """:return: what two replays must share to take over each other's content"""
+    if isinstance(replay, PrioritizedReplayBuffer):
+        return {**replay.layout(), "sampler": repr(replay.sampler)}
+    return {name: getattr(replay, name, None) for name in ("n_steps", "gamma")}

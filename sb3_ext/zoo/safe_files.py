@@ -64,6 +64,7 @@ LEFT_OUT = {
     "supported_action_spaces",
     "sde_support",
     "demonstrations",
+    "compile",
     "replay_buffer_class",
     "replay_buffer_kwargs",
     "rollout_buffer_class",
