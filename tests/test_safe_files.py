@@ -16,9 +16,11 @@ import sb3_contrib
 import stable_baselines3 as sb3
 import torch as th
 from gymnasium import spaces
+from rl_zoo3.utils import SimpleLinearSchedule
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.envs import FakeImageEnv
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
 from test_gail import demonstrations_of
@@ -140,6 +142,42 @@ def test_settings_come_back(tmp_path: Path) -> None:
     assert config["keywords"]["learning_rate"] == 1e-3
 
 
+def test_what_constructors_put_elsewhere_comes_back_too(tmp_path: Path) -> None:
+    a2c = sb3.A2C("MlpPolicy", CARTPOLE, use_rms_prop=False, stats_window_size=7, **ON).learn(32)
+    loaded = load_safe(save_safe(a2c, tmp_path / "a2c", optimizer=True), env=gym.make(CARTPOLE), device="cpu")
+    assert loaded._stats_window_size == 7 and type(loaded.policy.optimizer) is type(a2c.policy.optimizer)
+    loaded.learn(32)
+    dqn = sb3.DQN("MlpPolicy", CARTPOLE, exploration_fraction=1.0, **OFF, **small()).learn(40)
+    assert 0.05 < dqn.exploration_rate < 1
+    again = load_safe(save_safe(dqn, tmp_path / "dqn"), device="cpu")
+    assert isinstance(again, sb3.DQN) and again.exploration_rate == dqn.exploration_rate
+    td3 = makers()["td3"]().learn(500)
+    assert isinstance(td3, sb3_ext.TD3) and np.isfinite(td3._worst_of_best)
+    resumed = load_safe(save_safe(td3, tmp_path / "td3"), device="cpu")
+    assert isinstance(resumed, sb3_ext.TD3) and resumed._worst_of_best == td3._worst_of_best
+    linear = sb3.PPO("MlpPolicy", CARTPOLE, batch_size=8, learning_rate=SimpleLinearSchedule(0.1), **ON)
+    falling = load_safe(save_safe(linear, tmp_path / "ppo"), device="cpu")
+    assert [falling.lr_schedule(left) for left in (1.0, 0.5, 0.0)] == [0.1, 0.05, 0.0]
+
+
+@pytest.mark.parametrize("name", ["dac", "dacsac", "ars", "tqc", "crossq", "atari rainbow", "wide atoms"])
+def test_others_come_back_too(name: str, tmp_path: Path) -> None:
+    image = FakeImageEnv(screen_height=36, screen_width=36, n_channels=1)
+    demos = demonstrations_of(gym.make(PENDULUM)) if name.startswith("dac") else None
+    wide = {"v_min": -5000.0, "v_max": 5000.0}
+    model: BaseAlgorithm = {
+        "dac": lambda: sb3_ext.DAC("MlpPolicy", PENDULUM, demos, **OFF),
+        "dacsac": lambda: sb3_ext.DACSAC("MlpPolicy", PENDULUM, demos, **OFF),
+        "ars": lambda: sb3_contrib.ARS("LinearPolicy", PENDULUM, delta_std=0.5, device="cpu"),
+        "tqc": lambda: sb3_contrib.TQC("MlpPolicy", PENDULUM, **OFF, **small()),
+        "crossq": lambda: sb3_contrib.CrossQ("MlpPolicy", PENDULUM, **OFF, **small()),
+        "atari rainbow": lambda: sb3_ext.Rainbow("CnnPolicy", image, optimize_memory_usage=True, **OFF),
+        "wide atoms": lambda: sb3_ext.Rainbow("MlpPolicy", CARTPOLE, head_kwargs=wide, **OFF),
+    }[name]()
+    loaded = load_safe(save_safe(model, tmp_path / "agent"), device="cpu")
+    np.testing.assert_array_equal(actions_of(loaded), actions_of(model))
+
+
 def test_statistics_of_vec_normalize_come_back(tmp_path: Path) -> None:
     env = VecNormalize(make_vec_env(PENDULUM, 2, seed=0), clip_obs=3.0, gamma=0.9)
     model = sb3.PPO("MlpPolicy", env, batch_size=8, **ON).learn(64)
@@ -198,6 +236,9 @@ def bad(good: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(good, tmp_path / "bad"))
 
 
+MILLION = {"type": "Box", "shape": [2**20], "low": 0, "high": 1, "dtype": "float64"}
+
+
 def changed(folder: Path, **values: Any) -> None:
     config = json.loads((folder / "config.json").read_text())
     keywords = values.pop("keywords", {})
@@ -216,11 +257,19 @@ def changed(folder: Path, **values: Any) -> None:
         ({"policy": "posix.system"}, "has no policy 'posix.system'"),
         ({"n_envs": 10**9}, "n_envs 1000000000 must be"),
         ({"observation_space": {"$space": {"type": "Box", "shape": [2**26], "low": 0, "high": 1, "dtype": "float32"}}},
-         "observation_space has 67108864 numbers, more than any tensor"),
+         "observation_space: not a space .* has more than 2097152 numbers"),
+        ({"observation_space": {"$space": {"type": "Dict", "spaces": [[str(i), MILLION] for i in range(5)]}}},
+         "has more than 0 numbers"),
+        ({"keywords": {"policy_kwargs": {"net_arch": [1024] * 5000}}}, "its networks have more weights than"),
+        ({"keywords": {"policy_kwargs": {"head_kwargs": {"n_atoms": 8 * 10**6}}}}, "have more weights than"),
+        ({"keywords": {"head_kwargs": {"n_atoms": 10**9}}}, "n_atoms 1000000000 is larger than"),
+        ({"keywords": {"learning_rate": 10**400}}, "learning_rate .* is larger than"),
+        ({"keywords": {"train_freq": {"$tuple": []}}}, "cannot be built from it"),
+        ({"policy": ["a"]}, "has no policy"),
         ({"observation_space": 3}, "observation_space is no space"),
         ({"keywords": {"shell": "rm"}}, r"takes no keyword \['shell'\]"),
         ({"keywords": {"tensorboard_log": "../../x"}}, r"takes no keyword \['tensorboard_log'\]"),
-        ({"keywords": {"policy_kwargs": {"net_arch": [10**6]}}}, "policy_kwargs has 1000000, which is no size"),
+        ({"keywords": {"policy_kwargs": {"net_arch": [10**6]}}}, "its networks have more weights than"),
         ({"keywords": {"policy_kwargs": {"activation_fn": {"$class": "os.system"}}}}, "'os.system' is not on the list"),
         ({"keywords": {"exploration": {"$object": "builtins.eval", "source": "1"}}}, "'builtins.eval' is not on"),
         ({"keywords": {"exploration": {"$object": "sb3_ext.Boltzmann", "x": 1}}}, "Boltzmann has no x"),
@@ -263,6 +312,11 @@ def test_weights_of_other_names_or_shapes_are_refused(bad: Path) -> None:
     save_file({**tensors, "policy/more": th.zeros(1)}, bad / "policy.safetensors")
     with pytest.raises(UnsafeFile, match=r"policy/more is \(1,\), the network of config.json has none"):
         load_safe(bad, device="cpu")
+
+
+def test_a_misspelt_keyword_is_the_caller_s(good: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown keyword of sb3_ext.Rainbow: 'gama', did you mean 'gamma'"):
+        load_safe(good, device="cpu", gama=1)
 
 
 def test_another_environment_is_refused(good: Path) -> None:

@@ -40,29 +40,30 @@ def space_to_json(space: spaces.Space[Any]) -> Json:
     raise ValueError(f"{space} is not a Box, Discrete, MultiDiscrete, MultiBinary or Dict of these")
 
 
-def space_from_json(data: Json, name: str) -> spaces.Space[Any]:
+def space_from_json(data: Json, name: str, max_numbers: int = MAX_NUMBERS) -> spaces.Space[Any]:
     """
     :param data: from `space_to_json`, or from anyone
     :param name: what to call it
+    :param max_numbers: in all bounds together
     :raises ValueError: with the name, where it is not a space
     """
     try:
-        return _space(data, 0)
+        return _space(data, 0, [max_numbers])
     except (ValueError, TypeError, KeyError, AssertionError, OverflowError, RecursionError) as error:
         raise ValueError(f"{name}: not a space ({type(error).__name__}: {error})") from None
 
 
-def _space(data: Json, depth: int) -> spaces.Space[Any]:
+def _space(data: Json, depth: int, left: list[int]) -> spaces.Space[Any]:
     if depth > MAX_DEPTH:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     kind = data["type"]
     if kind == "Dict":
-        parts = [(str(key), _space(part, depth + 1)) for key, part in data["spaces"]]
+        parts = [(str(key), _space(part, depth + 1, left)) for key, part in data["spaces"]]
         if len(dict(parts)) != len(parts):
             raise ValueError("a key appears twice")
         return spaces.Dict(parts)
     if kind == "Box":
-        dtype, shape = _dtype(data), _shape(data["shape"])
+        dtype, shape = _dtype(data), _shape(data["shape"], left)
         return spaces.Box(_bound(data["low"], shape, dtype), _bound(data["high"], shape, dtype), shape, dtype.type)
     if kind == "Discrete":
         dtype = _dtype(data)
@@ -75,7 +76,7 @@ def _space(data: Json, depth: int) -> spaces.Space[Any]:
             np.asarray(data["nvec"], dtype=dtype), dtype.type, start=np.asarray(data["start"], dtype=dtype)
         )
     if kind == "MultiBinary":
-        shape = _shape(data["shape"])
+        shape = _shape(data["shape"], left)
         return spaces.MultiBinary(shape if data["n"] is None else _integer(data["n"]))
     raise ValueError(f"unknown type {kind!r}")
 
@@ -102,10 +103,12 @@ def _dtype(data: Json) -> np.dtype:
     return dtype
 
 
-def _shape(data: Any) -> tuple[int, ...]:
+def _shape(data: Any, left: list[int]) -> tuple[int, ...]:
     shape = tuple(_integer(size) for size in data)
-    if any(size < 0 for size in shape) or math.prod(shape) > MAX_NUMBERS:
-        raise ValueError(f"shape {shape} has more than {MAX_NUMBERS} numbers or a negative size")
+    numbers = math.prod(shape)
+    if any(size < 0 for size in shape) or numbers > left[0]:
+        raise ValueError(f"shape {shape} has more than {left[0]} numbers or a negative size")
+    left[0] -= numbers
     return shape
 
 

@@ -135,6 +135,7 @@ def load_agent(given: argparse.Namespace, keep_settings: bool = False) -> Agent:
         trained_with = yaml.load(arguments.read_text(), Loader=yaml.UnsafeLoader)
         env_kwargs = dict(trained_with.get("env_kwargs") or env_kwargs)
     env_kwargs |= env_kwargs_of(given)
+    saved["env_kwargs"] = env_kwargs or None
     env = create_test_env(
         given.env,
         stats_path=stats_path,

@@ -33,6 +33,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 
 from sb3_ext.demonstrations import Demonstrations
@@ -171,8 +172,12 @@ class Experiment(ExperimentManager):
         return str(path)
 
     def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
-        """Adds: a single torch thread, unless the user chose a number or the observations are images."""
-        env = super().create_envs(n_envs, eval_env=eval_env, no_log=no_log)
+        """
+        Adds: a single torch thread, unless the user chose a number or the observations are images; and that Ctrl-C
+        leaves worker processes alone, which the terminal interrupts too.
+        """
+        with _workers_ignore_interrupts():
+            env = super().create_envs(n_envs, eval_env=eval_env, no_log=no_log)
         chosen = self.args.num_threads > 0 or "OMP_NUM_THREADS" in os.environ
         if not chosen and not has_image(env.observation_space) and th.get_num_threads() > 1:
             th.set_num_threads(1)
@@ -203,6 +208,7 @@ class Experiment(ExperimentManager):
             yield
             return
         self.n_timesteps = self.resume.n_timesteps - model.num_timesteps
+        self._take_over_the_best(self.resume)
         print(f"Going on after {model.num_timesteps} of {self.resume.n_timesteps} steps")
         cls = type(model)
         learn = cls.learn
@@ -213,6 +219,16 @@ class Experiment(ExperimentManager):
         # On the class: an attribute of the model would be saved with it.
         with mock.patch.object(cls, "learn", learn_on):
             yield
+
+    def _take_over_the_best(self, resume: Interrupted) -> None:
+        """The best model so far and its score; a worse one of the steps that are left does not replace it."""
+        for name in ("best_model.zip", "evaluations.npz"):
+            if (resume.folder / name).is_file():
+                shutil.copyfile(resume.folder / name, Path(self.save_path) / name)
+        for callback in self.callbacks:
+            if isinstance(callback, EvalCallback) and (resume.folder / "evaluations.npz").is_file():
+                with np.load(resume.folder / "evaluations.npz", allow_pickle=False) as file:
+                    callback.best_mean_reward = float(file["results"].mean(axis=1).max())
 
     def save_trained_model(self, model: BaseAlgorithm) -> None:
         """Adds: all that an interrupted run needs to go on; or the evaluation, for our algorithms."""
@@ -287,8 +303,11 @@ class Interrupted:
         path = folder / cls.NAME
         if not path.is_file():
             raise UserError(f"{folder} holds no interrupted run: there is no {path.name}; -i goes on from any model")
-        data = json.loads(path.read_text())
-        return cls(folder, data["num_timesteps"], data["n_timesteps"])
+        try:
+            data = json.loads(path.read_text())
+            return cls(folder, int(data["num_timesteps"]), int(data["n_timesteps"]))
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"{path} is broken; -i goes on from any model") from None
 
     def model_of(self, env_name: str) -> Path:
         """
@@ -299,6 +318,19 @@ class Interrupted:
         if not path.is_file():
             raise UserError(f"{self.folder} has no {path.name}: it was a run of another environment")
         return path
+
+
+@contextlib.contextmanager
+def _workers_ignore_interrupts() -> Iterator[None]:
+    """Processes that are started in the block inherit it."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class StopAtStep(BaseCallback):
@@ -335,7 +367,10 @@ class StopAtStep(BaseCallback):
     def _on_step(self) -> bool:
         may_end = self.is_first_step or isinstance(self.model, OffPolicyAlgorithm)
         self.is_first_step = False
-        return not (self.is_asked and may_end)
+        ends = self.is_asked and may_end
+        if ends and not isinstance(self.model, OffPolicyAlgorithm | OnPolicyAlgorithm):
+            raise KeyboardInterrupt  # ARS does not listen to its callbacks; rl-zoo3 catches this
+        return not ends
 
 
 def _without_resume(arguments: list[str]) -> list[str]:

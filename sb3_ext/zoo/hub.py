@@ -12,6 +12,7 @@ import io
 import json
 import os
 import pathlib
+import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -33,9 +34,11 @@ from sb3_ext.zoo.safe_files import (
     MAX_WEIGHT_BYTES,
     NORMALIZE,
     OPTIMIZER,
+    SPARE_WEIGHTS,
     WEIGHTS,
     UnsafeFile,
     algorithm_of,
+    at_most,
     json_bytes,
     load_safe,
     name_of,
@@ -247,7 +250,8 @@ def download(
 
     :return: folder with the safe files, None where the repository has none
     """
-    from huggingface_hub.errors import RemoteEntryNotFoundError  # of the extra `hub`
+    from huggingface_hub import try_to_load_from_cache  # of the extra `hub`
+    from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
     with _named_errors(repo_id, revision):
         try:
@@ -256,11 +260,15 @@ def download(
             return None
         if "schema" not in read_json(config):  # another program's
             return None
+        revision = config.parent.name  # the commit, of which all files shall be
         weights = _download(repo_id, WEIGHTS, revision, token, cache_dir, endpoint)
         for name in OPTIONAL:
             try:
                 _download(repo_id, name, revision, token, cache_dir, endpoint)
-            except RemoteEntryNotFoundError:
+            except (RemoteEntryNotFoundError, LocalEntryNotFoundError) as error:
+                known = try_to_load_from_cache(repo_id, name, None if cache_dir is None else str(cache_dir), revision)
+                if isinstance(error, LocalEntryNotFoundError) and known is None:
+                    raise  # offline, and nobody knows whether there is one
                 continue
     return weights.parent
 
@@ -298,9 +306,9 @@ def load_zip_weights(
     try:
         with zipfile.ZipFile(path) as archive:
             data = json.loads(_member(archive, "data", MAX_JSON_BYTES))
-            weights = th.load(
-                io.BytesIO(_member(archive, "policy.pth", MAX_WEIGHT_BYTES)), map_location="cpu", weights_only=True
-            )
+            if not isinstance(data, dict):
+                raise ValueError("data is no object")
+            weights = _tensors_of(_member(archive, "policy.pth", MAX_WEIGHT_BYTES))
     except (zipfile.BadZipFile, ValueError, RuntimeError, KeyError, EOFError) as error:
         raise UnsafeFile(f"{path.name} is not SB3's zip, or holds more than weights ({error})") from None
     except Exception as error:  # what torch raises for a pickle that is none of tensors
@@ -313,7 +321,8 @@ def load_zip_weights(
     reasons = []
     for policy in policies:
         try:
-            model = algorithm(policy, env, device=device, **given)
+            with at_most(2 * sum(x.numel() for x in weights.values()) + SPARE_WEIGHTS):
+                model = algorithm(policy, env, device=device, **given)
             model.policy.load_state_dict(weights)
         except (RuntimeError, AssertionError, TypeError, ValueError, AttributeError) as error:
             reasons.append(f"{policy}: {' '.join(str(error).split())[:200]}")
@@ -327,14 +336,37 @@ def load_zip_weights(
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
     """:raises ValueError: for a member that unpacks to more than it says, or than the limit"""
-    size = archive.getinfo(name).file_size
-    if size > limit:
-        raise ValueError(f"{name} unpacks to {size} bytes, more than {limit}")
+    info = archive.getinfo(name)
+    size = info.file_size
+    # SB3 stores, and does not compress.
+    if size > min(limit, max(20 * info.compress_size, 2**20)):
+        raise ValueError(f"{name} unpacks to {size} bytes, more than {limit} or than 20 times its {info.compress_size}")
     with archive.open(name) as file:
         content = file.read(limit + 1)
     if len(content) != size:
         raise ValueError(f"{name} unpacks to {len(content)} bytes and says {size}")
     return content
+
+
+def _tensors_of(content: bytes) -> dict[str, th.Tensor]:
+    """
+    :param content: of ``policy.pth``
+    :return: by name
+    :raises ValueError: for more than tensors
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        for info in archive.infolist():
+            if info.compress_type != zipfile.ZIP_STORED:
+                raise ValueError("policy.pth is compressed, which PyTorch's files are not")
+            if info.filename.endswith("data.pkl"):
+                for op, argument, _ in pickletools.genops(archive.read(info)):
+                    # PyTorch's own reader would make a bytearray of any size.
+                    if op.name == "STACK_GLOBAL" or (op.name == "GLOBAL" and "bytearray" in str(argument)):
+                        raise ValueError("policy.pth holds more than tensors")
+    weights = th.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if not isinstance(weights, dict) or not all(isinstance(x, th.Tensor) for x in weights.values()):
+        raise ValueError("policy.pth holds more than tensors")
+    return weights
 
 
 def _plain_policy_kwargs(data: Any) -> dict[str, Any]:  # Any: JSON of anyone

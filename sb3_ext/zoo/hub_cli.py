@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from sb3_ext.zoo.registry import ALGORITHMS, register
 # Wrappers of these packages may be named by a repository, with numbers as arguments: none of them then runs code or
 # writes files.
 WRAPPER_PACKAGES = ("gymnasium.wrappers.", "rl_zoo3.wrappers.", "sb3_contrib.", "sb3_ext.envs.", "stable_baselines3.")
+MAX_ARGUMENT = 10_000
 ENVIRONMENT = ("env_wrapper", "frame_stack", "env_kwargs")
 """keys of rl-zoo3's yml that an agent needs to see what it saw in training"""
 
@@ -36,7 +38,9 @@ def push(rest: list[str]) -> None:
 
     from sb3_ext.zoo.hub import Score, push_to_hub
 
+    check_env_id(given.env)
     agent = load_agent(given, keep_settings=True)
+    environment = checked_environment(environment_of(agent.hyperparams))
     begin = time.perf_counter()
     try:
         score = None
@@ -52,13 +56,12 @@ def push(rest: list[str]) -> None:
             given.env,
             score=score,
             vec_normalize=unwrap_vec_normalize(agent.env),
-            command=f"sb3-ext train --algo {given.algo} --env {given.env}",
             replay=given.replay,
             optimizer=given.optimizer,
             legacy_zip=not given.no_zip,
             private=given.private,
             message=given.message,
-            environment=environment_of(agent.hyperparams),
+            environment=environment,
         )
     finally:
         agent.env.close()
@@ -96,8 +99,7 @@ def load(rest: list[str]) -> None:
     config = read_json(source / CONFIG)
     model = load_safe(source, device=given.device)
     env_id = config.get("env_id")
-    if not isinstance(env_id, str) or not env_id.replace("/", "").replace("-", "").replace("_", "").isalnum():
-        raise UserError(f"{given.repo_id}: env_id {env_id!r} is no name of an environment")
+    check_env_id(env_id)
     algo = {name: key for key, name in ALGORITHMS.items()}.get(type(model).__name__, type(model).__name__.lower())
     algo = {"recurrentppo": "ppo_lstm"}.get(algo, algo)
     name = EnvironmentName(env_id)
@@ -124,6 +126,12 @@ def load(rest: list[str]) -> None:
     n_bytes = sum(path.stat().st_size for path in source.iterdir() if path.is_file())
     print(f"Loaded {given.repo_id} ({n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run}")
     print(f"Watch it with `sb3-ext enjoy --algo {algo} --env {env_id} -f {given.folder}`")
+
+
+def check_env_id(env_id: Any) -> None:  # Any: JSON of anyone
+    """:raises UserError: for what is no name of an environment, or would be another path"""
+    if not isinstance(env_id, str) or ".." in env_id or re.fullmatch(r"[A-Za-z0-9][\w./-]*", env_id, re.ASCII) is None:
+        raise UserError(f"env_id {env_id!r} is no name of an environment that can be shared")
 
 
 def environment_of(hyperparams: dict[str, Any]) -> dict[str, Any]:
@@ -153,8 +161,9 @@ def checked_environment(data: Any) -> dict[str, Any]:  # Any: JSON of anyone
     wrappers = data.get("env_wrapper") or []
     for wrapper in wrappers if isinstance(wrappers, list) else [wrappers]:
         (name, kwargs), *more = wrapper.items() if isinstance(wrapper, dict) and wrapper else [(wrapper, {})]
-        known = isinstance(name, str) and name.startswith(WRAPPER_PACKAGES) and ".." not in name
-        if more or not known or not _is_numbers(kwargs):
+        known = isinstance(name, str) and name.startswith(WRAPPER_PACKAGES)
+        known = known and all(part.isidentifier() for part in name.split("."))
+        if more or not known or not isinstance(kwargs, dict) or not _is_numbers(kwargs):
             raise UserError(
                 f"env_wrapper {wrapper!r}: only wrappers of {', '.join(WRAPPER_PACKAGES)} with numbers are taken over"
             )
@@ -164,4 +173,4 @@ def checked_environment(data: Any) -> dict[str, Any]:  # Any: JSON of anyone
 def _is_numbers(data: Any) -> bool:  # Any: JSON
     if isinstance(data, dict | list):
         return all(_is_numbers(x) for x in (data.values() if isinstance(data, dict) else data))
-    return data is None or isinstance(data, bool | int | float)
+    return data is None or (isinstance(data, bool | int | float) and abs(data) <= MAX_ARGUMENT)

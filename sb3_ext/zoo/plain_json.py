@@ -17,6 +17,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise, VectorizedActionNoise
+from stable_baselines3.common.sb2_compat.rmsprop_tf_like import RMSpropTFLike
 from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtractor, NatureCNN
 from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
@@ -28,6 +29,7 @@ from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.td3.policies import NormalizedExtractor
 
 MAX_DEPTH = 16
+MAX_SPACE = 2**21  # numbers in the bounds of a space: a picture of 800 x 800 in colour
 MAX_LENGTH = 100_000  # entries of one list, array or text
 
 ACTIVATIONS = ("ReLU", "Tanh", "ELU", "LeakyReLU", "GELU", "SiLU", "Sigmoid", "Softplus", "SELU", "Mish", "Identity")
@@ -35,7 +37,9 @@ OPTIMIZERS = ("Adam", "AdamW", "NAdam", "RAdam", "RMSprop", "SGD")
 CLASSES: dict[str, type] = {
     **{f"torch.nn.{name}": getattr(th.nn, name) for name in ACTIVATIONS},
     **{f"torch.optim.{name}": getattr(th.optim, name) for name in OPTIMIZERS},
-    **{f"stable_baselines3.{x.__name__}": x for x in (CombinedExtractor, FlattenExtractor, NatureCNN)},
+    **{f"stable_baselines3.{x.__name__}": x for x in (CombinedExtractor, FlattenExtractor, NatureCNN, RMSpropTFLike)},
+    "numpy.float32": np.float32,
+    "numpy.float64": np.float64,
     **{
         f"sb3_ext.{x.__name__}": x
         for x in (C51Head, GRUCore, ImpalaResNet, LSTMCore, NormalizedExtractor, QuantileHead, ScalarHead)
@@ -53,10 +57,17 @@ OBJECTS: dict[str, tuple[type, Mapping[str, str]]] = {
         LinearSchedule,
         {name: name for name in ("start", "end", "end_fraction")},
     ),
-    "stable_baselines3.NormalActionNoise": (NormalActionNoise, {"mean": "_mu", "sigma": "_sigma"}),
+    "stable_baselines3.NormalActionNoise": (NormalActionNoise, {"mean": "_mu", "sigma": "_sigma", "dtype": "_dtype"}),
     "stable_baselines3.OrnsteinUhlenbeckActionNoise": (
         OrnsteinUhlenbeckActionNoise,
-        {"mean": "_mu", "sigma": "_sigma", "theta": "_theta", "dt": "_dt", "initial_noise": "initial_noise"},
+        {
+            "mean": "_mu",
+            "sigma": "_sigma",
+            "theta": "_theta",
+            "dt": "_dt",
+            "initial_noise": "initial_noise",
+            "dtype": "_dtype",
+        },
     ),
 }
 TAGS = ("$class", "$object", "$space", "$array", "$tuple", "$float")
@@ -106,6 +117,8 @@ def encode(value: Any, name: str) -> Any:  # Any: whatever a setting may be
         return {"$class": _names()[value]}
     if isinstance(value, FloatSchedule):
         return encode(value.value_schedule, name)
+    if type(value).__module__ == "rl_zoo3.utils" and type(value).__name__ == "SimpleLinearSchedule":
+        return encode(LinearSchedule(float(value.initial_value), 0.0, 1.0), name)
     if isinstance(value, VectorizedActionNoise):
         return encode(value.base_noise, name)
     if type(value) in _names():
@@ -146,7 +159,7 @@ def decode(data: Any, name: str, depth: int = 0) -> Any:  # Any: what JSON may h
     readers: dict[str, Callable[[dict[str, Any], str, int], Any]] = {
         "$class": _class,
         "$object": _object,
-        "$space": lambda x, what, level: space_from_json(decode(x["$space"], what, level + 1), what),
+        "$space": lambda x, what, level: space_from_json(decode(x["$space"], what, level + 1), what, MAX_SPACE),
         "$array": _array,
         "$tuple": lambda x, what, level: tuple(decode(part, what, level + 1) for part in _list(x["$tuple"], what)),
         "$float": _float,
@@ -183,7 +196,7 @@ def _object(data: dict[str, Any], name: str, depth: int) -> Any:  # Any: one of 
         raise NotPlain(f"{name}: {kind} has no {', '.join(sorted(given.keys() - attributes.keys()))}")
     try:
         return cls(**{key: decode(x, name, depth + 1) for key, x in given.items()})
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise NotPlain(f"{name}: not a {kind} ({error})") from None
 
 

@@ -16,10 +16,12 @@ from __future__ import annotations
 
 import importlib
 import json
+import math
 import os
 import pathlib
 import struct
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import reduce
 from typing import Any, NamedTuple
 
@@ -28,19 +30,22 @@ import numpy as np
 import stable_baselines3
 import torch as th
 from gymnasium import spaces
-from gymnasium.spaces import flatdim
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_buffer_registration_hook,
+    register_module_parameter_registration_hook,
+)
 
 import sb3_ext
 from sb3_ext.saving import write_folder_whole
-from sb3_ext.zoo.keywords import keywords_of
+from sb3_ext.zoo.keywords import check_keywords, keywords_of
 from sb3_ext.zoo.plain_json import NotPlain, decode, encode
 from sb3_ext.zoo.registry import ALGORITHMS
 
@@ -50,7 +55,9 @@ OPTIMIZER, NORMALIZE = "optimizer", "vec_normalize"
 MAX_JSON_BYTES = 32 * 2**20
 MAX_WEIGHT_BYTES = 8 * 2**30
 MAX_ROLLOUT_BYTES = 4 * 2**30
-BACKED = 1024  # a width above it must be that of a tensor in the file
+UNBOUNDED = {"buffer_size", "learning_starts", "seed"}  # keywords that take no memory when an agent is built to act
+SPARE_WEIGHTS = 100_000  # that a network may have beside twice those in the file, for targets that are made and tied
+MAX_COUNT = 10**7  # of any whole number among the keywords
 
 # Keywords that are no part of an agent: where it ran, what it stored, and classes of replays.
 LEFT_OUT = {
@@ -72,6 +79,10 @@ LEFT_OUT = {
     "_init_setup_model",
 }
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
+STATE = ("exploration_rate", "_worst_of_best")  # numbers that acting or going on needs
+STORED = {"stats_window_size": "_stats_window_size", "delta_std": "delta_std_schedule"}  # keyword -> attribute
+# What may be a function of the user's own; an agent that acts does not need it.
+SCHEDULES = {"learning_rate", "clip_range", "clip_range_vf", "delta_std", "discriminator_learning_rate"}
 NORMALIZE_KEYWORDS = (
     "training",
     "norm_obs",
@@ -212,18 +223,23 @@ def config_of(model: BaseAlgorithm) -> dict[str, Any]:
     aliases = [name for name, cls in model.policy_aliases.items() if cls is model.policy_class]
     if not aliases:
         raise NotPlain(f"policy {model.policy_class.__name__} is a class of your own: only a pickle could name it")
-    keywords, approximated = {}, {}
+    keywords: dict[str, Any] = {}
+    approximated: dict[str, str] = {}
     given = {**vars(getattr(model, "reward_settings", object)), **vars(model)}
     for name in sorted(keywords_of(type(model)) - LEFT_OUT):
-        if name not in given:
+        if name == "use_rms_prop":  # A2C puts it into policy_kwargs
+            keywords[name] = model.policy_kwargs.get("optimizer_class") is th.optim.RMSprop
             continue
-        value = given[name]
+        attribute = STORED.get(name, name)
+        if attribute not in given:
+            approximated[name] = "the default"
+            continue
+        value = given[attribute]
         try:
             keywords[name] = encode(value, name)
         except NotPlain:
-            if not callable(value):
+            if name not in SCHEDULES or not callable(value):
                 raise
-            # A schedule of the user's own: an agent that acts does not need it.
             keywords[name], approximated[name] = float(value(1.0)), "its value at the start"
     return {
         "schema": SCHEMA,
@@ -234,6 +250,7 @@ def config_of(model: BaseAlgorithm) -> dict[str, Any]:
         "n_envs": model.n_envs,
         "keywords": keywords,
         "approximated": approximated,
+        "state": {name: encode(float(getattr(model, name)), name) for name in STATE if hasattr(model, name)},
         "counters": {name: int(getattr(model, name)) for name in COUNTERS if hasattr(model, name)},
         "versions": versions(),
     }
@@ -367,11 +384,13 @@ def build(
     try:
         name, policy, n_envs = config["algorithm"], config["policy"], config["n_envs"]
         saved, counters = config["keywords"], config["counters"]
+        state = decode(config.get("state", {}), "state")
         observation_space, action_space = (decode(config[key], key) for key in ("observation_space", "action_space"))
     except (KeyError, NotPlain) as error:
         raise UnsafeFile(f"{CONFIG}: {error}") from None
     cls = algorithm_of(str(name))
-    if policy not in cls.policy_aliases:
+    check_keywords(given, keywords_of(cls), f"keyword of {name}")
+    if not isinstance(policy, str) or policy not in cls.policy_aliases:
         raise UnsafeFile(f"{CONFIG}: {name} has no policy {policy!r}; it has {', '.join(cls.policy_aliases)}")
     if not isinstance(saved, dict) or not isinstance(counters, dict) or not saved.keys() <= keywords_of(cls) - LEFT_OUT:
         unknown = (
@@ -384,12 +403,14 @@ def build(
         keywords = {key: decode(value, key) for key, value in saved.items()}
     except NotPlain as error:
         raise UnsafeFile(f"{CONFIG}: {error}") from None
-    dimensions = {n for shape in shapes.values() for n in shape}
-    _check_widths(saved.get("policy_kwargs"), dimensions)
     for key, space in (("observation_space", observation_space), ("action_space", action_space)):
-        _check_space(space, dimensions, key)
+        if not isinstance(space, spaces.Space):
+            raise UnsafeFile(f"{CONFIG}: {key} is no space")
+    _check_numbers({key: x for key, x in keywords.items() if key not in UNBOUNDED}, "keywords")
     if env is None and issubclass(cls, OffPolicyAlgorithm):
         keywords["buffer_size"] = 1  # to act takes no replay
+        if "optimize_memory_usage" in keywords:
+            keywords["optimize_memory_usage"] = False  # which SB3's refuse without keywords of the replay
     keywords.update(given)
     try:
         model = cls(policy, env, device=device, _init_setup_model=False, **keywords)  # type: ignore[call-arg, arg-type]
@@ -398,46 +419,75 @@ def build(
         else:
             check_for_correct_spaces(model.env, observation_space, action_space)
         _check_rollout(model)
-        model._setup_model()
-    except (TypeError, AssertionError, AttributeError, RuntimeError, MemoryError) as error:
+        with at_most(2 * sum(math.prod(shape) for shape in shapes.values()) + SPARE_WEIGHTS):
+            model._setup_model()
+    except UnsafeFile:
+        raise
+    except (
+        TypeError,
+        AssertionError,
+        LookupError,
+        ArithmeticError,
+        AttributeError,
+        RuntimeError,
+        MemoryError,
+    ) as error:
         raise UnsafeFile(f"{CONFIG}: {name} cannot be built from it ({type(error).__name__}: {error})") from error
     for key in COUNTERS:
         if isinstance(counters.get(key), int) and hasattr(model, key):
             setattr(model, key, counters[key])
+    for key in STATE:
+        if isinstance(state, dict) and isinstance(state.get(key), int | float) and hasattr(model, key):
+            setattr(model, key, float(state[key]))
     return model
 
 
-def _check_widths(data: Any, dimensions: set[int], name: str = "policy_kwargs") -> None:  # Any: JSON
+@contextmanager
+def at_most(n_weights: int) -> Iterator[None]:
     """
-    A network that the weights do not fill is not built.
+    Networks are counted while they are made: a parameter is registered before it is filled, and memory that is not
+    filled is not taken.
 
-    :raises UnsafeFile: for a large number that is no dimension of any tensor
+    :param n_weights: parameters and buffers that may be made in the block
+    :raises UnsafeFile: at the one that is too many
     """
-    if isinstance(data, dict | list):
-        for part in data.values() if isinstance(data, dict) else data:
-            _check_widths(part, dimensions, name)
-    elif isinstance(data, int | float) and not isinstance(data, bool) and data > BACKED and data not in dimensions:
-        raise UnsafeFile(f"{CONFIG}: {name} has {data}, which is no size of any tensor in {WEIGHTS}")
+    left = n_weights
+
+    def count(module: nn.Module, name: str, x: Any) -> None:  # Any: a tensor or None
+        nonlocal left
+        left -= x.numel() if isinstance(x, th.Tensor) else 0
+        if left < 0:
+            raise UnsafeFile(f"{CONFIG}: its networks have more weights than {WEIGHTS}")
+
+    hooks = [register_module_parameter_registration_hook(count), register_module_buffer_registration_hook(count)]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
-def _check_space(space: Any, dimensions: set[int], name: str) -> None:  # Any: what the file says
-    """:raises UnsafeFile: for what is no space, or a vector longer than any tensor"""
-    if isinstance(space, spaces.Dict):
-        for key, part in space.items():
-            _check_space(part, dimensions, f"{name}.{key}")
-        return
-    if not isinstance(space, spaces.Space):
-        raise UnsafeFile(f"{CONFIG}: {name} is no space")
-    if is_image_space(space):
-        return
-    size = flatdim(space)
-    if size > max(BACKED, *dimensions, 0):
-        raise UnsafeFile(f"{CONFIG}: {name} has {size} numbers, more than any tensor in {WEIGHTS}")
+def _check_numbers(data: Any, name: str) -> None:  # Any: decoded settings
+    """
+    What is filled before it is registered (atoms, schedules, windows) is small.
+
+    :raises UnsafeFile: for a whole number that is too large
+    """
+    if isinstance(data, dict):
+        for key, part in data.items():
+            _check_numbers(part, f"{name}.{key}")
+    elif isinstance(data, list | tuple):
+        for part in data:
+            _check_numbers(part, name)
+    elif isinstance(data, int) and abs(data) > MAX_COUNT:
+        raise UnsafeFile(f"{CONFIG}: {name} {data} is larger than {MAX_COUNT}")
 
 
 def _check_rollout(model: BaseAlgorithm) -> None:
     """:raises UnsafeFile: where the rollout of an on-policy algorithm would fill the memory"""
     if isinstance(model, OnPolicyAlgorithm):
+        if type(model.n_steps) is not int or model.n_steps < 1:
+            raise UnsafeFile(f"{CONFIG}: n_steps {str(model.n_steps)[:50]!r} must be a whole number of at least 1")
         space = model.observation_space
         sizes = [part.shape for part in space.values()] if isinstance(space, spaces.Dict) else [space.shape]
         n_bytes = 4 * model.n_steps * model.n_envs * sum(int(np.prod(shape or ())) for shape in sizes)
@@ -491,14 +541,22 @@ def fill_optimizers(model: BaseAlgorithm, groups: Mapping[str, Any], tensors: Te
     for name in model._get_torch_save_params()[0]:
         if not _is_optimizer(name) or name not in groups:
             continue
+        optimizer: th.optim.Optimizer = _attribute(model, name)
+        parameters = [x for group in optimizer.param_groups for x in group["params"]]
         state: dict[int, dict[str, th.Tensor]] = {}
-        for key, x in loaded.items():
-            if key.startswith(f"{name}/"):
-                number, _, slot = key[len(name) + 1 :].partition("/")
-                state.setdefault(int(number), {})[slot] = x
         try:
-            _attribute(model, name).load_state_dict({"state": state, "param_groups": decode(groups[name], name)})
-        except (ValueError, KeyError, TypeError, RuntimeError) as error:
+            for key, x in loaded.items():
+                if key.startswith(f"{name}/"):
+                    number, _, slot = key[len(name) + 1 :].partition("/")
+                    if x.numel() != 1 and x.shape != parameters[int(number)].shape:
+                        raise ValueError(f"{key} has shape {tuple(x.shape)}")
+                    state.setdefault(int(number), {})[slot] = x
+            decoded = decode(groups[name], name)
+            for ours, theirs in zip(optimizer.param_groups, decoded, strict=True):
+                if ours.keys() != theirs.keys():
+                    raise ValueError(f"settings {sorted(theirs)}")
+            optimizer.load_state_dict({"state": state, "param_groups": decoded})
+        except (ValueError, LookupError, TypeError, RuntimeError, AttributeError) as error:
             raise UnsafeFile(f"{tensors.path.name}: not the state of {name} ({error})") from None
 
 
