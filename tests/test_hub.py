@@ -305,7 +305,8 @@ def test_an_agent_goes_to_the_hub_and_back_and_is_watched(
 ) -> None:
     quiet = ("--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu")
     settings = "n_steps:16" if algo == "ppo" else "learning_starts:30"
-    params = ("-params", settings, "normalize:True", *(("n_envs:2", "batch_size:8") if algo == "ppo" else ()))
+    stacked = ("n_envs:2", "batch_size:8", "frame_stack:3") if algo == "ppo" else ()
+    params = ("-params", settings, "normalize:True", *stacked)
     assert cli.main(["train", "--algo", algo, "--env", env, "-n", "64", *quiet, *params]) == 0
     assert cli.main(["push_to_hub", "--algo", algo, "--env", env, "--repo-id", REPO, "-n", "2", "--device", "cpu"]) == 0
     out = capsys.readouterr().out

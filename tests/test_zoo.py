@@ -24,7 +24,7 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from sb3_ext import DAC, GAIL, R2D2, Rainbow
 from sb3_ext.demonstrations import save
@@ -32,7 +32,7 @@ from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.gail import RewardSettings
 from sb3_ext.zoo import agents, cli, config_path, register
 from sb3_ext.zoo.configs import read_presets
-from sb3_ext.zoo.experiment import ZOO_KEYS, LatestBestCallback, has_image
+from sb3_ext.zoo.experiment import ZOO_KEYS, Experiment, LatestBestCallback, has_image
 from sb3_ext.zoo.keywords import check_keywords, keywords_of
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
 
@@ -193,6 +193,24 @@ def test_ctrl_c_loses_nothing_and_the_printed_command_goes_on(
     assert resumed._n_updates > first._n_updates > 0 and "learn" not in vars(resumed)
     assert cli.main([*begin, "--resume", str(second.parent)]) == 2
     assert "holds no interrupted run: there is no interrupted.json" in capsys.readouterr().err
+
+
+def test_the_terminal_s_ctrl_c_leaves_worker_processes_alone(headless_folder: Path) -> None:
+    given = argparse.Namespace(conf_file=None, num_threads=1, env="CartPole-v1", algo="ppo", env_kwargs=None)
+    experiment = Experiment(given, "ppo", "CartPole-v1", "logs", n_timesteps=64, vec_env_type="subproc", verbose=0)
+    experiment.n_envs = 2
+    experiment.setup_experiment()
+    env = experiment.create_envs(2, no_log=True)
+    assert isinstance(env, SubprocVecEnv)
+    try:
+        env.reset()
+        for process in env.processes:
+            os.kill(process.pid, signal.SIGINT)
+        for _ in range(3):
+            env.step(np.zeros(2, dtype=np.int64))
+    finally:
+        env.close()
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_vec_normalize_statistics_reach_the_evaluation(capsys: pytest.CaptureFixture[str]) -> None:

@@ -87,6 +87,7 @@ def load(rest: list[str]) -> None:
 
     from sb3_ext.saving import write_folder_whole
     from sb3_ext.zoo.hub import download
+    from sb3_ext.zoo.plain_json import decode
     from sb3_ext.zoo.safe_files import CONFIG, NORMALIZE, load_safe, load_vec_normalize, read_json
 
     register()
@@ -119,7 +120,9 @@ def load(rest: list[str]) -> None:
             from stable_baselines3.common.vec_env import DummyVecEnv
 
             spaces = gym.Env()
-            spaces.observation_space, spaces.action_space = model.observation_space, model.action_space
+            seen = read_json(source / f"{NORMALIZE}.json")["observation_space"]
+            spaces.observation_space = decode(seen, "observation_space")
+            spaces.action_space = model.action_space
             load_vec_normalize(source, DummyVecEnv([lambda: spaces])).save(str(folder / name / "vecnormalize.pkl"))
 
     write_folder_whole(run, write)

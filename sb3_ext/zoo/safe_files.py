@@ -205,6 +205,8 @@ def safe_files(
         yield f"{OPTIMIZER}.safetensors", tensor_bytes(tensors)
     if vec_normalize is not None:
         settings = {name: encode(getattr(vec_normalize, name), name) for name in NORMALIZE_KEYWORDS}
+        # What it sees, which frame stacks and transposed images above it do not.
+        settings["observation_space"] = encode(vec_normalize.observation_space, "observation_space")
         yield f"{NORMALIZE}.json", json_bytes(settings)
         statistics = dict(_statistics(vec_normalize))
         arrays = {
@@ -569,6 +571,7 @@ def load_vec_normalize(path: str | os.PathLike[str], env: VecEnv) -> VecNormaliz
     """
     folder = pathlib.Path(path)
     settings = read_json(folder / f"{NORMALIZE}.json")
+    settings.pop("observation_space", None)
     if not settings.keys() <= set(NORMALIZE_KEYWORDS):
         raise UnsafeFile(f"{NORMALIZE}.json: unknown {sorted(settings.keys() - set(NORMALIZE_KEYWORDS))}")
     header = read_header(folder / f"{NORMALIZE}.safetensors")
