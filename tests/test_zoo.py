@@ -164,6 +164,7 @@ def test_ctrl_c_loses_nothing_and_the_printed_command_goes_on(
         return original(self, action)
 
     monkeypatch.setattr(MemoryChainEnv, "step", step)
+    handler = signal.getsignal(signal.SIGINT)  # a shell's background jobs ignore it
     env = "sb3_ext/MemoryChain-v0"
     settings = (
         ("n_envs:2", "learning_starts:40", "buffer_size:4000")
@@ -175,8 +176,7 @@ def test_ctrl_c_loses_nothing_and_the_printed_command_goes_on(
     begin = ["train", "--algo", algo, "--env", env, "-n", "512", *conf, "--eval-freq", "-1", "--device", "cpu"]
     assert cli.main([*begin, "-params", *settings]) == 0
     out = capsys.readouterr().out
-    before = signal.getsignal(signal.SIGINT)
-    assert before is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
     folder = headless_folder / "logs" / algo / "sb3_ext-MemoryChain-v0_1"
     first = ALGOS[algo].load(folder / "sb3_ext-MemoryChain-v0.zip", device="cpu")
     # The step under way is finished; of PPO, whose rollouts are 64 steps, the rollout and the first step of the next.
@@ -200,6 +200,7 @@ def test_the_terminal_s_ctrl_c_leaves_worker_processes_alone(headless_folder: Pa
     experiment = Experiment(given, "ppo", "CartPole-v1", "logs", n_timesteps=64, vec_env_type="subproc", verbose=0)
     experiment.n_envs = 2
     experiment.setup_experiment()
+    handler = signal.getsignal(signal.SIGINT)
     env = experiment.create_envs(2, no_log=True)
     assert isinstance(env, SubprocVecEnv)
     try:
@@ -210,7 +211,7 @@ def test_the_terminal_s_ctrl_c_leaves_worker_processes_alone(headless_folder: Pa
             env.step(np.zeros(2, dtype=np.int64))
     finally:
         env.close()
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_vec_normalize_statistics_reach_the_evaluation(capsys: pytest.CaptureFixture[str]) -> None:
