@@ -479,7 +479,7 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         :param batch: SB3's samples
         :param with_actor: the actor is updated too
         :param with_targets: so are the targets
-        :return: [B] largest |td| of the critics
+        :return: [B] largest |td| of the critics, which priorities are made of; without priorities the targets
         """
         targets = self._targets(batch)
         q_values = self.critic(batch.observations, batch.actions)
@@ -489,18 +489,20 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         self.critic.optimizer.zero_grad()
         critic_loss.backward()  # type: ignore[no-untyped-call]
         self.critic.optimizer.step()
-        self._losses[0] += critic_loss.detach()
-        self._losses[1] += 1
-        self._losses[4] += q_values[0].detach().mean()
+        self._losses[0].add_(critic_loss.detach())
+        self._losses[1].add_(1)
+        self._losses[4].add_(q_values[0].detach().mean())
         if with_actor:
             actor_loss = -self.critic.q1_forward(batch.observations, self.actor(batch.observations)).mean()
             self.actor.optimizer.zero_grad()
             actor_loss.backward()
             self.actor.optimizer.step()
-            self._losses[2] += actor_loss.detach()
-            self._losses[3] += 1
+            self._losses[2].add_(actor_loss.detach())
+            self._losses[3].add_(1)
         if with_targets:
             self._update_targets()
+        if not self.prioritized:
+            return targets.squeeze(1)
         with th.no_grad():
             return (th.cat(q_values, dim=1) - targets).abs().amax(dim=1)
 
