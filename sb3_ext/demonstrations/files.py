@@ -173,6 +173,7 @@ class NpzReader:
     def __init__(self, path: pathlib.Path) -> None:
         self.path = path
         try:
+            # NotImplementedError is zipfile's word for a file that asks for a newer version of the format.
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, struct.error, EOFError, ValueError, NotImplementedError) as error:
             raise ValueError(f"{path}: not an .npz file, or cut short ({error})") from None
