@@ -8,6 +8,7 @@ small networks, the latest of the best models, an evaluation of the result at th
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import os
@@ -34,7 +35,7 @@ from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
-from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
+from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, sync_envs_normalization
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.metrics import LearnerMetrics
@@ -85,6 +86,8 @@ class Experiment(ExperimentManager):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if self.vec_env_class is SubprocVecEnv:
+            self.vec_env_class = UninterruptedSubprocVecEnv
         self.is_interrupted = False
         self.command = list(command)
         self.resume = None if resume is None else Interrupted.read(Path(resume))
@@ -172,12 +175,8 @@ class Experiment(ExperimentManager):
         return str(path)
 
     def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
-        """
-        Adds: a single torch thread, unless the user chose a number or the observations are images; and that Ctrl-C
-        leaves worker processes alone, which the terminal interrupts too.
-        """
-        with _workers_ignore_interrupts():
-            env = super().create_envs(n_envs, eval_env=eval_env, no_log=no_log)
+        """Adds: a single torch thread, unless the user chose a number or the observations are images."""
+        env = super().create_envs(n_envs, eval_env=eval_env, no_log=no_log)
         chosen = self.args.num_threads > 0 or "OMP_NUM_THREADS" in os.environ
         if not chosen and not has_image(env.observation_space) and th.get_num_threads() > 1:
             th.set_num_threads(1)
@@ -320,17 +319,20 @@ class Interrupted:
         return path
 
 
-@contextlib.contextmanager
-def _workers_ignore_interrupts() -> Iterator[None]:
-    """Processes that are started in the block inherit it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+class UninterruptedSubprocVecEnv(SubprocVecEnv):
+    """
+    Ctrl-C in the terminal reaches the worker processes too; these leave it to the main one. Each worker is told on its
+    own: what it would inherit depends on when the process began that it is forked from.
+    """
+
+    def __init__(self, env_fns: list[Callable[[], gym.Env]], start_method: str | None = None) -> None:
+        super().__init__([functools.partial(_without_interrupts, env_fn) for env_fn in env_fns], start_method)
+
+
+def _without_interrupts(env_fn: Callable[[], gym.Env]) -> gym.Env:
+    """:return: the environment, in a process that does not hear Ctrl-C"""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return env_fn()
 
 
 class StopAtStep(BaseCallback):
