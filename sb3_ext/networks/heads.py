@@ -76,11 +76,27 @@ class QHead(nn.Module):
         :param features: [..., H]
         :return: raw output [..., A] or [..., A, N]
         """
+        return self.merge(*self.streams(features))
+
+    def streams(self, features: th.Tensor) -> tuple[th.Tensor | None, th.Tensor]:
+        """
+        :param features: [..., H]
+        :return: V [..., 1] or [..., 1, N], None where the head is not dueling; and A, of `forward`'s shape
+        """
         features = self.trunk(features)
         advantage = self.advantage(features).unflatten(-1, (self.n_actions, *self._outputs))
         if self.value is None:
+            return None, advantage
+        return self.value(features).unflatten(-1, (1, *self._outputs)), advantage
+
+    def merge(self, value: th.Tensor | None, advantage: th.Tensor) -> th.Tensor:
+        """
+        :param value: of `streams`
+        :param advantage: of `streams`
+        :return: what `forward` returns
+        """
+        if value is None:
             return advantage
-        value = self.value(features).unflatten(-1, (1, *self._outputs))
         if self.dueling == "avg":
             return value + advantage - advantage.mean(dim=self._action_axis, keepdim=True)
         if self.dueling == "max":

@@ -1,0 +1,275 @@
+"""
+One episode of an agent, step by step: what it saw, did and thought, and what was on the screen.
+
+The frame at index t shows the state in which action t is chosen. The last one shows the episode's end: a `VecEnv` has
+begun the next episode by then, so it is taken inside of the environment.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from PIL import Image
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+from sb3_ext.demonstrations.record import LearnerView, executed
+from sb3_ext.viz.insight import Insight, Mind, State, mind_of
+
+Observations = np.ndarray | dict[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Trace:
+    """T steps. What the model's family does not have is None, see `Insight`."""
+
+    env_id: str | None
+    frames: np.ndarray
+    """[T+1, height, width, 3] uint8; [0, 0, 0, 3] of an episode that was not filmed"""
+    observations: Observations
+    """[T+1, ...] as the environment gave them, not normalised"""
+    actions: np.ndarray
+    """[T, ...] as they were executed"""
+    rewards: np.ndarray
+    """[T] float64, the environment's own, behind its wrappers (Atari's are clipped)"""
+    episode_return: float
+    """of a whole episode as `Monitor` counts it, before any wrapper; else the sum of the rewards"""
+    terminated: bool
+    truncated: bool
+    """neither of both: `max_steps` were over"""
+    fps: float
+    """of the environment"""
+    action_names: tuple[str, ...] = ()
+    """of a Discrete space, where the environment knows them"""
+    values: np.ndarray | None = None
+    """[T]"""
+    q_values: np.ndarray | None = None
+    """[T, A]"""
+    probabilities: np.ndarray | None = None
+    """[T, A]"""
+    means: np.ndarray | None = None
+    """[T, D]"""
+    stds: np.ndarray | None = None
+    """[T, D]"""
+    hidden: np.ndarray | None = None
+    """[T, H]"""
+    attributions: dict[str, np.ndarray] = field(default_factory=dict)
+    """by stream: [T, rows, columns] >= 0 of images, [T, D] of vectors"""
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+
+# Of one step: the observation as the network sees it [1, ...], the state before it, and whether an episode begins; to
+# attributions by stream, [1, ...].
+Explain = Callable[[Mind, BaseAlgorithm, Any, State, np.ndarray], dict[str, np.ndarray]]
+
+
+def watch(
+    model: BaseAlgorithm,
+    env: gym.Env | VecEnv,
+    *,
+    seed: int | None = None,
+    deterministic: bool = True,
+    max_steps: int | None = None,
+    film: bool = True,
+    max_side: int | None = None,
+    explain: Explain | None = None,
+    on_step: Callable[[int], None] | None = None,
+) -> Trace:
+    """
+    Let a model play one episode, from its first step to its end. Where lives end episodes for the learner, the game is
+    played to its end.
+
+    :param model: any of SB3's; recurrent states are carried along
+    :param env: one environment, with the wrappers and the statistics that the model was trained with; not the one that
+        it is being trained on, whose episode would be lost
+    :param seed: of the episode; None = the environment goes on as it is
+    :param deterministic: without exploration
+    :param max_steps: to end before the episode does; None = never
+    :param film: keep the frames, for which the environment needs ``render_mode="rgb_array"``
+    :param max_side: of a frame, in pixels; larger ones are made smaller. 500 frames of CartPole's size are 360 MB
+    :param explain: attributions of each step, see `sb3_ext.viz.attribution`
+    :param on_step: is given the number of steps so far, for a progress bar
+    :return: the episode
+    :raises ValueError: for several environments, for one that cannot be filmed, and for ``max_steps`` or
+        ``max_side`` < 1
+    """
+    for name, bound in (("max_steps", max_steps), ("max_side", max_side)):
+        if bound is not None and bound < 1:
+            raise ValueError(f"{name} {bound} must be >= 1")
+    view = LearnerView(env)
+    ends = _EndsOf(view.env, film, max_side)
+    mind = mind_of(model)
+    if seed is not None:
+        view.env.seed(seed)
+    with view, ends:
+        return _play(model, view, ends, mind, deterministic, max_steps, film, explain, on_step)
+
+
+def _play(
+    model: BaseAlgorithm,
+    view: LearnerView,
+    ends: _EndsOf,
+    mind: Mind,
+    deterministic: bool,
+    max_steps: int | None,
+    film: bool,
+    explain: Explain | None,
+    on_step: Callable[[int], None] | None,
+) -> Trace:
+    env = view.env
+    frames: list[np.ndarray] = []
+    seen: list[Any] = []
+    actions: list[np.ndarray] = []
+    rewards: list[float] = []
+    insights: list[Insight] = []
+    attributions: list[dict[str, np.ndarray]] = []
+    observation: Any = env.reset()
+    state: State = None
+    starts = np.ones(1, dtype=bool)
+    info: dict[str, Any] = {}
+    while True:
+        if film:
+            frames.append(ends.frame())
+        seen.append(_first(observation))
+        given = view.for_model(observation)
+        tensor, _ = model.policy.obs_to_tensor(given)
+        insights.append(mind.think(tensor, state, starts))
+        if explain is not None:
+            attributions.append(explain(mind, model, tensor, state, starts))
+        action, state = model.predict(given, state=state, episode_start=starts, deterministic=deterministic)
+        action = executed(action, env.action_space, 1)
+        observation, reward, starts, infos = env.step(action.copy())
+        actions.append(action[0])
+        rewards.append(float(view.original_rewards(reward)[0]))
+        info = infos[0]
+        if on_step is not None:
+            on_step(len(rewards))
+        # Of a lost life `Monitor` says nothing: it lies below the wrapper that ends episodes there.
+        is_over = bool(starts[0]) and ("episode" in info or not ends.is_monitored)
+        if is_over or len(rewards) == max_steps:
+            break
+    truncated = is_over and bool(info.get("TimeLimit.truncated", False))
+    seen.append(info["terminal_observation"] if is_over else _first(observation))
+    if film:
+        frames.append(ends.last_frame if is_over and ends.last_frame is not None else ends.frame())
+    return Trace(
+        env_id=ends.env_id,
+        frames=np.stack(frames) if film else np.zeros((0, 0, 0, 3), dtype=np.uint8),
+        observations=_stacked(seen),
+        actions=np.stack(actions),
+        rewards=np.array(rewards),
+        episode_return=float(info["episode"]["r"]) if is_over and "episode" in info else sum(rewards),
+        terminated=is_over and not truncated,
+        truncated=truncated,
+        fps=ends.fps,
+        action_names=ends.action_names,
+        values=_column(insights, "value"),
+        q_values=_column(insights, "q_values"),
+        probabilities=_column(insights, "probabilities"),
+        means=_column(insights, "mean"),
+        stds=_column(insights, "std"),
+        hidden=_column(insights, "hidden"),
+        attributions={key: np.concatenate([a[key] for a in attributions]) for key in (attributions or [{}])[0]},
+    )
+
+
+class _LastFrame(gym.Wrapper[Any, Any, Any, Any]):
+    """Keeps the picture of an episode's end."""
+
+    frame: Any = None
+
+    def step(self, action: Any) -> Any:  # Any: gymnasium's
+        result = self.env.step(action)
+        self.frame = self.env.render() if result[2] or result[3] else None
+        return result
+
+
+class _EndsOf:
+    """What has to be asked inside of a `VecEnv` of one environment. Within the `with` block, that one is filmed."""
+
+    def __init__(self, env: VecEnv, film: bool, max_side: int | None) -> None:
+        base = env.unwrapped
+        if not isinstance(base, DummyVecEnv) or env.num_envs != 1:
+            raise ValueError(
+                f"env: {env.num_envs} environments in a {type(base).__name__}; an episode is watched in a single one, "
+                "in a DummyVecEnv"
+            )
+        self._base = base
+        self._inner: gym.Env = base.envs[0]
+        if film and self._inner.render_mode != "rgb_array":
+            raise ValueError(
+                f"env: render_mode {self._inner.render_mode!r} cannot be filmed; make the environment with "
+                'render_mode="rgb_array"'
+            )
+        self._film = film
+        self._max_side = max_side
+        spec = self._inner.spec
+        self.env_id = None if spec is None else spec.id
+        self.fps = float(self._inner.metadata.get("render_fps") or 30)
+        self.is_monitored = env.env_is_wrapped(Monitor)[0]
+        self.action_names = _action_names(self._inner)
+        self._last = _LastFrame(self._inner)
+
+    def __enter__(self) -> None:
+        if self._film:
+            self._base.envs[0] = self._last
+
+    def __exit__(self, *_: object) -> None:
+        self._base.envs[0] = self._inner
+
+    def frame(self) -> np.ndarray:
+        """:return: [height, width, 3] uint8 of now"""
+        return _as_frame(self._inner.render(), self._max_side)
+
+    @property
+    def last_frame(self) -> np.ndarray | None:
+        """:return: of the end of the last episode"""
+        return None if self._last.frame is None else _as_frame(self._last.frame, self._max_side)
+
+
+def _as_frame(frame: Any, max_side: int | None) -> np.ndarray:
+    frame = np.asarray(frame)
+    if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape[2] != 3:
+        raise ValueError(
+            f"env: its rendering has shape {frame.shape} of {frame.dtype}, not (height, width, 3) of uint8"
+        )
+    if max_side is None or max(frame.shape[:2]) <= max_side:
+        return frame.copy()  # renderers write into the same memory
+    image = Image.fromarray(frame)
+    image.thumbnail((max_side, max_side), Image.Resampling.BOX)
+    return np.asarray(image)
+
+
+def _action_names(env: gym.Env) -> tuple[str, ...]:
+    """:return: of Atari's actions"""
+    meanings = getattr(env.unwrapped, "get_action_meanings", None)
+    if meanings is None or not isinstance(env.action_space, spaces.Discrete):
+        return ()
+    names = tuple(str(name) for name in meanings())
+    return names if len(names) == env.action_space.n else ()
+
+
+def _first(observations: Any) -> Any:
+    """:return: a copy of the only row"""
+    if isinstance(observations, dict):
+        return {key: np.array(x[0]) for key, x in observations.items()}
+    return np.array(observations[0])
+
+
+def _stacked(observations: list[Any]) -> Observations:
+    if isinstance(observations[0], dict):
+        return {key: np.stack([o[key] for o in observations]) for key in observations[0]}
+    return np.stack(observations)
+
+
+def _column(insights: list[Insight], name: str) -> np.ndarray | None:
+    rows = [getattr(insight, name) for insight in insights]
+    return None if rows[0] is None else np.concatenate(rows)
