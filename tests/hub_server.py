@@ -1,5 +1,6 @@
 """
-A small Hugging Face Hub on 127.0.0.1: what `huggingface_hub` asks of it to create, fill and read a model repository.
+A small Hugging Face Hub on 127.0.0.1: what `huggingface_hub` asks of it to create, fill and read a repository of a
+model or, under "datasets/user/name", of data.
 
 Failures are put into `Hub.failures` by the name of the endpoint, and last until they are taken out.
 """
@@ -118,7 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _create(self, data: dict[str, Any]) -> None:
         if self._fails("create"):
             return
-        repo_id = f"{data.get('organization') or 'me'}/{data['name']}"
+        kind = "datasets/" if data.get("type") == "dataset" else ""
+        repo_id = f"{kind}{data.get('organization') or 'me'}/{data['name']}"
         if repo_id in self.hub.repositories:
             url = f"{self.hub.endpoint}/{repo_id}"
             self._json({"error": "You already created this model repo", "url": url}, status=409)
@@ -150,7 +152,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _commit(self, path: str, body: bytes) -> None:
         if self._fails("commit"):
             return
-        repo_id = path.removeprefix("/api/models/").split("/commit/")[0]
+        repo_id = _repo_id_of(path.split("/commit/")[0])
         repository = self.hub.repositories.get(repo_id)
         if repository is None:
             self._error(404, "RepoNotFound", "Repository not found")
@@ -171,7 +173,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""})
 
     def _info(self, path: str) -> None:
-        repo_id, _, revision = path.removeprefix("/api/models/").partition("/revision/")
+        repo_id, _, revision = _repo_id_of(path).partition("/revision/")
         found = self._find(repo_id, revision or "main")
         if found is not None:
             sha, files = found
@@ -241,3 +243,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)
+
+
+def _repo_id_of(path: str) -> str:
+    """:return: of a path under /api"""
+    return path.removeprefix("/api/models/").removeprefix("/api/")

@@ -93,12 +93,13 @@ class Agent(NamedTuple):
     """as they were in the yml"""
 
 
-def load_agent(given: argparse.Namespace, keep_settings: bool = False) -> Agent:
+def load_agent(given: argparse.Namespace, keep_settings: bool = False, film: bool = False) -> Agent:
     """
     As `rl_zoo3.enjoy` does.
 
     :param given: what `add_agent_arguments` reads
     :param keep_settings: schedules and replay sizes too, which an agent that acts does not need
+    :param film: its environment draws pictures
     :raises UserError: where there is no such agent
     """
     register()
@@ -142,7 +143,7 @@ def load_agent(given: argparse.Namespace, keep_settings: bool = False) -> Agent:
         seed=given.seed,
         should_render=False,
         hyperparams=hyperparams,
-        env_kwargs=env_kwargs,
+        env_kwargs={**env_kwargs, "render_mode": "rgb_array"} if film else env_kwargs,
         vec_env_cls=DummyVecEnv,
     )
     model = _load(given, found[0], hyperparams, env, keep_settings)

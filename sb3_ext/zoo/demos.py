@@ -32,6 +32,8 @@ DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .n
   sb3-ext demos info demos/CartPole-v1.npz --plot demos.png
   sb3-ext demos check demos/CartPole-v1.npz
   sb3-ext demos convert demos/CartPole-v1.npz trajectories --to imitation
+  sb3-ext demos push demos/CartPole-v1.npz --repo-id user/cartpole-demos
+  sb3-ext demos pull --repo-id user/cartpole-demos
 """
 
 PLAY_NOTES = """In the window:
@@ -196,6 +198,30 @@ def recorded(env_id: str, how: Mapping[str, Any]) -> Demonstrations:
         env.close()
 
 
+def push(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext.zoo.hub_data import push_demonstrations
+
+    demos = _read(given, given.path)
+    url = push_demonstrations(demos, given.repo_id, private=given.private, message=given.message)
+    print(f"Pushed {len(demos)} episodes to {url}")
+
+
+def pull(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext.zoo.hub_cli import check_env_id
+    from sb3_ext.zoo.hub_data import load_demonstrations
+
+    target = None if given.output is None else _target(given.output, given.overwrite)
+    demos = load_demonstrations(given.repo_id, revision=given.revision)
+    if target is None:
+        if demos.env_id is None:
+            raise UserError(f"{given.repo_id} does not name its environment: name the file by -o")
+        check_env_id(demos.env_id)  # it becomes a name of a file
+        target = _target(default_path(demos.env_id), given.overwrite)
+    _save_and_tell(demos, target)
+
+
 def _parser() -> Parser:
     parser = Parser("sb3-ext demos", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="record|play|info|check|convert")
@@ -225,6 +251,19 @@ def _parser() -> Parser:
     _add_output(sub)
     add_env_arguments(sub)
     sub.set_defaults(run=play)
+
+    sub = raw("push", help="to the Hugging Face Hub", description="Put a file on the Hub, as a data set.")
+    _add_input(sub)
+    sub.add_argument("--repo-id", required=True, help="user/name")
+    sub.add_argument("--private", action="store_true", default=None, help="a private data set")
+    sub.add_argument("-m", "--message", help="of the commit")
+    sub.set_defaults(run=push)
+
+    sub = raw("pull", help="from the Hugging Face Hub", description="Download a data set. Nothing of it is run.")
+    sub.add_argument("--repo-id", required=True, help="user/name")
+    sub.add_argument("--revision", help="branch, tag or commit")
+    _add_output(sub)
+    sub.set_defaults(run=pull)
 
     sub = raw("info", help="returns, lengths, ends, seeds", description="Tell what is in a file.")
     _add_input(sub)

@@ -122,7 +122,7 @@ def push_to_hub(
         model, repo_id, env_id, score, command, f"{name}.zip" if legacy_zip else None, replay is not None
     )
     api = HfApi(endpoint=endpoint, token=token)
-    with _named_errors(repo_id):
+    with named_errors(repo_id):
         api.create_repo(repo_id, private=private, exist_ok=True)
         operations = [CommitOperationAdd(name, content) for name, content in files.items()]
         commit = api.create_commit(
@@ -253,18 +253,18 @@ def download(
     from huggingface_hub import try_to_load_from_cache  # of the extra `hub`
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
-    with _named_errors(repo_id, revision):
+    with named_errors(repo_id, revision):
         try:
-            config = _download(repo_id, CONFIG, revision, token, cache_dir, endpoint)
+            config = download_file(repo_id, CONFIG, revision, token, cache_dir, endpoint)
         except RemoteEntryNotFoundError:
             return None
         if "schema" not in read_json(config):  # another program's
             return None
         revision = config.parent.name  # the commit, of which all files shall be
-        weights = _download(repo_id, WEIGHTS, revision, token, cache_dir, endpoint)
+        weights = download_file(repo_id, WEIGHTS, revision, token, cache_dir, endpoint)
         for name in OPTIONAL:
             try:
-                _download(repo_id, name, revision, token, cache_dir, endpoint)
+                download_file(repo_id, name, revision, token, cache_dir, endpoint)
             except (RemoteEntryNotFoundError, LocalEntryNotFoundError) as error:
                 known = try_to_load_from_cache(repo_id, name, None if cache_dir is None else str(cache_dir), revision)
                 if isinstance(error, LocalEntryNotFoundError) and known is None:
@@ -397,7 +397,7 @@ def _download_zip(
 ) -> pathlib.Path:
     from huggingface_hub import HfApi  # of the extra `hub`
 
-    with _named_errors(repo_id, revision):
+    with named_errors(repo_id, revision):
         if filename is None:
             info = HfApi(endpoint=endpoint, token=token).model_info(repo_id, revision=revision)
             zips = [x.rfilename for x in info.siblings or [] if x.rfilename.endswith(".zip") and "/" not in x.rfilename]
@@ -409,24 +409,30 @@ def _download_zip(
                 )
                 raise UserError(f"{repo_id} {found}")
             (filename,) = zips
-        return _download(repo_id, filename, revision, token, cache_dir, endpoint)
+        return download_file(repo_id, filename, revision, token, cache_dir, endpoint)
 
 
-def _download(
+def download_file(
     repo_id: str,
     filename: str,
     revision: str | None,
     token: str | None,
     cache_dir: str | os.PathLike[str] | None,
     endpoint: str | None,
+    repo_type: str = "model",
 ) -> pathlib.Path:
-    """Whole or not at all: huggingface_hub renames a file when it is complete."""
+    """
+    Parameters as in `load_from_hub`; ``repo_type`` is huggingface_hub's.
+
+    :return: path of the file, which is whole: huggingface_hub renames it when it is complete
+    """
     from huggingface_hub import hf_hub_download  # of the extra `hub`
 
     return pathlib.Path(
         hf_hub_download(
             repo_id,
             filename,
+            repo_type=repo_type,
             revision=revision,
             token=token,
             cache_dir=None if cache_dir is None else pathlib.Path(cache_dir),
@@ -438,8 +444,12 @@ def _download(
 
 
 @contextmanager
-def _named_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
-    """What the hub says, as one line with what to do."""
+def named_errors(repo_id: str, revision: str | None = None) -> Iterator[None]:
+    """
+    What the hub says, as one line with what to do.
+
+    :raises UserError: for every answer but the wanted one
+    """
     from huggingface_hub import errors  # of the extra `hub`
 
     transport_error = errors.HfHubHTTPError.__bases__[0]  # of requests or httpx, whichever huggingface_hub has

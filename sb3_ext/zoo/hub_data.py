@@ -1,0 +1,92 @@
+"""Demonstrations as data sets on the Hugging Face Hub: the native file, which holds no pickle, and a card."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import tempfile
+
+from sb3_ext.demonstrations import Demonstrations, load, save
+from sb3_ext.demonstrations.info import info
+from sb3_ext.zoo.errors import UserError
+from sb3_ext.zoo.hub import CARD, download_file, named_errors
+
+DATA = "demonstrations.npz"
+
+
+def push_demonstrations(
+    demos: Demonstrations,
+    repo_id: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    message: str | None = None,
+    endpoint: str | None = None,
+) -> str:
+    """
+    One commit with both files: an upload that breaks off leaves the data set as it was, and can be repeated.
+
+    :param demos: whole episodes
+    :param repo_id: "user/name"; created if there is none
+    :param private: None = as the account says
+    :param token: None = that of `hf auth login`
+    :param message: of the commit
+    :param endpoint: of another hub
+    :return: address of the commit
+    :raises UserError: where the hub refuses
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi  # of the extra `hub`
+
+    api = HfApi(endpoint=endpoint, token=token)
+    with tempfile.TemporaryDirectory() as folder, named_errors(repo_id):
+        path = save(demos, pathlib.Path(folder) / DATA)
+        api.create_repo(repo_id, private=private, exist_ok=True, repo_type="dataset")
+        operations = [CommitOperationAdd(DATA, path), CommitOperationAdd(CARD, _card(demos, repo_id))]
+        commit = api.create_commit(
+            repo_id,
+            operations,
+            commit_message=message or f"{len(demos)} episodes of {demos.env_id or 'an environment'}",
+            repo_type="dataset",
+        )
+    return str(commit.commit_url)
+
+
+def load_demonstrations(
+    repo_id: str,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    endpoint: str | None = None,
+) -> Demonstrations:
+    """
+    :param repo_id: "user/name"
+    :param revision: branch, tag or commit
+    :param token: None = that of `hf auth login`
+    :param cache_dir: of downloads
+    :param endpoint: of another hub
+    :return: the episodes, checked as every file is; nothing of the data set is run
+    :raises UserError: where there is no such data set, revision or file
+    :raises ValueError: for a file that is not what it should be
+    """
+    from huggingface_hub.errors import RemoteEntryNotFoundError  # of the extra `hub`
+
+    with named_errors(repo_id, revision):
+        try:
+            path = download_file(repo_id, DATA, revision, token, cache_dir, endpoint, repo_type="dataset")
+        except RemoteEntryNotFoundError:
+            raise UserError(f"the data set {repo_id} has no {DATA}: it was not pushed by sb3_ext") from None
+    return load(path)
+
+
+def _card(demos: Demonstrations, repo_id: str) -> bytes:
+    from huggingface_hub import DatasetCardData  # of the extra `hub`
+
+    data = DatasetCardData(
+        tags=["reinforcement-learning", "imitation-learning", "stable-baselines3", "sb3-ext", demos.env_id or "unknown"]
+    )
+    lines = ["---", data.to_yaml(), "---", "", f"# Demonstrations on {demos.env_id or 'an unnamed environment'}", ""]
+    lines += ["```", info(demos), "```", "", "Load them without running any code of this data set:", "", "```python"]
+    lines += ["from sb3_ext.zoo.hub_data import load_demonstrations", ""]
+    lines += [f'demos = load_demonstrations("{repo_id}")', "```", ""]
+    return "\n".join(lines).encode()
