@@ -301,7 +301,12 @@ def commands(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(("algo", "env"), [("ppo", CARTPOLE), ("r2d2", "CartPoleNoVel-v1")])
 def test_an_agent_goes_to_the_hub_and_back_and_is_watched(
-    algo: str, env: str, commands: Path, hub: Hub, capsys: pytest.CaptureFixture[str]
+    algo: str,
+    env: str,
+    commands: Path,
+    hub: Hub,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     quiet = ("--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu")
     settings = "n_steps:16" if algo == "ppo" else "learning_starts:30"
@@ -311,9 +316,17 @@ def test_an_agent_goes_to_the_hub_and_back_and_is_watched(
     assert cli.main(["push_to_hub", "--algo", algo, "--env", env, "--repo-id", REPO, "-n", "2", "--device", "cpu"]) == 0
     out = capsys.readouterr().out
     assert "over 2 episodes" in out and f"to {hub.endpoint}/{REPO}/commit/" in out
+    card = files_of(hub)["README.md"].decode()
+    assert f"\nsb3-ext train --algo {algo} --env {env} -n 64 " in card, "the command as it was typed, without paths"
+    assert b"ftypisom" in files_of(hub)["replay.mp4"][:32] and "replay is in the list of files" in card
     config = json.loads(files_of(hub)["config.json"])
     rate = config["keywords"]["learning_rate"]
     assert config["env_id"] == env and rate != 0 and "vec_normalize.json" in files_of(hub)
+    again = ("push_to_hub", "--algo", algo, "--env", env, "--repo-id", REPO, "-n", "0", "--device", "cpu")
+    monkeypatch.setattr("sb3_ext.viz.video.DARKEST", 255.0)
+    assert cli.main(list(again)) == 0, "an agent that cannot be filmed is shared all the same"
+    assert "No replay: " in (out := capsys.readouterr().out) and "frames are black" in out
+    assert cli.main([*again, "--no-replay"]) == 0 and "No replay" not in capsys.readouterr().out
     assert cli.main(["load_from_hub", "--repo-id", REPO, "-f", "theirs"]) == 0
     run = commands / "theirs" / algo / f"{env}_1"
     assert (run / f"{env}.zip").is_file() and (run / env / "vecnormalize.pkl").is_file()

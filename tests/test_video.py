@@ -236,18 +236,19 @@ def test_ppo_on_continuous_actions() -> None:
     np.testing.assert_allclose(trace.means, trace.actions, rtol=1e-6)
 
 
-def test_normalised_observations_are_thought_about_and_original_ones_are_kept() -> None:
+def test_normalised_observations_and_original_rewards() -> None:
     env: Any = VecNormalize(DummyVecEnv([FilmedEnv]), norm_reward=True)
     model = Rainbow("MlpPolicy", env, device="cpu", seed=0)
     env.obs_rms.mean[:] = 50.0
     env.obs_rms.var[:] = 4.0
+    env.clip_obs = 1000.0
     count = env.obs_rms.count
     trace = watch(model, env)
     assert isinstance(trace.observations, np.ndarray) and trace.q_values is not None
-    np.testing.assert_array_equal(trace.observations[:, 0], np.arange(LENGTH + 1))
+    np.testing.assert_allclose(trace.observations[:, 0], (np.arange(LENGTH + 1) - 50) / 2, rtol=1e-5)
     np.testing.assert_array_equal(trace.rewards, np.arange(1, LENGTH + 1))
     with th.no_grad():
-        q_values = model.q_net(th.as_tensor(env.normalize_obs(trace.observations[:LENGTH])))
+        q_values = model.q_net(th.as_tensor(trace.observations[:LENGTH]))
     np.testing.assert_allclose(trace.q_values, model.transform.invert(q_values).numpy(), rtol=1e-4, atol=1e-6)
     assert env.obs_rms.count == count, "statistics do not move"
 
@@ -257,6 +258,17 @@ def test_stacked_frames_pass_through() -> None:
     trace = watch(sb3.DQN("MlpPolicy", env, device="cpu"), env)
     assert isinstance(trace.observations, np.ndarray) and trace.observations.shape == (LENGTH + 1, 6)
     np.testing.assert_array_equal(trace.observations[-1, 4], LENGTH)
+
+
+def test_frames_stacked_on_top_of_normalised_ones() -> None:
+    """As rl-zoo3 stacks them."""
+    inner: Any = VecNormalize(DummyVecEnv([FilmedEnv]), training=False)
+    inner.obs_rms.mean[:] = 2.0
+    env = VecFrameStack(inner, 2)
+    trace = watch(sb3.DQN("MlpPolicy", env, device="cpu"), env)
+    assert isinstance(trace.observations, np.ndarray) and trace.observations.shape == (LENGTH + 1, 4)
+    np.testing.assert_allclose(trace.observations[:, 2], np.arange(LENGTH + 1) - 2.0, rtol=1e-5)
+    np.testing.assert_array_equal(trace.rewards, np.arange(1, LENGTH + 1))
 
 
 def test_of_a_model_of_another_family_only_the_actions_are_known() -> None:

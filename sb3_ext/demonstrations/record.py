@@ -117,16 +117,17 @@ class LearnerView:
     A `VecEnv` without its normalisation.
 
     :param env: any environment; wrapped as SB3 wraps it for a learner
-    :raises ValueError: where observations are normalised below a wrapper that mixes them
+    :param stays_normalized: observations remain as the model is given them; rewards are the original ones all the same
+    :raises ValueError: else, where observations are normalised below a wrapper that mixes them
     """
 
-    def __init__(self, env: gym.Env | VecEnv) -> None:
+    def __init__(self, env: gym.Env | VecEnv, stays_normalized: bool = False) -> None:
         # Not public, but what every SB3 algorithm calls on its environment (2.7 to 2.9).
         self.env: VecEnv = BaseAlgorithm._wrap_env(env, verbose=0, monitor_wrapper=False)
         self._normalizer: VecNormalize | None = None
         # Rewards alone are normalised: the environment is stepped as it is and asked for the original rewards.
         self._rewards_of: VecNormalize | None = unwrap_vec_normalize(self.env)
-        if self._rewards_of is not None and self._rewards_of.norm_obs:
+        if self._rewards_of is not None and self._rewards_of.norm_obs and not stays_normalized:
             self._normalizer, self._rewards_of = self._rewards_of, None
             self.env = _without(self.env, self._normalizer)
         self.observation_space: spaces.Space[Any] = self.env.observation_space

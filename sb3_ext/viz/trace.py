@@ -33,7 +33,7 @@ class Trace:
     frames: np.ndarray
     """[T+1, height, width, 3] uint8; [0, 0, 0, 3] of an episode that was not filmed"""
     observations: Observations
-    """[T+1, ...] as the environment gave them, not normalised"""
+    """[T+1, ...] as the model was given them, normalised if it was trained so"""
     actions: np.ndarray
     """[T, ...] as they were executed"""
     rewards: np.ndarray
@@ -104,7 +104,7 @@ def watch(
     for name, bound in (("max_steps", max_steps), ("max_side", max_side)):
         if bound is not None and bound < 1:
             raise ValueError(f"{name} {bound} must be >= 1")
-    view = LearnerView(env)
+    view = LearnerView(env, stays_normalized=True)
     ends = _EndsOf(view.env, film, max_side)
     mind = mind_of(model)
     if seed is not None:
@@ -139,12 +139,11 @@ def _play(
         if film:
             frames.append(ends.frame())
         seen.append(_first(observation))
-        given = view.for_model(observation)
-        tensor, _ = model.policy.obs_to_tensor(given)
+        tensor, _ = model.policy.obs_to_tensor(observation)
         insights.append(mind.think(tensor, state, starts))
         if explain is not None:
             attributions.append(explain(mind, model, tensor, state, starts))
-        action, state = model.predict(given, state=state, episode_start=starts, deterministic=deterministic)
+        action, state = model.predict(observation, state=state, episode_start=starts, deterministic=deterministic)
         action = executed(action, env.action_space, 1)
         observation, reward, starts, infos = env.step(action.copy())
         actions.append(action[0])

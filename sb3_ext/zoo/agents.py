@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import argparse
 import ast
+import contextlib
 import importlib
 import zipfile
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 import gymnasium as gym
+import numpy as np
 
+from sb3_ext.zoo.display import draw_without_a_display
 from sb3_ext.zoo.errors import UserError, did_you_mean
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS, register
 
@@ -81,6 +85,24 @@ def know_env(env_id: str, packages: list[str]) -> None:
         raise UserError(f"unknown environment {env_id!r}{did_you_mean(env_id, gym.registry)}")
 
 
+@contextlib.contextmanager
+def progress_bar(what: str, total: int | None, unit: str = "step") -> Iterator[Callable[[int], None]]:
+    """
+    :param what: is done
+    :param total: number of units, None = unknown
+    :param unit: counted
+    :return: takes the number of units so far
+    """
+    from tqdm import tqdm
+
+    with tqdm(desc=what, total=total, unit=unit, disable=None) as bar:  # None: not where it is no terminal
+
+        def show(n: int) -> None:
+            bar.update(n - bar.n)
+
+        yield show
+
+
 class Agent(NamedTuple):
     """A trained agent in its environment."""
 
@@ -148,6 +170,51 @@ def load_agent(given: argparse.Namespace, keep_settings: bool = False, film: boo
     )
     model = _load(given, found[0], hyperparams, env, keep_settings)
     return Agent(model, env, found[0], saved)
+
+
+def load_to_film(given: argparse.Namespace, keep_settings: bool = False) -> tuple[Agent, str | None]:
+    """
+    Parameters as in `load_agent`.
+
+    :return: an agent whose environment draws pictures; or one whose environment does not, and why
+    """
+    draw_without_a_display()
+    try:
+        return load_agent(given, keep_settings, film=True), None
+    except Exception as error:  # any: if drawing is not what is wrong, it comes again
+        agent = load_agent(given, keep_settings)
+        return agent, f"{given.env} draws no pictures here ({' '.join(str(error).split())[:200]})"
+
+
+def command_of(agent: Agent, env_id: str) -> str | None:
+    """:return: that trained it, None where rl-zoo3 did not note it"""
+    from huggingface_sb3 import EnvironmentName
+
+    path = agent.path.parent / EnvironmentName(env_id) / "command.txt"
+    return path.read_text().strip() if path.is_file() else None
+
+
+def evaluate(agent: Agent, env_id: str, n_episodes: int) -> np.ndarray:
+    """
+    :param agent: in its environment
+    :param env_id: says whether it acts greedily
+    :param n_episodes: K >= 1
+    :return: [K] returns
+    """
+    from stable_baselines3.common.evaluation import evaluate_policy
+
+    with progress_bar("evaluating", n_episodes, "episode") as show:
+        result, _ = evaluate_policy(
+            agent.model,
+            agent.env,
+            n_episodes,
+            deterministic=acts_greedily(env_id),
+            callback=lambda here, _: show(int(here["episode_counts"].sum())),
+            return_episode_rewards=True,
+        )
+    returns = np.array(result)
+    print(f"Evaluation: mean return {returns.mean():.2f} +- {returns.std():.2f} over {n_episodes} episodes")
+    return returns
 
 
 def _load(

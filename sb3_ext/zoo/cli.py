@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import functools
 import importlib
-import os
 import runpy
 import sys
 import traceback
@@ -25,6 +24,7 @@ import gymnasium as gym
 
 import sb3_ext
 from sb3_ext.zoo.configs import config_path
+from sb3_ext.zoo.display import draw_without_a_display, has_display
 from sb3_ext.zoo.errors import UserError, did_you_mean
 from sb3_ext.zoo.registry import ALGORITHMS, register
 
@@ -43,6 +43,9 @@ stock ones:
 and its own:
 
   demos           record, play, inspect, check and convert expert demonstrations
+  video           film a trained agent: MP4 or GIF, with what its decisions hang on
+  report          one HTML page about a trained agent: curves, an episode to step through, scores
+  plot            learning curves of several runs, with intervals
   push_to_hub     evaluate a trained agent and put it on the Hugging Face Hub
   load_from_hub   download an agent, without running code of its author
   doctor          say what is installed and what is missing, and try everything
@@ -74,13 +77,17 @@ WATCH_NOTES = """Differences from rl-zoo3:
 EXTRAS = {
     "huggingface_hub": "zoo",
     "huggingface_sb3": "zoo",
+    "captum": "viz",
+    "imageio_ffmpeg": "viz",
     "matplotlib": "zoo",
     "moviepy": "zoo",
     "optuna": "zoo",
     "pandas": "zoo",
+    "PIL": "viz",
     "pygame": "zoo",
     "pytablewriter": "zoo",
     "requests": "zoo",
+    "rliable": "viz",
     "rich": "zoo",
     "rl_zoo3": "zoo",
     "safetensors": "hub",
@@ -151,7 +158,7 @@ def train(rest: list[str]) -> None:
 def enjoy(rest: list[str]) -> None:
     """:param rest: arguments after ``enjoy``"""
     _find_agent("enjoy", rest)
-    if not _has_display() and "--no-render" not in rest:
+    if not has_display() and "--no-render" not in rest:
         print("No display: running with --no-render")
         sys.argv.append("--no-render")
     importlib.import_module("rl_zoo3.enjoy").enjoy()
@@ -159,8 +166,7 @@ def enjoy(rest: list[str]) -> None:
 
 def record_video(rest: list[str]) -> None:
     """:param rest: arguments after ``record_video``"""
-    if not _has_display():
-        os.environ.setdefault("SDL_VIDEODRIVER", "dummy")  # pygame draws into memory
+    draw_without_a_display()
     _find_agent("record_video", rest)
     runpy.run_module("rl_zoo3.record_video", run_name="__main__")  # a script without a function to call
 
@@ -199,6 +205,14 @@ def demos(rest: list[str]) -> int:
     return importlib.import_module("sb3_ext.zoo.demos").main(rest)
 
 
+def picture(command: str, rest: list[str]) -> None:
+    """
+    :param command: ``video``, ``report`` or ``plot``
+    :param rest: arguments after it
+    """
+    getattr(importlib.import_module("sb3_ext.zoo.viz_cli"), command)(rest)
+
+
 def push_to_hub(rest: list[str]) -> None:
     """:param rest: arguments after ``push_to_hub``"""
     importlib.import_module("sb3_ext.zoo.hub_cli").push(rest)
@@ -226,6 +240,9 @@ COMMANDS: dict[str, Callable[[list[str]], int | None]] = {
     "plot_from_file": functools.partial(plot, "plot_from_file"),
     "all_plots": functools.partial(plot, "all_plots"),
     "demos": demos,
+    "video": functools.partial(picture, "video"),
+    "report": functools.partial(picture, "report"),
+    "plot": functools.partial(picture, "plot"),
     "push_to_hub": push_to_hub,
     "load_from_hub": load_from_hub,
     "doctor": doctor,
@@ -323,10 +340,6 @@ def _in_expression(error: Exception) -> bool:
     if isinstance(error, SyntaxError):
         return error.filename == "<string>"
     return traceback.extract_tb(error.__traceback__)[-1].filename == "<string>"
-
-
-def _has_display() -> bool:
-    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
 
 
 @contextlib.contextmanager

@@ -122,6 +122,12 @@ class Experiment(ExperimentManager):
             self.custom_hyperparams = {**from_trial, **(self.custom_hyperparams or {})}
         return super().read_hyperparameters()
 
+    def _save_config(self, saved_hyperparams: dict[str, Any]) -> None:
+        """Adds: the command as it was typed. rl-zoo3 writes the paths of this machine, and the command is published."""
+        super()._save_config(saved_hyperparams)
+        if self.command:
+            (Path(self.params_path) / "command.txt").write_text(shlex.join(_without_resume(self.command)))
+
     def _preprocess_hyperparams(
         self, hyperparams: dict[str, Any]
     ) -> tuple[dict[str, Any], Callable[..., Any] | None, list[BaseCallback], Callable[..., Any] | None]:
@@ -259,13 +265,17 @@ class Experiment(ExperimentManager):
                 train_env = model.get_env()
                 assert train_env is not None
                 sync_envs_normalization(train_env, env)
-            mean, std = evaluate_policy(
+            returns, _ = evaluate_policy(
                 type(model).load(path, device=self.device),
                 env,
                 n_eval_episodes=n_episodes,
                 deterministic=self.deterministic_eval,
+                return_episode_rewards=True,
             )
-            print(f"Evaluation of {path.name}: mean return {mean:.2f} +- {std:.2f} over {n_episodes} episodes")
+            print(
+                f"Evaluation of {path.name}: mean return {np.mean(returns):.2f} +- {np.std(returns):.2f} "
+                f"over {n_episodes} episodes, lowest {np.min(returns):.2f}"
+            )
         except KeyboardInterrupt:
             print("Evaluation interrupted; the model is saved")
         finally:

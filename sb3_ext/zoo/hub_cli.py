@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import re
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-from sb3_ext.zoo.agents import Parser, acts_greedily, add_agent_arguments, load_agent
+from sb3_ext.zoo.agents import Agent, Parser, add_agent_arguments, command_of, evaluate, load_agent, load_to_film
 from sb3_ext.zoo.errors import UserError
 from sb3_ext.zoo.registry import ALGORITHMS, register
 
@@ -29,43 +31,62 @@ def push(rest: list[str]) -> None:
     parser.add_argument("--private", action="store_true", default=None, help="a private repository")
     parser.add_argument("--optimizer", action="store_true", help="the optimizers too, to go on training")
     parser.add_argument("--no-zip", action="store_true", help="not SB3's zip, which runs code when it is loaded")
-    parser.add_argument("--replay", type=Path, help="a video")
+    parser.add_argument("--replay", type=Path, help="a video (an episode is filmed)")
+    parser.add_argument("--no-replay", action="store_true", help="no video")
     parser.add_argument("-m", "--message", help="of the commit")
     given = parser.parse_args(rest)
 
-    from stable_baselines3.common.evaluation import evaluate_policy
     from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
     from sb3_ext.zoo.hub import Score, push_to_hub
 
     check_env_id(given.env)
-    agent = load_agent(given, keep_settings=True)
+    films = given.replay is None and not given.no_replay
+    agent, trouble = load_to_film(given, True) if films else (load_agent(given, keep_settings=True), None)
     environment = checked_environment(environment_of(agent.hyperparams))
     begin = time.perf_counter()
-    try:
-        score = None
-        if given.n_eval_episodes > 0:
-            greedy = acts_greedily(given.env)
-            mean, std = evaluate_policy(agent.model, agent.env, given.n_eval_episodes, deterministic=greedy)
-            assert isinstance(mean, float) and isinstance(std, float)
-            score = Score(mean, std, given.n_eval_episodes)
-            print(f"Evaluation: mean return {mean:.2f} +- {std:.2f} over {given.n_eval_episodes} episodes")
-        url = push_to_hub(
-            agent.model,
-            given.repo_id,
-            given.env,
-            score=score,
-            vec_normalize=unwrap_vec_normalize(agent.env),
-            replay=given.replay,
-            optimizer=given.optimizer,
-            legacy_zip=not given.no_zip,
-            private=given.private,
-            message=given.message,
-            environment=environment,
-        )
-    finally:
-        agent.env.close()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            score = None
+            if given.n_eval_episodes > 0:
+                returns = evaluate(agent, given.env, given.n_eval_episodes)
+                score = Score(float(returns.mean()), float(returns.std()), len(returns))
+            replay = given.replay
+            if films and trouble is None:
+                replay, trouble = _replay(agent, given, Path(folder) / "replay.mp4")
+            if trouble is not None:
+                print(f"No replay: {trouble}")
+            url = push_to_hub(
+                agent.model,
+                given.repo_id,
+                given.env,
+                score=score,
+                vec_normalize=unwrap_vec_normalize(agent.env),
+                command=command_of(agent, given.env),
+                replay=replay,
+                optimizer=given.optimizer,
+                legacy_zip=not given.no_zip,
+                private=given.private,
+                message=given.message,
+                environment=environment,
+            )
+        finally:
+            agent.env.close()
     print(f"Pushed {agent.path} to {url} in {time.perf_counter() - begin:.1f} s")
+
+
+def _replay(agent: Agent, given: argparse.Namespace, path: Path) -> tuple[Path | None, str | None]:
+    """:return: a video; or None, and why there is none: an agent can be shared without"""
+    try:
+        from sb3_ext.viz.video import write_video
+        from sb3_ext.zoo.viz_cli import film
+
+        trace = film(agent, given.env, given.seed)
+        return write_video(trace.frames, path, trace.fps), None
+    except ModuleNotFoundError as error:
+        return None, f'{error.name} is missing; pip install "sb3-ext[viz]"'
+    except Exception as error:  # any that a renderer may raise
+        return None, " ".join(str(error).split())[:300]
 
 
 def load(rest: list[str]) -> None:

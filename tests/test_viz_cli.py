@@ -1,0 +1,135 @@
+"""`sb3-ext video`, `report` and `plot` on agents that `sb3-ext train` left behind."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from sb3_ext.zoo import cli
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """:return: with runs of Rainbow on pictures and of R2D2 on vectors in ``logs``"""
+    path = tmp_path_factory.mktemp("agents")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        patch.delenv("DISPLAY", raising=False)
+        quiet = ("--final-eval-episodes", "0", "--device", "cpu", "--eval-episodes", "1", "--eval-freq", "100")
+        settings = ("-params", "learning_starts:60", "batch_size:4", "n_envs:1")
+        for seed in ("1", "2"):
+            command = ["train", "--algo", "r2d2", "--env", "CartPoleNoVel-v1", "-n", "200", "--seed", seed]
+            assert cli.main([*command, *quiet, *settings, "normalize:True"]) == 0
+        command = ["train", "--algo", "rainbow", "--env", "sb3_ext/PendulumPixels-v0", "-n", "200"]
+        assert cli.main([*command, *quiet, *settings, "policy:'CnnPolicy'"]) == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def here(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.delenv("DISPLAY", raising=False)
+
+
+RECURRENT = ("--algo", "r2d2", "--env", "CartPoleNoVel-v1", "--device", "cpu")
+PIXELS = ("--algo", "rainbow", "--env", "sb3_ext/PendulumPixels-v0", "--device", "cpu")
+
+
+def test_a_recurrent_agent_is_filmed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["video", *RECURRENT, "--max-side", "120", "--max-steps", "12"]) == 0
+    out = capsys.readouterr().out
+    assert "Loading logs/r2d2/CartPoleNoVel-v1_2/best_model.zip" in out and "steps, return" in out
+    assert b"ftypisom" in Path("replay.mp4").read_bytes()[:32]
+
+
+@pytest.mark.parametrize("how", ["saliency", "gradcam"])
+def test_streams_are_shown_beside_the_frame(how: str) -> None:
+    assert cli.main(["video", *PIXELS, "-o", f"{how}.gif", "--explain", how, "--max-steps", "5"]) == 0
+    image: Any
+    with Image.open(f"{how}.gif") as image:
+        assert image.n_frames == 5
+        assert image.size[0] > 3 * 84, "the frame, the value and the advantage"
+    assert (
+        cli.main(["video", *PIXELS, "-o", "one.gif", "--explain", how, "--max-steps", "2", "--streams", "value"]) == 0
+    )
+    with Image.open("one.gif") as image:
+        assert 2 * 84 < image.size[0] < 3 * 84
+
+
+def test_of_vectors_the_gradients_are_drawn_over_time(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["video", *RECURRENT, "-o", "bars.mp4", "--explain", "saliency", "--max-steps", "6"]) == 0
+    assert "bars.png" in capsys.readouterr().out
+    with Image.open("bars.png") as image:
+        assert image.size[0] > 400
+
+
+def data_of(path: str) -> dict[str, Any]:
+    found = re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', Path(path).read_text(), re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_a_report_of_pictures(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["report", *PIXELS, "-n", "1", "--max-steps", "4"]) == 0
+    assert "4 steps, return" in capsys.readouterr().out
+    data = data_of("report.html")
+    assert set(data["attributions"]) == {"value", "advantage"} and len(data["frames"]["images"]) == 5
+    assert [len(data[key]) for key in ("q_values", "rewards", "actions")] == [4, 4, 4]
+    assert data["evaluation"]["returns"] and data["curves"][0]["steps"] == [100, 200]
+    text = Path("report.html").read_text()
+    assert "sb3-ext train --algo rainbow --env sb3_ext/PendulumPixels-v0 -n 200" in text and "CnnPolicy" in text
+    assert str(Path.home()) not in text and str(Path.cwd()) not in text, "no paths of this machine"
+
+
+def test_a_report_of_a_recurrent_agent_on_vectors() -> None:
+    assert cli.main(["report", *RECURRENT, "-o", "r2d2.html", "-n", "0", "--max-steps", "6", "--title", "Hi"]) == 0
+    data = data_of("r2d2.html")
+    assert len(data["hidden"]) == 6 and data["evaluation"] is None
+    assert data["attributions"]["value"]["size"] == 4
+    assert "<h1>Hi" in Path("r2d2.html").read_text()
+
+
+def test_learning_curves_of_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["plot", "logs"]) == 0
+    out = capsys.readouterr().out
+    assert "r2d2 CartPoleNoVel-v1: " in out and "after 200 env steps, 2 runs (evaluations)" in out
+    assert "rainbow sb3_ext-PendulumPixels-v0: " in out and "1 run (" in out and "curves.png" in out
+    with Image.open("curves.png") as image:
+        assert image.size[0] > 800
+    command = ["plot", "ours=logs", "-o", "b.svg", "--env", "sb3_ext/PendulumPixels-v0", "--source", "evaluations"]
+    assert cli.main(command) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("ours: ") and "2 runs" not in out
+    assert (
+        cli.main(["plot", "logs/r2d2/CartPoleNoVel-v1_1", "-o", "c.png", "--source", "monitor", "--window", "3"]) == 0
+    )
+    assert "1 run (monitor)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("video", *RECURRENT, "-o", "a.avi"), "a.avi: a video ends in .mp4 or .gif"),
+        (("video", *RECURRENT, "--explain", "gradcam"), "Grad-CAM needs a convolutional network"),
+        (("video", *RECURRENT, "--explain", "saliency", "--streams", "vale"), "streams ['vale']"),
+        (("video", *RECURRENT, "--max-steps", "0"), "max_steps 0 must be >= 1"),
+        (("video", "--algo", "r2d2", "--env", "Pendulum-v1"), "no r2d2 agent for Pendulum-v1"),
+        (("report", *PIXELS, "--explain", "gradcam", "--streams", "q"), "streams ['q']"),
+        (("plot", "nowhere"), "there is no folder nowhere"),
+        (("plot", "logs", "--env", "Pong"), "no runs of Pong in logs"),
+        (("plot", "logs/r2d2", "-o", "a.xyz"), "no picture ends in .xyz"),
+        (("video", "--algo", "r2d"), "the following arguments are required: --env"),
+    ],
+    ids=lambda x: str(x)[:40],
+)
+def test_wrong_input_is_one_line(arguments: tuple[str, ...], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    before = set(Path().iterdir())
+    assert cli.main(list(arguments)) == 2
+    err = capsys.readouterr().err
+    assert err.startswith(f"sb3-ext {arguments[0]}: ") and message in err and err.count("\n") == 1
+    assert set(Path().iterdir()) == before
