@@ -53,12 +53,12 @@ def test_streams_are_shown_beside_the_frame(how: str) -> None:
     image: Any
     with Image.open(f"{how}.gif") as image:
         assert image.n_frames == 5
-        assert image.size[0] > 3 * 84, "the frame, the value and the advantage"
+        assert image.size[0] > 3 * 2 * 84, "the frame, the value and the advantage"
     assert (
         cli.main(["video", *PIXELS, "-o", "one.gif", "--explain", how, "--max-steps", "2", "--streams", "value"]) == 0
     )
     with Image.open("one.gif") as image:
-        assert 2 * 84 < image.size[0] < 3 * 84
+        assert 2 * 2 * 84 < image.size[0] < 3 * 2 * 84
 
 
 def test_of_vectors_the_gradients_are_drawn_over_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from sb3_ext.viz.trace import Explain, Trace
 
 ATTRIBUTIONS = ("none", "saliency", "gradcam")
+SMALL_SIDE = 240  # of a frame, in pixels: smaller ones are enlarged beside their heat
 
 
 def video(rest: list[str]) -> None:
@@ -53,8 +54,7 @@ def video(rest: list[str]) -> None:
         agent.env.close()
     write_video(_explained(trace), given.output, given.fps or trace.fps)
     print(f"{len(trace)} steps, return {trace.episode_return:.2f}: {given.output}")
-    if trace.attributions and not _is_heat(trace):
-        assert isinstance(trace.observations, np.ndarray)
+    if trace.attributions and not _is_heat(trace) and isinstance(trace.observations, np.ndarray):
         print(input_bars(trace.attributions, trace.observations, given.output.with_suffix(".png")))
 
 
@@ -64,7 +64,8 @@ def _explained(trace: Trace) -> np.ndarray:
 
     if not _is_heat(trace):
         return trace.frames
-    return np.stack(list(beside(trace.frames[:-1], trace.attributions)))
+    enlarge = max(SMALL_SIDE // max(trace.frames.shape[1:3]), 1)
+    return np.stack(list(beside(trace.frames[:-1], trace.attributions, enlarge=enlarge)))
 
 
 def _is_heat(trace: Trace) -> bool:
@@ -139,11 +140,13 @@ def _explain_if_possible(agent: Agent, notes: list[str]) -> Explain | None:
 
 
 def _with_usual_changes(trace: Trace) -> Trace:
-    """:return: attributions of vectors times the standard deviation of each input, see `input_bars`"""
+    """:return: with attributions of vectors as `input_bars` draws them"""
+    from sb3_ext.viz.overlay import usual_change
+
     if not isinstance(trace.observations, np.ndarray):
         return trace
-    usual = trace.observations.reshape(len(trace.observations), -1).std(axis=0)
-    scaled = {k: x * usual if x.ndim == 2 else x for k, x in trace.attributions.items()}
+    flat = trace.observations.reshape(len(trace.observations), -1)
+    scaled = {k: usual_change(x, flat) if x.ndim == 2 else x for k, x in trace.attributions.items()}
     return replace(trace, attributions=scaled)
 
 
