@@ -419,6 +419,13 @@ def test_min_return_out_of_reach_says_what_was_reached() -> None:
             record(Anything(env.action_space), env, n, max_episodes=limit)
 
 
+def test_progress_is_told_episode_by_episode() -> None:
+    env, _ = diaries(2)
+    told: list[int] = []
+    record(Anything(env.action_space), env, 4, on_kept=told.append)
+    assert sorted(set(told)) == [1, 2, 3, 4] and told == sorted(told)
+
+
 def test_short_episodes_have_no_advantage() -> None:
     """One lane's episodes are 20 times longer: the first to finish would all be short."""
     envs = [Diary(mean_length=2), Diary(mean_length=40)]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import platform
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -60,6 +61,7 @@ def record(
     seed: int | None = None,
     max_episodes: int | None = None,
     env_id: str | None = None,
+    on_kept: Callable[[int], None] | None = None,
 ) -> Demonstrations:
     """
     Run a model and keep whole episodes.
@@ -78,6 +80,7 @@ def record(
         lane is written down with its seed; the environment itself chooses those of later ones
     :param max_episodes: give up after as many, kept and dropped; default 10 times ``n_episodes``
     :param env_id: to write down, where the environment does not know its own
+    :param on_kept: is given the number of episodes kept so far, for a progress bar
     :raises ValueError: where the spaces are not supported, a `VecNormalize` cannot be taken out, or too few episodes
         reach ``min_return``
     """
@@ -91,7 +94,7 @@ def record(
         if seed is not None:
             set_random_seed(seed)
         with view:
-            episodes = _run(model, view, n_episodes, min_return, deterministic, seed, max_episodes)
+            episodes = _run(model, view, n_episodes, min_return, deterministic, seed, max_episodes, on_kept)
     finally:
         if made is not None:
             made.close()
@@ -176,6 +179,7 @@ def _run(
     deterministic: bool,
     seed: int | None,
     max_episodes: int,
+    on_kept: Callable[[int], None] | None,
 ) -> list[Episode]:
     env = view.env
     n_envs = env.num_envs
@@ -218,6 +222,8 @@ def _run(
             if min_return is None or episode.total_reward >= min_return:
                 kept[i].append(episode)
             n_kept = sum(map(len, kept))
+            if on_kept is not None:
+                on_kept(n_kept)
             if n_kept < n_episodes and len(returns) >= max_episodes:
                 raise ValueError(
                     f"min_return {min_return}: {n_kept} of {len(returns)} episodes reached it, {n_episodes} are "

@@ -19,6 +19,7 @@ from sb3_ext.zoo.agents import (
     env_kwargs_of,
     know_env,
     load_agent,
+    progress_bar,
 )
 from sb3_ext.zoo.errors import UserError, did_you_mean
 
@@ -73,16 +74,18 @@ def record(given: argparse.Namespace) -> None:
     model, env, _, _ = load_agent(given)
     deterministic = acts_greedily(given.env) if given.deterministic is None else given.deterministic
     try:
-        demos = demonstrations.record(
-            model,
-            env,
-            given.n_episodes,
-            min_return=given.min_return,
-            deterministic=deterministic,
-            seed=given.seed,
-            max_episodes=given.max_episodes,
-            env_id=given.env,
-        )
+        with progress_bar("recording", given.n_episodes, "episode") as show:
+            demos = demonstrations.record(
+                model,
+                env,
+                given.n_episodes,
+                min_return=given.min_return,
+                deterministic=deterministic,
+                seed=given.seed,
+                max_episodes=given.max_episodes,
+                env_id=given.env,
+                on_kept=show,
+            )
     finally:
         env.close()
     _save_and_tell(demos, target)
