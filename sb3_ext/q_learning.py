@@ -26,7 +26,7 @@ from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import polyak_update
 
-from sb3_ext.buffers.lanes import LaneReplayBuffer
+from sb3_ext.buffers.lanes import LaneReplayBuffer, check_same_layout
 from sb3_ext.buffers.samplers import ProportionalSampler, Sampler, UniformSampler
 from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, ScalarHead
 from sb3_ext.networks.noisy import has_noise
@@ -389,12 +389,7 @@ class QLearning(AtomicReplaySaveMixin, OffPolicyAlgorithm):
                 f"{path} holds a {type(loaded).__name__}, not a {type(ours).__name__}: "
                 "it was saved by another algorithm"
             )
-        for name, value in ours.layout().items():
-            if loaded.layout()[name] != value:
-                raise ValueError(
-                    f"{path} has {name} {loaded.layout()[name]}, the model {value}: "
-                    "load it into a model of the same settings"
-                )
+        check_same_layout(path, loaded.layout(), ours.layout())
         self._check_loaded_replay(loaded, path)
         loaded.device = self.device
         self.replay_buffer = loaded

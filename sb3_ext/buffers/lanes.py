@@ -29,6 +29,7 @@ import copy
 import math
 import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -487,3 +488,17 @@ def _action_dtype(space: spaces.Space) -> np.dtype:
 
 def _sample_dtype(space: spaces.Space) -> np.dtype:
     return np.dtype(np.int64) if isinstance(space, spaces.Discrete) else _cell_dtype(space)
+
+
+def check_same_layout(path: Any, loaded: Mapping[str, Any], ours: Mapping[str, Any]) -> None:  # Any: file or path
+    """
+    :param path: where the replay was loaded from
+    :param loaded: its `layout`
+    :param ours: that of the model's replay
+    :raises ValueError: for the first difference
+    """
+    for name, value in ours.items():
+        if loaded[name] != value:
+            raise ValueError(
+                f"{path} has {name} {loaded[name]}, the model {value}: load it into a model of the same settings"
+            )

@@ -31,6 +31,7 @@ from stable_baselines3.td3.policies import Actor, CnnPolicy, MlpPolicy, MultiInp
 from torch.nn import functional as F
 
 from sb3_ext.buffers.device import DeviceReplayBuffer, holds
+from sb3_ext.buffers.lanes import check_same_layout
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import ProportionalSampler, UniformSampler
 from sb3_ext.saving import AtomicReplaySaveMixin
@@ -619,12 +620,7 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
                 f"{path} holds a {type(loaded).__name__}, the model has a {type(ours).__name__}: "
                 "it was saved by a model of other settings"
             )
-        for name, value in _layout(ours).items():
-            if _layout(loaded)[name] != value:
-                raise ValueError(
-                    f"{path} has {name} {_layout(loaded)[name]}, the model {value}: "
-                    "load it into a model of the same settings"
-                )
+        check_same_layout(path, _layout(loaded), _layout(ours))
         self.replay_buffer = loaded
 
     def get_parameters(self) -> dict[str, dict[str, Any]]:
