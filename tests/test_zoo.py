@@ -28,7 +28,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 
 from sb3_ext import DAC, GAIL, R2D2, Rainbow
 from sb3_ext.demonstrations import save
-from sb3_ext.envs import MemoryChainEnv
+from sb3_ext.envs import MemoryChainEnv, PendulumPixelsEnv
 from sb3_ext.gail import RewardSettings
 from sb3_ext.zoo import agents, cli, config_path, register
 from sb3_ext.zoo.configs import read_presets
@@ -237,6 +237,24 @@ def test_env_kwargs_of_the_yml_reach_the_evaluation(monkeypatch: pytest.MonkeyPa
     assert set(lengths) == {4}
 
 
+@pytest.mark.parametrize("command", ["enjoy", "record_video"])
+def test_env_kwargs_of_the_yml_reach_those_who_watch(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """rl-zoo3's `record_video` alone films the default environment."""
+    made: list[int | None] = []
+    original = PendulumPixelsEnv.__init__
+
+    def note(self: PendulumPixelsEnv, n_torques: int | None = 5, **kwargs: Any) -> None:
+        made.append(n_torques)
+        original(self, n_torques, **kwargs)
+
+    monkeypatch.setattr(PendulumPixelsEnv, "__init__", note)
+    agent = ["--algo", "rainbow", "--env", "sb3_ext/PendulumPixels-v0"]
+    settings = ["policy:'CnnPolicy'", "env_kwargs:{'n_torques': 3}", "learning_starts:100"]
+    assert cli.main(["train", *agent, "-n", "20", "--eval-freq", "-1", "-params", *settings]) == 0
+    assert cli.main([command, *agent, "-n", "3"]) == 0
+    assert set(made) == {3}
+
+
 def test_optimize_then_train_the_first_trial(headless_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     study = ("--storage", "sqlite:///study.db", "--study-name", "tiny")
     search = ("-optimize", "--n-trials", "2", "--n-evaluations", "1", "--eval-episodes", "1", "--no-optim-plots")
@@ -299,6 +317,29 @@ def test_every_block_of_every_yml_starts(algo: str, block: str) -> None:
         save(sampled(*(stacked if block == "atari" else spaces_of(env))), f"demos/{env.replace('/', '-')}.npz")
         tiny = [*(tiny or ["-params", "n_steps:16", "n_envs:2", "n_epochs:1"]), "discriminator_updates:1"]
     assert cli.main(["train", *arguments, *tiny]) == 0
+
+
+@pytest.mark.parametrize("algo", ["r2d2", "rainbow", "rainbowr"])
+@pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "PongNoFrameskip-v4"])
+def test_an_action_on_atari_lasts_four_frames(
+    algo: str, env_id: str, headless_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """ALE's newer ids skip frames themselves; with SB3's wrapper around them it would be 16."""
+    given = argparse.Namespace(conf_file=None, num_threads=1, env=env_id, algo=algo, env_kwargs=None)
+    for kwargs, n_frames in ((None, 4), ({"frameskip": 3}, 12)):
+        experiment = Experiment(given, algo, env_id, "logs", n_timesteps=64, verbose=0, env_kwargs=kwargs)
+        hyperparams, _ = experiment.read_hyperparameters()
+        _, experiment.env_wrapper, _, _ = experiment._preprocess_hyperparams(hyperparams)
+        env = experiment.create_envs(1, no_log=True)
+        env.reset()
+        ale = env.get_attr("ale")[0]
+        before = ale.getEpisodeFrameNumber()
+        env.step(np.zeros(1, dtype=np.int64))
+        assert ale.getEpisodeFrameNumber() - before == n_frames
+        env.close()
+        assert ("skips 3 frames by itself and its wrapper 4: an action lasts 12" in capsys.readouterr().out) == (
+            n_frames == 12
+        )
 
 
 def spaces_of(env_id: str) -> tuple[spaces.Space[Any], spaces.Space[Any]]:

@@ -6,6 +6,7 @@ import argparse
 import ast
 import contextlib
 import importlib
+import shlex
 import zipfile
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
@@ -187,11 +188,16 @@ def load_to_film(given: argparse.Namespace, keep_settings: bool = False) -> tupl
 
 
 def command_of(agent: Agent, env_id: str) -> str | None:
-    """:return: that trained it, None where rl-zoo3 did not note it"""
+    """:return: that trained it, without the paths of a machine; None where rl-zoo3 did not note it"""
     from huggingface_sb3 import EnvironmentName
 
     path = agent.path.parent / EnvironmentName(env_id) / "command.txt"
-    return path.read_text().strip() if path.is_file() else None
+    if not path.is_file():
+        return None
+    parts = shlex.split(path.read_text())
+    # rl-zoo3 alone writes interpreter and script as they were found.
+    names = [Path(part).name for part in parts[:2]] + parts[2:]
+    return shlex.join(names[1:] if "sb3-ext" in names[1:2] else names)
 
 
 def evaluate(agent: Agent, env_id: str, n_episodes: int) -> np.ndarray:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 from unittest import mock
 
 import gymnasium as gym
@@ -168,7 +169,15 @@ def record_video(rest: list[str]) -> None:
     """:param rest: arguments after ``record_video``"""
     draw_without_a_display()
     _find_agent("record_video", rest)
-    runpy.run_module("rl_zoo3.record_video", run_name="__main__")  # a script without a function to call
+    utils = importlib.import_module("rl_zoo3.utils")
+    create = utils.create_test_env
+
+    def create_as_trained(*args: Any, hyperparams: dict[str, Any], env_kwargs: dict[str, Any], **kwargs: Any) -> Any:
+        of_yml = hyperparams.get("env_kwargs") or {}  # which rl-zoo3's script forgets, and not its enjoy
+        return create(*args, hyperparams=hyperparams, env_kwargs={**of_yml, **env_kwargs}, **kwargs)
+
+    with mock.patch.object(utils, "create_test_env", create_as_trained):
+        runpy.run_module("rl_zoo3.record_video", run_name="__main__")  # a script without a function to call
 
 
 def plot(name: str, rest: list[str]) -> None:

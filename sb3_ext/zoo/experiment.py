@@ -30,6 +30,7 @@ from gymnasium import spaces
 from rl_zoo3 import exp_manager
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.utils import ALGOS
+from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
@@ -181,8 +182,17 @@ class Experiment(ExperimentManager):
         return str(path)
 
     def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
-        """Adds: a single torch thread, unless the user chose a number or the observations are images."""
+        """
+        Adds: a single torch thread, unless the user chose a number or the observations are images; and that frames
+        which are skipped twice are named.
+        """
         env = super().create_envs(n_envs, eval_env=eval_env, no_log=no_log)
+        skipped = frames_skipped_twice(env)
+        if skipped is not None and not eval_env:
+            print(
+                f"WARNING: {self.env_name.gym_id} skips {skipped[0]} frames by itself and its wrapper {skipped[1]}: an "
+                f"action lasts {skipped[0] * skipped[1]} frames. --env-kwargs frameskip:1 leaves it to the wrapper"
+            )
         chosen = self.args.num_threads > 0 or "OMP_NUM_THREADS" in os.environ
         if not chosen and not has_image(env.observation_space) and th.get_num_threads() > 1:
             th.set_num_threads(1)
@@ -413,3 +423,14 @@ def has_image(space: gym.Space) -> bool:
     if isinstance(space, spaces.Dict):
         return any(has_image(part) for part in space.values())
     return isinstance(space, spaces.Box) and len(space.shape) == 3
+
+
+def frames_skipped_twice(env: VecEnv) -> tuple[int, int] | None:
+    """:return: frames that an Atari environment and SB3's wrapper around it skip, None unless both do"""
+    if not env.env_is_wrapped(MaxAndSkipEnv)[0]:
+        return None
+    # ALE keeps it in its constructor's arguments; those of tests and other emulators may have none.
+    spec = env.get_attr("spec")[0]
+    own = (spec.kwargs if spec is not None else {}).get("frameskip", 1)
+    wrapped = env.get_attr("_skip")[0]
+    return (own, wrapped) if isinstance(own, int) and own > 1 and wrapped > 1 else None
