@@ -43,7 +43,9 @@ class Hub:
     repositories: dict[str, Repository] = field(default_factory=dict)
     objects: dict[str, bytes] = field(default_factory=dict)
     failures: dict[str, Any] = field(default_factory=dict)
-    """create, preupload, batch, put, commit: a status; truncate: name of a file that is cut off"""
+    """
+    create, preupload, batch, put, commit: a status; truncate: name of a file that is cut off; sizes: untrue ones
+    """
     requests: list[str] = field(default_factory=list)
     endpoint: str = ""
 
@@ -105,7 +107,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         path = self._path()
-        if path.startswith("/api/models/"):
+        if path.startswith(("/api/models/", "/api/datasets/")):
             self._info(path)
         elif "/resolve/" in path:
             self._resolve(path)
@@ -177,7 +179,8 @@ class _Handler(BaseHTTPRequestHandler):
         found = self._find(repo_id, revision or "main")
         if found is not None:
             sha, files = found
-            siblings = [{"rfilename": name} for name in files]
+            sizes = self.hub.failures.get("sizes", {})
+            siblings = [{"rfilename": name, "size": sizes.get(name, len(x))} for name, x in files.items()]
             self._json(
                 {"id": repo_id, "modelId": repo_id, "sha": sha, "siblings": siblings, "private": False, "tags": []}
             )

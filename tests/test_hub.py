@@ -267,7 +267,7 @@ def test_only_files_of_fixed_names_are_asked_for(hub: Hub, tmp_path: Path) -> No
     files_of(hub).update({"config.json": json.dumps(config).encode(), "../../escaped.safetensors": b"x"})
     hub.requests.clear()
     load(hub, tmp_path / "cache")
-    asked = {line.rsplit("/", 1)[1] for line in hub.requests}
+    asked = {line.rsplit("/", 1)[1] for line in hub.requests if "/resolve/" in line}
     optional = {f"{name}.{suffix}" for name in ("optimizer", "vec_normalize") for suffix in ("json", "safetensors")}
     assert asked <= {"config.json", "policy.safetensors"} | optional
     assert not any("escaped" in line for line in hub.requests) and not list(tmp_path.rglob("*escaped*"))
@@ -283,6 +283,19 @@ def test_an_unknown_algorithm_and_a_newer_schema_are_named(hub: Hub, tmp_path: P
         files_of(hub)["config.json"] = json.dumps({**config, **change}).encode()
         with pytest.raises(UnsafeFile, match=message):
             load(hub, tmp_path / str(len(message)))
+
+
+@pytest.mark.parametrize("name", ["config.json", "policy.safetensors", "ppo-Some-v0.zip"])
+def test_files_that_are_too_large_are_not_even_asked_for(name: str, hub: Hub, tmp_path: Path) -> None:
+    push(makers()["ppo"](), hub)
+    if name.endswith(".zip"):
+        for other in [x for x in files_of(hub) if not x.endswith(".zip")]:
+            del files_of(hub)[other]
+    hub.failures["sizes"] = {name: 10**12}
+    hub.requests.clear()
+    with pytest.raises(UnsafeFile, match=rf"{name} has 1000000000000 bytes, more than \d+; nothing was loaded"):
+        load(hub, tmp_path, env=gym.make(CARTPOLE))
+    assert not [x for x in hub.requests if x.startswith("GET") and "/resolve/" in x and name in x]
 
 
 # ---------------------------------------------------------------------- the command line

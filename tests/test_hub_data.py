@@ -20,6 +20,7 @@ from sb3_ext.demonstrations import load as load_file
 from sb3_ext.zoo import cli, hub_data
 from sb3_ext.zoo.errors import UserError
 from sb3_ext.zoo.hub_data import DATA, load_demonstrations, push_demonstrations
+from sb3_ext.zoo.safe_files import UnsafeFile
 
 # huggingface_hub 2.4 uploads bytes by a keyword of httpx2 that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -85,6 +86,15 @@ def test_what_is_not_there_is_named(hub: Hub, demos: Demonstrations) -> None:
     del hub.repositories[f"datasets/{REPO}"].commits[-1][1][DATA]
     with pytest.raises(UserError, match=f"has no {DATA}: it was not pushed by sb3_ext"):
         load(hub, cache_dir="another")
+
+
+def test_a_data_set_that_is_too_large_is_not_even_asked_for(hub: Hub, demos: Demonstrations) -> None:
+    push(demos, hub)
+    hub.failures["sizes"] = {DATA: 10**12}
+    hub.requests.clear()
+    with pytest.raises(UnsafeFile, match="has 1000000000000 bytes"):
+        load(hub)
+    assert not [x for x in hub.requests if "/resolve/" in x]
 
 
 def test_a_stranger_s_pickle_does_not_run(hub: Hub, demos: Demonstrations) -> None:

@@ -253,7 +253,10 @@ def download(
     from huggingface_hub import try_to_load_from_cache  # of the extra `hub`
     from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
+    limits = {WEIGHTS: MAX_WEIGHT_BYTES, CONFIG: MAX_JSON_BYTES}
+    limits |= {name: MAX_JSON_BYTES if name.endswith(".json") else 2 * MAX_WEIGHT_BYTES for name in OPTIONAL}
     with named_errors(repo_id, revision):
+        check_sizes(repo_id, limits, revision, token, endpoint)
         try:
             config = download_file(repo_id, CONFIG, revision, token, cache_dir, endpoint)
         except RemoteEntryNotFoundError:
@@ -409,7 +412,43 @@ def _download_zip(
                 )
                 raise UserError(f"{repo_id} {found}")
             (filename,) = zips
+        # Weights, and two numbers of Adam for each.
+        check_sizes(repo_id, {filename: 4 * MAX_WEIGHT_BYTES}, revision, token, endpoint)
         return download_file(repo_id, filename, revision, token, cache_dir, endpoint)
+
+
+def check_sizes(
+    repo_id: str,
+    limits: Mapping[str, int],
+    revision: str | None,
+    token: str | None,
+    endpoint: str | None,
+    repo_type: str = "model",
+) -> None:
+    """
+    Before anything is downloaded. Where the hub does not answer, the download says so, or has the file already.
+
+    Parameters as in `load_from_hub`; ``repo_type`` is huggingface_hub's.
+
+    :param limits: bytes by name of a file
+    :raises UnsafeFile: for a larger one
+    """
+    from huggingface_hub import HfApi, errors  # of the extra `hub`
+
+    transport_error = errors.HfHubHTTPError.__bases__[0]  # see `named_errors`
+    assert issubclass(transport_error, Exception)
+    api = HfApi(endpoint=endpoint, token=token)
+    try:
+        ask = api.dataset_info if repo_type == "dataset" else api.model_info
+        info = ask(repo_id, revision=revision, files_metadata=True)
+    except (OSError, transport_error, errors.HFValidationError):
+        return
+    for file in info.siblings or []:
+        limit = limits.get(file.rfilename)
+        if limit is not None and (file.size or 0) > limit:
+            raise UnsafeFile(
+                f"{repo_id}: {file.rfilename} has {file.size} bytes, more than {limit}; nothing was loaded"
+            )
 
 
 def download_file(

@@ -9,9 +9,10 @@ import tempfile
 from sb3_ext.demonstrations import Demonstrations, load, save
 from sb3_ext.demonstrations.info import info
 from sb3_ext.zoo.errors import UserError
-from sb3_ext.zoo.hub import CARD, download_file, named_errors
+from sb3_ext.zoo.hub import CARD, check_sizes, download_file, named_errors
 
 DATA = "demonstrations.npz"
+MAX_DATA_BYTES = 16 * 2**30
 
 
 def push_demonstrations(
@@ -40,7 +41,9 @@ def push_demonstrations(
     api = HfApi(endpoint=endpoint, token=token)
     with tempfile.TemporaryDirectory() as folder, named_errors(repo_id):
         path = save(demos, pathlib.Path(folder) / DATA)
-        api.create_repo(repo_id, private=private, exist_ok=True, repo_type="dataset")
+        # huggingface_hub 2.4 trips over the address of another hub where a token may not create what is there.
+        if not api.repo_exists(repo_id, repo_type="dataset"):
+            api.create_repo(repo_id, private=private, exist_ok=True, repo_type="dataset")
         operations = [CommitOperationAdd(DATA, path), CommitOperationAdd(CARD, _card(demos, repo_id))]
         commit = api.create_commit(
             repo_id,
@@ -67,11 +70,13 @@ def load_demonstrations(
     :param endpoint: of another hub
     :return: the episodes, checked as every file is; nothing of the data set is run
     :raises UserError: where there is no such data set, revision or file
+    :raises UnsafeFile: for a file of more than 16 GiB
     :raises ValueError: for a file that is not what it should be
     """
     from huggingface_hub.errors import RemoteEntryNotFoundError  # of the extra `hub`
 
     with named_errors(repo_id, revision):
+        check_sizes(repo_id, {DATA: MAX_DATA_BYTES}, revision, token, endpoint, repo_type="dataset")
         try:
             path = download_file(repo_id, DATA, revision, token, cache_dir, endpoint, repo_type="dataset")
         except RemoteEntryNotFoundError:
