@@ -104,7 +104,7 @@ def load(rest: list[str]) -> None:
     import gymnasium as gym
     import yaml
     from huggingface_sb3 import EnvironmentName
-    from rl_zoo3.utils import get_latest_run_id
+    from rl_zoo3.utils import ALGOS, get_latest_run_id
 
     from sb3_ext.saving import write_folder_whole
     from sb3_ext.zoo.hub import download
@@ -149,7 +149,8 @@ def load(rest: list[str]) -> None:
     write_folder_whole(run, write)
     n_bytes = sum(path.stat().st_size for path in source.iterdir() if path.is_file())
     print(f"Loaded {given.repo_id} ({n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run}")
-    print(f"Watch it with `sb3-ext enjoy --algo {algo} --env {env_id} -f {given.folder}`")
+    if algo in ALGOS:  # rl-zoo3 has no MaskablePPO
+        print(f"Watch it with `sb3-ext enjoy --algo {algo} --env {env_id} -f {given.folder}`")
 
 
 def check_env_id(env_id: Any) -> None:  # Any: JSON of anyone
