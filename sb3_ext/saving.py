@@ -7,9 +7,13 @@ import os
 import pathlib
 import shutil
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class AtomicSaveMixin(BaseAlgorithm):
@@ -61,6 +65,24 @@ def write_whole(
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> pathlib.Path:
+    """
+    :param figure: of matplotlib
+    :param path: file to write, which appears whole or not at all; ``.png`` is added where there is no suffix
+    :param dpi: dots per inch
+    :return: the path with its suffix
+    :raises ValueError: for a suffix other than those of matplotlib, ``.png`` and ``.svg`` among them
+    """
+    path = pathlib.Path(path)
+    path = path if path.suffix else path.with_name(f"{path.name}.png")
+    suffix = path.suffix.removeprefix(".").lower()
+    if suffix not in figure.canvas.get_supported_filetypes():
+        known = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
+        raise ValueError(f"path: {path}: no picture ends in .{suffix}; use one of {known}")
+    write_whole(path, "png", lambda file: figure.savefig(file, format=suffix, dpi=dpi))  # type: ignore[arg-type]  # is one of bytes
+    return path
 
 
 def write_folder_whole(path: str | os.PathLike[str], write: Callable[[pathlib.Path], None]) -> pathlib.Path:

@@ -14,6 +14,7 @@ from stable_baselines3.common.monitor import load_results
 from stable_baselines3.common.results_plotter import ts2xy
 from worlds import TaggedEnv
 
+from sb3_ext.saving import save_figure
 from sb3_ext.viz.curves import (
     MOST_POINTS,
     Band,
@@ -22,7 +23,6 @@ from sb3_ext.viz.curves import (
     plot_curves,
     read_evaluations,
     read_monitor,
-    save_plot,
 )
 
 HEAD = '#{"t_start": 100.0, "env_id": "Some-v0"}\nr,l,t\n'
@@ -254,9 +254,9 @@ def test_the_figure_says_what_has_no_interval() -> None:
 
 def test_pictures_by_suffix(tmp_path: Path) -> None:
     figure = plot_curves(bands(2), title="<Title>")
-    assert save_plot(figure, tmp_path / "curves").name == "curves.png"
+    assert save_figure(figure, tmp_path / "curves").name == "curves.png"
     assert (tmp_path / "curves.png").read_bytes()[:4] == b"\x89PNG"
-    assert "<svg" in save_plot(figure, tmp_path / "curves.SVG").read_text()
+    assert "<svg" in save_figure(figure, tmp_path / "curves.SVG").read_text()
     with pytest.raises(ValueError, match=r"no picture ends in \.txt"):
-        save_plot(figure, tmp_path / "curves.txt")
+        save_figure(figure, tmp_path / "curves.txt")
     assert sorted(p.name for p in tmp_path.iterdir()) == ["curves.SVG", "curves.png"]

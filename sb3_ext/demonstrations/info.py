@@ -11,7 +11,7 @@ from gymnasium import spaces
 
 from sb3_ext.demonstrations.check import describe, inconsistency
 from sb3_ext.demonstrations.data import Demonstrations, Episode, kept_steps, subspaces
-from sb3_ext.saving import write_whole
+from sb3_ext.saving import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,8 +75,6 @@ def plot(demos: Demonstrations, path: str | os.PathLike[str]) -> pathlib.Path:
     # The figure is no part of pyplot: no window, no global state, nothing to close.
     from matplotlib.figure import Figure
 
-    path = pathlib.Path(path)
-    path = path if path.suffix else path.with_name(f"{path.name}.png")
     components = _action_components(demos)
     n_panels = min(len(components), MOST_PANELS)
     figure = Figure(figsize=(11, 6.4), layout="constrained", facecolor="white")
@@ -104,12 +102,7 @@ def plot(demos: Demonstrations, path: str | os.PathLike[str]) -> pathlib.Path:
         axes.tick_params(colors=INK, length=0)
         axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
-    suffix = path.suffix.removeprefix(".")
-    if suffix not in figure.canvas.get_supported_filetypes():
-        known = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
-        raise ValueError(f"path: {path}: no picture ends in .{suffix}; use one of {known}")
-    write_whole(path, "png", lambda file: figure.savefig(file, format=suffix, dpi=120))  # type: ignore[arg-type]  # is one of bytes
-    return path
+    return save_figure(figure, path)
 
 
 def ending(episode: Episode) -> str:

@@ -20,8 +20,6 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sb3_ext.saving import write_whole
-
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -274,23 +272,6 @@ def plot_curves(bands: Mapping[str, Band], *, title: str = "", ylabel: str = "re
     _label_ends(axes, bands)
     figure.text(0.995, 0.0, _legend_of(bands), ha="right", va="bottom", fontsize=8, color=FAINT)
     return figure
-
-
-def save_plot(figure: Figure, path: str | os.PathLike[str]) -> pathlib.Path:
-    """
-    :param figure: of `plot_curves`
-    :param path: file to write, which appears whole or not at all; ``.png`` is added where there is no suffix
-    :return: the path with its suffix
-    :raises ValueError: for a suffix other than those of matplotlib, ``.png`` and ``.svg`` among them
-    """
-    path = pathlib.Path(path)
-    path = path if path.suffix else path.with_name(f"{path.name}.png")
-    suffix = path.suffix.removeprefix(".").lower()
-    if suffix not in figure.canvas.get_supported_filetypes():
-        known = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
-        raise ValueError(f"path: {path}: no picture ends in .{suffix}; use one of {known}")
-    write_whole(path, "png", lambda file: figure.savefig(file, format=suffix, dpi=150))  # type: ignore[arg-type]  # is one of bytes
-    return path
 
 
 def _style(i: int) -> tuple[str, str | tuple[int, tuple[float, ...]]]:

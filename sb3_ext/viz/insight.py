@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from sb3_contrib import QRDQN
+from sb3_contrib import QRDQN, TQC
 from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 from stable_baselines3 import DQN, SAC, TD3
@@ -278,7 +278,7 @@ def mind_of(model: BaseAlgorithm) -> Mind:
         return RecurrentActorCriticMind(model)
     if isinstance(policy, ActorCriticPolicy):
         return ActorCriticMind(model)
-    if isinstance(model, TD3 | SAC) or type(model).__name__ == "TQC":
+    if isinstance(model, TD3 | SAC | TQC):
         return ActorQMind(model)
     return Mind(model)
 

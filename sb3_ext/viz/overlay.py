@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from sb3_ext.saving import write_whole
+from sb3_ext.saving import save_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -85,8 +85,6 @@ def input_bars(
     """
     from matplotlib.figure import Figure
 
-    path = pathlib.Path(path)
-    path = path if path.suffix else path.with_name(f"{path.name}.png")
     if not gradients:
         raise ValueError("gradients: there is no stream to show")
     flat = observations.reshape(len(observations), -1)
@@ -108,12 +106,7 @@ def input_bars(
         axes = figure.add_subplot(len(gradients), 1, i + 1)
         _plot_bars(axes, stream, usual_change(given, flat), names)
     figure.suptitle("How much a usual change of each input changes the output", color=_as_hex(INK), fontsize=13)
-    suffix = path.suffix.removeprefix(".")
-    if suffix not in figure.canvas.get_supported_filetypes():
-        known = ", ".join(sorted(figure.canvas.get_supported_filetypes()))
-        raise ValueError(f"path: {path}: no picture ends in .{suffix}; use one of {known}")
-    write_whole(path, "png", lambda file: figure.savefig(file, format=suffix, dpi=120))  # type: ignore[arg-type]  # is one of bytes
-    return path
+    return save_figure(figure, path)
 
 
 def usual_change(gradients: np.ndarray, observations: np.ndarray) -> np.ndarray:

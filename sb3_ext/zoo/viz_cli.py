@@ -180,7 +180,8 @@ def plot(rest: list[str]) -> None:
     parser.add_argument("--title", default="", help="above")
     given = parser.parse_args(rest)
 
-    from sb3_ext.viz.curves import aggregate, plot_curves, read_evaluations, read_monitor, save_plot
+    from sb3_ext.saving import save_figure
+    from sb3_ext.viz.curves import aggregate, plot_curves, read_evaluations, read_monitor
 
     groups = _groups_of(given.folders, given.env)
     runs = [run for group in groups.values() for run in group]
@@ -193,7 +194,7 @@ def plot(rest: list[str]) -> None:
         interval = "" if band.low is None or band.high is None else f" [{band.low[-1]:.2f}, {band.high[-1]:.2f}]"
         n_runs = f"{band.n_runs} run{'s' if band.n_runs > 1 else ''}"
         print(f"{name}: {band.iqm[-1]:.2f}{interval} after {band.steps[-1]} env steps, {n_runs} ({source})")
-    print(save_plot(plot_curves(bands, title=given.title), given.output))
+    print(save_figure(plot_curves(bands, title=given.title), given.output, dpi=150))
 
 
 def _groups_of(folders: list[str], env: str | None) -> dict[str, list[Path]]:
