@@ -321,7 +321,7 @@ def test_an_agent_goes_to_the_hub_and_back_and_is_watched(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    quiet = ("--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu")
+    quiet = ("--eval-freq", "16", "--eval-episodes", "1", "--final-eval-episodes", "0", "--device", "cpu")
     settings = "n_steps:16" if algo == "ppo" else "learning_starts:30"
     stacked = ("n_envs:2", "batch_size:8", "frame_stack:3") if algo == "ppo" else ()
     params = ("-params", settings, "normalize:True", *stacked)
@@ -331,7 +331,8 @@ def test_an_agent_goes_to_the_hub_and_back_and_is_watched(
     assert "over 2 episodes" in out and f"to {hub.endpoint}/{REPO}/commit/" in out
     card = files_of(hub)["README.md"].decode()
     assert f"\nsb3-ext train --algo {algo} --env {env} -n 64 " in card, "the command as it was typed, without paths"
-    assert b"ftypisom" in files_of(hub)["replay.mp4"][:32] and "replay is in the list of files" in card
+    assert b"ftypisom" in files_of(hub)["replay.mp4"][:32] and "[replay](replay.mp4)" in card
+    assert files_of(hub)["curve.png"].startswith(b"\x89PNG") and "![curve](curve.png)" in card
     config = json.loads(files_of(hub)["config.json"])
     rate = config["keywords"]["learning_rate"]
     assert config["env_id"] == env and rate != 0 and "vec_normalize.json" in files_of(hub)

@@ -14,7 +14,7 @@ import os
 import pathlib
 import pickletools
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -70,6 +70,7 @@ def push_to_hub(
     vec_normalize: VecNormalize | None = None,
     command: str | None = None,
     replay: str | os.PathLike[str] | None = None,
+    curve: str | os.PathLike[str] | None = None,
     optimizer: bool = False,
     legacy_zip: bool = True,
     private: bool | None = None,
@@ -88,6 +89,7 @@ def push_to_hub(
     :param vec_normalize: its statistics; None = those of the model's environment, if it has them
     :param command: that trained it, for the card
     :param replay: a video, kept as ``replay.mp4`` or ``replay.gif``
+    :param curve: picture of the learning curve for the card, kept as ``curve.png`` or with its own suffix
     :param optimizer: keep the state of the optimizers, to go on training
     :param legacy_zip: SB3's zip too, which runs code when it is loaded
     :param private: None = as the account says
@@ -109,18 +111,18 @@ def push_to_hub(
     name = f"{type(model).__name__.lower()}-{env_id.replace('/', '-')}"
     if score is not None:
         files[RESULTS] = json_bytes({"env_id": env_id, **score._asdict()})
-    if replay is not None:
-        video = pathlib.Path(replay)
-        if not video.is_file():
-            raise UserError(f"there is no {video}")
-        files[f"replay{video.suffix}"] = str(video)
+    for kind, given in (("replay", replay), ("curve", curve)):
+        if given is not None:
+            path = pathlib.Path(given)
+            if not path.is_file():
+                raise UserError(f"there is no {path}")
+            files[f"{kind}{path.suffix}"] = str(path)
     if legacy_zip:
         buffer = io.BytesIO()
         model.save(buffer)
         files[f"{name}.zip"] = buffer.getvalue()
-    files[CARD] = card(
-        model, repo_id, env_id, score, command, f"{name}.zip" if legacy_zip else None, replay is not None
-    )
+    pictures = [name for name in files if name.startswith(("replay.", "curve."))]
+    files[CARD] = card(model, repo_id, env_id, score, command, f"{name}.zip" if legacy_zip else None, pictures)
     api = HfApi(endpoint=endpoint, token=token)
     with named_errors(repo_id):
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -138,9 +140,9 @@ def card(
     score: Score | None,
     command: str | None,
     legacy_zip: str | None,
-    has_replay: bool,
+    pictures: Sequence[str] = (),
 ) -> bytes:
-    """Parameters as in `push_to_hub`. :return: the README of a repository"""
+    """Parameters as in `push_to_hub`; ``pictures`` are files beside it. :return: the README of a repository"""
     from huggingface_hub import EvalResult, ModelCardData  # of the extra `hub`
 
     name = type(model).__name__
@@ -173,8 +175,9 @@ def card(
             f"(95 % interval {score.mean - half:.2f} to {score.mean + half:.2f}; standard deviation {score.std:.2f}).",
             "",
         ]
-    if has_replay:
-        lines += ["The replay is in the list of files.", ""]
+    for picture in pictures:
+        shown = "!" if picture.endswith((".gif", ".png", ".svg")) else ""
+        lines += [f"{shown}[{picture.split('.')[0]}]({picture})", ""]
     if command is not None:
         lines += ["Trained with", "", "```", command, "```", ""]
     lines += [

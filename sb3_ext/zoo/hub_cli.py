@@ -64,6 +64,7 @@ def push(rest: list[str]) -> None:
                 vec_normalize=unwrap_vec_normalize(agent.env),
                 command=command_of(agent, given.env),
                 replay=replay,
+                curve=_curve(agent, given, Path(folder) / "curve.png"),
                 optimizer=given.optimizer,
                 legacy_zip=not given.no_zip,
                 private=given.private,
@@ -87,6 +88,18 @@ def _replay(agent: Agent, given: argparse.Namespace, path: Path) -> tuple[Path |
         return None, f'{error.name} is missing; pip install "sb3-ext[viz]"'
     except Exception as error:  # any that a renderer may raise
         return None, " ".join(str(error).split())[:300]
+
+
+def _curve(agent: Agent, given: argparse.Namespace, path: Path) -> Path | None:
+    """:return: a picture of the evaluations on the way, None where there are none or matplotlib is missing"""
+    try:
+        from sb3_ext.saving import save_figure
+        from sb3_ext.viz.curves import aggregate, plot_curves, read_evaluations
+
+        bands = aggregate({given.algo: [read_evaluations(agent.path.parent)]})
+        return save_figure(plot_curves(bands, title=given.env), path)
+    except (ModuleNotFoundError, ValueError):  # no extra, no evaluations: an agent can be shared without
+        return None
 
 
 def load(rest: list[str]) -> None:
