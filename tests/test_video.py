@@ -167,6 +167,16 @@ def test_wrong_environments_are_named() -> None:
         watch(model, FilmedEnv(), max_side=0)
 
 
+class Undrawable(FilmedEnv):
+    def render(self) -> np.ndarray:  # type: ignore[override]
+        raise AttributeError("'NoneType' object has no attribute 'glGetError'")  # as MuJoCo without its library
+
+
+def test_a_renderer_that_fails_is_named_with_what_to_set() -> None:
+    with pytest.raises(ValueError, match=r"cannot be drawn here \(AttributeError: .*glGetError.*MUJOCO_GL=egl"):
+        watch(q_model(), Undrawable())
+
+
 # ---------------------------------------------------------------------- what the agent thinks
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sb3_ext.envs import PendulumPixelsEnv
 from sb3_ext.zoo import cli
 
 
@@ -133,3 +134,23 @@ def test_wrong_input_is_one_line(arguments: tuple[str, ...], message: str, capsy
     err = capsys.readouterr().err
     assert err.startswith(f"sb3-ext {arguments[0]}: ") and message in err and err.count("\n") == 1
     assert set(Path().iterdir()) == before
+
+
+def test_an_environment_that_cannot_be_made_to_draw(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    original = PendulumPixelsEnv.__init__
+
+    def without_graphics(self: PendulumPixelsEnv, *args: Any, render_mode: str | None = None, **kwargs: Any) -> None:
+        if render_mode is not None:
+            raise AttributeError("no OpenGL")
+        original(self, *args, **kwargs)
+
+    monkeypatch.setattr(PendulumPixelsEnv, "__init__", without_graphics)
+    assert cli.main(["video", *PIXELS, "-o", "never.gif"]) == 2
+    err = capsys.readouterr().err
+    assert "draws no pictures here (no OpenGL). Without a display, MuJoCo needs MUJOCO_GL=egl" in err
+    assert not Path("never.gif").exists()
+    assert cli.main(["report", *PIXELS, "-o", "plain.html", "-n", "0", "--max-steps", "3"]) == 0
+    data = data_of("plain.html")
+    assert data["frames"] is None and len(data["rewards"]) == 3

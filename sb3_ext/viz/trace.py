@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 from sb3_ext.demonstrations.record import LearnerView, executed
 from sb3_ext.viz.insight import Insight, Mind, State, mind_of
+from sb3_ext.viz.video import WITHOUT_A_DISPLAY
 
 Observations = np.ndarray | dict[str, np.ndarray]
 
@@ -187,7 +188,7 @@ class _LastFrame(gym.Wrapper[Any, Any, Any, Any]):
 
     def step(self, action: Any) -> Any:  # Any: gymnasium's
         result = self.env.step(action)
-        self.frame = self.env.render() if result[2] or result[3] else None
+        self.frame = _rendered(self.env) if result[2] or result[3] else None
         return result
 
 
@@ -226,12 +227,21 @@ class _EndsOf:
 
     def frame(self) -> np.ndarray:
         """:return: [height, width, 3] uint8 of now"""
-        return _as_frame(self._inner.render(), self._max_side)
+        return _as_frame(_rendered(self._inner), self._max_side)
 
     @property
     def last_frame(self) -> np.ndarray | None:
         """:return: of the end of the last episode"""
         return None if self._last.frame is None else _as_frame(self._last.frame, self._max_side)
+
+
+def _rendered(env: gym.Env) -> Any:  # Any: what an environment may give
+    try:
+        return env.render()
+    except Exception as error:  # any: each library of graphics has its own
+        raise ValueError(
+            f"env: it cannot be drawn here ({type(error).__name__}: {error}). Without a display, {WITHOUT_A_DISPLAY}"
+        ) from error
 
 
 def _as_frame(frame: Any, max_side: int | None) -> np.ndarray:

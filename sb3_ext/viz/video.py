@@ -15,6 +15,7 @@ from PIL import Image
 from sb3_ext.saving import write_whole
 
 SUFFIXES = (".mp4", ".gif")
+WITHOUT_A_DISPLAY = "MuJoCo needs MUJOCO_GL=egl and pygame SDL_VIDEODRIVER=dummy"
 DARKEST = 0.5  # mean grey level of 0..255 over a video; PendulumPixels, nearly all black, has 13
 
 
@@ -57,7 +58,7 @@ def check_frames(frames: np.ndarray) -> None:
     if brightness < DARKEST:
         raise ValueError(
             f"{len(frames)} frames are black (mean {brightness:.2f} of 255): the renderer does not work here. "
-            "Without a display, MuJoCo needs MUJOCO_GL=egl and pygame SDL_VIDEODRIVER=dummy"
+            f"Without a display, {WITHOUT_A_DISPLAY}"
         )
 
 

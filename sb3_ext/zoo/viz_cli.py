@@ -17,11 +17,9 @@ from sb3_ext.zoo.agents import (
     add_agent_arguments,
     command_of,
     evaluate,
-    load_agent,
     load_to_film,
     progress_bar,
 )
-from sb3_ext.zoo.display import draw_without_a_display
 from sb3_ext.zoo.errors import UserError
 
 if TYPE_CHECKING:
@@ -42,13 +40,14 @@ def video(rest: list[str]) -> None:
     given = parser.parse_args(rest)
 
     from sb3_ext.viz.overlay import input_bars
-    from sb3_ext.viz.video import check_suffix, write_video
+    from sb3_ext.viz.video import WITHOUT_A_DISPLAY, check_suffix, write_video
 
     check_suffix(given.output)
     explain = _explain(given)
-    draw_without_a_display()
-    agent = load_agent(given, film=True)
+    agent, trouble = load_to_film(given)
     try:
+        if trouble is not None:
+            raise UserError(f"{trouble}. Without a display, {WITHOUT_A_DISPLAY}")
         trace = film(agent, given.env, given.seed, given.max_steps, given.max_side, given.stochastic, explain)
     finally:
         agent.env.close()
