@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -154,3 +157,15 @@ def test_an_environment_that_cannot_be_made_to_draw(
     assert cli.main(["report", *PIXELS, "-o", "plain.html", "-n", "0", "--max-steps", "3"]) == 0
     data = data_of("plain.html")
     assert data["frames"] is None and len(data["rewards"]) == 3
+
+
+def test_a_missing_opengl_library_is_one_line(tmp_path: Path) -> None:
+    """MuJoCo looks for it when it is imported, so in a process of its own."""
+    command = [sys.executable, "-m", "sb3_ext", "train", "--algo", "td3", "--env", "HalfCheetah-v5", "-n", "1"]
+    environment = {**os.environ, "MUJOCO_GL": "osmesa", "PYTHONPATH": str(Path(__file__).parent.parent)}
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    if result.returncode == 0:
+        pytest.skip("this machine has OSMesa")
+    *_, line = result.stderr.strip().splitlines()
+    assert line.startswith("sb3-ext train: MuJoCo finds no OpenGL library, MUJOCO_GL is osmesa")
+    assert line.endswith("MUJOCO_GL=egl") and "Traceback" not in result.stderr

@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import functools
 import importlib
+import os
 import runpy
 import sys
 import traceback
@@ -325,6 +326,12 @@ def _one_line(command: str, error: Exception) -> str | None:
         return f'sb3-ext {command} needs the mujoco extra: pip install "sb3-ext[mujoco]"'
     if "DependencyNotInstalled" in type(error).__name__ and "box2d" in text.lower():
         return f'sb3-ext {command} needs the box2d extra: pip install "sb3-ext[box2d]"'
+    if "OpenGL" in _packages_of(error):
+        chosen = os.environ.get("MUJOCO_GL", "not set")
+        return (
+            f"sb3-ext {command}: MuJoCo finds no OpenGL library, MUJOCO_GL is {chosen} ({text}). Without a display set "
+            "MUJOCO_GL=egl"
+        )
     if isinstance(error, UserError):
         return f"sb3-ext {command}: {text}"
     if _in_expression(error):
@@ -334,6 +341,12 @@ def _one_line(command: str, error: Exception) -> str | None:
     if text and (addressed or _is_message(error.__traceback__)):
         return f"sb3-ext {command}: {text}"
     return None
+
+
+def _packages_of(error: Exception) -> set[str]:
+    """:return: of the code that it passed through"""
+    frames = traceback.walk_tb(error.__traceback__)
+    return {frame.f_globals.get("__name__", "").partition(".")[0] for frame, _line in frames}
 
 
 def _is_message(trace: TracebackType | None) -> bool:
