@@ -18,6 +18,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
 TOKEN = "hf_token_of_the_tests"
 LARGE = (".safetensors", ".zip", ".mp4", ".npz")
 
@@ -65,6 +67,16 @@ def running() -> Iterator[Hub]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def reachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    """:return: a hub that huggingface_hub in this process talks to as the tests need, without a token of the user's"""
+    # The variable HF_HUB_DISABLE_XET is read when huggingface_hub is imported, which another test may have done.
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    with running() as hub:
+        yield hub
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 import stable_baselines3 as sb3
 import torch as th
-from hub_server import TOKEN, Hub, running
+from hub_server import TOKEN, Hub, reachable, running
 from stable_baselines3.common.base_class import BaseAlgorithm
 from test_safe_files import CARTPOLE, OFF, actions_of, makers, small
 
@@ -39,10 +39,7 @@ REPO = "me/agent"
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    # The variable HF_HUB_DISABLE_XET is read when huggingface_hub is imported, which another test may have done.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    with running() as server:
+    with reachable(monkeypatch) as server:
         yield server
 
 

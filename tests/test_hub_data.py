@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hub_server import TOKEN, Hub, running
+from hub_server import TOKEN, Hub, reachable
 from stable_baselines3 import PPO
 from worlds import TaggedEnv
 
@@ -29,11 +29,8 @@ REPO = "me/demos"
 
 @pytest.fixture
 def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
-    # The variable HF_HUB_DISABLE_XET is read when huggingface_hub is imported, which another test may have done.
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
     monkeypatch.chdir(tmp_path)
-    with running() as server:
+    with reachable(monkeypatch) as server:
         yield server
 
 
