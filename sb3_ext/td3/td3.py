@@ -13,7 +13,7 @@ import io
 import math
 import pathlib
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal, TypeVar
 
 import numpy as np
@@ -35,7 +35,9 @@ from sb3_ext.buffers.lanes import check_same_layout
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import ProportionalSampler, UniformSampler
 from sb3_ext.saving import AtomicReplaySaveMixin
+from sb3_ext.td3.assessment import Assessment
 from sb3_ext.td3.captured import CapturedUpdates, as_plain, set_learning_rate
+from sb3_ext.td3.finite import check_step
 from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
 
 SelfTD3 = TypeVar("SelfTD3", bound="TD3")
@@ -244,9 +246,7 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
             )
         self.best_actor: Actor = copy.deepcopy(self.actor) if self.checkpoint_episodes > 0 else self.actor
         self.best_actor.set_training_mode(False)
-        self._episode_returns = np.zeros(self.n_envs)
-        self._episode_begins = np.ones(self.n_envs, dtype=bool)
-        self._begin_assessing()
+        self._assessment = Assessment(self.checkpoint_episodes, self.n_envs)
         # Sums of the losses of critics and actor and their numbers, and of Q-values, since the last log.
         dtype = th.float32 if self.device.type == "mps" else th.float64
         self._losses = th.zeros(5, dtype=dtype, device=self.device)
@@ -336,48 +336,25 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
 
         :raises ValueError: for NaN or infinity
         """
-        self._check_finite(new_obs, reward, dones, infos)
+        raw_obs, raw_reward = new_obs, reward
+        if self._vec_normalize_env is not None:
+            raw_obs = self._vec_normalize_env.get_original_obs()
+            raw_reward = self._vec_normalize_env.get_original_reward()
+        check_step(raw_obs, raw_reward, dones, infos, self.num_timesteps)
         if isinstance(self.policy, SimbaPolicy):
             assert self._last_obs is not None
             self.policy.update_statistics(self._last_obs)
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
         self._steps_since_train += self.n_envs
         if self.checkpoint_episodes > 0:
-            vec_normalize = self._vec_normalize_env
-            self._assess(reward if vec_normalize is None else vec_normalize.get_original_reward(), dones)
-
-    def _check_finite(
-        self,
-        new_obs: np.ndarray | dict[str, np.ndarray],
-        reward: np.ndarray,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """What is stored, that is before VecNormalize, which clips infinity; and true final observations."""
-        if self._vec_normalize_env is not None:
-            new_obs, reward = self._vec_normalize_env.get_original_obs(), self._vec_normalize_env.get_original_reward()
-        self._check_rows(reward, "reward", range(self.n_envs))
-        self._check_rows(new_obs, "observation", range(self.n_envs))
-        for env in np.flatnonzero(dones).tolist():
-            final = infos[env].get("terminal_observation")
-            if final is not None:
-                rows = (
-                    {key: np.asarray(x)[None] for key, x in final.items()}
-                    if isinstance(final, dict)
-                    else np.array([final])
-                )
-                self._check_rows(rows, "final observation", [env])
-
-    def _check_rows(self, rows: np.ndarray | dict[str, np.ndarray], name: str, envs: Sequence[int]) -> None:
-        for key, x in rows.items() if isinstance(rows, dict) else [("", rows)]:
-            if x.dtype.kind == "f" and not np.isfinite(x).all():
-                row = int(np.flatnonzero(~np.isfinite(x.reshape(len(envs), -1)).all(axis=1))[0])
-                what = f"{name} {key}" if key else name
-                raise ValueError(
-                    f"{what} {x[row]} of environment {envs[row]} at step {self.num_timesteps} is not finite"
-                )
-
-    # ------------------------------------------------------------------ assessing policies
+            worst = self._assessment.add(
+                raw_reward, dones, acts=self.num_timesteps - self.n_envs >= self.learning_starts
+            )
+            if worst is not None:
+                if worst >= self._worst_of_best:
+                    self._worst_of_best = worst
+                    self.best_actor.load_state_dict(self.actor.state_dict())
+                self.logger.record("train/worst_return_of_best", self._worst_of_best)
 
     def _setup_learn(
         self,
@@ -388,9 +365,9 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
         """Adds: an episode under way was not seen from its beginning, and what is stored is not continued."""
-        self._begin_assessing()
+        self._assessment.begin()
         if reset_num_timesteps or self._last_obs is None:  # SB3 resets the environments then
-            self._episode_begins[:] = True
+            self._assessment.environments_were_reset()
         if isinstance(self.replay_buffer, PrioritizedReplayBuffer):
             self.replay_buffer.check_size()
             self.replay_buffer.cut()
@@ -402,36 +379,6 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
                 warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
             return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
-    def _begin_assessing(self) -> None:
-        """The next N episodes to begin count, whichever ends first: short ones are not preferred."""
-        self._assessed: list[float] = []
-        self._n_begun = 0
-        self._episode_counts = np.zeros(self.n_envs, dtype=bool)
-
-    def _assess(self, reward: np.ndarray, dones: np.ndarray) -> None:
-        """Take the returns of the episodes that count."""
-        is_random = self.num_timesteps - self.n_envs < self.learning_starts
-        for env in np.flatnonzero(self._episode_begins):
-            self._episode_counts[env] = not is_random and self._n_begun < self.checkpoint_episodes
-            self._n_begun += int(self._episode_counts[env])
-        self._episode_returns = np.where(self._episode_begins, 0.0, self._episode_returns) + reward
-        self._episode_begins = np.array(dones, dtype=bool)
-        ended = self._episode_begins & self._episode_counts
-        self._episode_counts &= ~ended
-        self._assessed += self._episode_returns[ended].tolist()
-        if ended.any() and len(self._assessed) == self.checkpoint_episodes:
-            worst = min(self._assessed)
-            if worst >= self._worst_of_best:
-                self._worst_of_best = worst
-                self.best_actor.load_state_dict(self.actor.state_dict())
-            self.logger.record("train/worst_return_of_best", self._worst_of_best)
-
-    @property
-    def _is_assessed(self) -> bool:
-        """Enough episodes, or one that is worse than the worst of the best policy."""
-        n = len(self._assessed)
-        return n >= self.checkpoint_episodes or (n > 0 and min(self._assessed) < self._worst_of_best)
-
     def _now_due(self, gradient_steps: int) -> int:
         """:return: updates to make now, of those that are due"""
         steps, self._steps_since_train = self._steps_since_train, 0
@@ -439,9 +386,9 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         steps = min(steps, max(self.num_timesteps - self.learning_starts, 0))
         self._updates_due += gradient_steps if self.update_ratio is None else steps * self.update_ratio
         if self.checkpoint_episodes > 0:
-            if not self._is_assessed:
+            if not self._assessment.is_over(self._worst_of_best):
                 return 0
-            self._begin_assessing()
+            self._assessment.begin()
         due = int(self._updates_due)
         self._updates_due -= due
         return due
@@ -633,7 +580,7 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
     def _excluded_save_params(self) -> list[str]:
         # A file of compile="on" shall load on a CPU.
         compiled = ["compile"] if self.compile == "on" else []
-        return [*super()._excluded_save_params(), *compiled, "best_actor", "_losses", "_captured"]
+        return [*super()._excluded_save_params(), *compiled, "best_actor", "_assessment", "_losses", "_captured"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, tensors = super()._get_torch_save_params()
