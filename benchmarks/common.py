@@ -43,6 +43,7 @@ COLORS = (
     "#cc79a7",
     "#7f7f7f",
     "#e69f00",
+    "#56b4e9",
 )  # Okabe-Ito: told apart by colour-blind readers
 STYLE: Any = {  # matplotlib types the keys one by one
     "figure.dpi": 120,

@@ -6,18 +6,20 @@ TD3 and DDPG beside SB3's own on continuous control, the same env steps, one thr
 
 Ours have their blocks of zoo_configs, SB3's rl-zoo3's settings for MuJoCo; on Pendulum, where rl-zoo3 acts at random
 for as long as this task lasts, SB3's defaults with its noise. "article" is the preset of the tutorials that the project
-began from. All are evaluated alike: ten times on the way (10 greedy episodes) and at the end (50; Pendulum 100). The
+began from. sbx-rl's TD3 (JAX) has SB3's settings and runs where it is installed: pip install sbx-rl -c constraints.txt.
+All are evaluated alike: ten times on the way (10 greedy episodes) and at the end (50; Pendulum 100). The
 aggregate is rliable's interquartile mean over seeds with the 95 % interval of the bootstrap. Finished runs stay in
 results/continuous.csv.
 """
 
 from __future__ import annotations
 
+import importlib.util
+import os
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import stable_baselines3 as sb3
 from common import Table, hardware, parse, parser, print_rows
 from learning import RUN_COLUMNS, RUN_KEY, plot_curves, row_of, train, train_with_the_zoo
 from rliable.library import get_interval_estimates
@@ -56,6 +58,7 @@ AGENTS = {
     "sb3-td3": "SB3's TD3",
     "ddpg": "DDPG",
     "sb3-ddpg": "SB3's DDPG",
+    "sbx-td3": "sbx's TD3",
     "article-td3": "TD3, article's settings",
     "article-ddpg": "DDPG, article's settings",
 }
@@ -64,22 +67,30 @@ ARTICLES = {
     ("Pendulum-v1", "article-ddpg"): "source-article",
     ("HalfCheetah-v5", "article-ddpg"): "source-article-halfcheetah",
 }
+PEERS = {"sb3": "stable_baselines3", "sbx": "sbx"}
 N_EVALUATIONS = 10
 N_BOOTSTRAP = 20_000
+
+
+def exists(task: Task, agent: str) -> bool:
+    """:return: whether the article has settings for this task, and sbx is installed"""
+    if agent.startswith("article"):
+        return (task.env_id, agent) in ARTICLES
+    return agent != "sbx-td3" or importlib.util.find_spec("sbx") is not None
 
 
 def run(task: Task, agent: str, seed: int, n_steps: int) -> dict[str, object]:
     """:return: one row"""
     every = max(n_steps // N_EVALUATIONS, 1)
     algo = agent.split("-")[-1]
-    if agent.startswith("sb3-"):
+    if agent.startswith("sb"):
         env = make_vec_env(task.env_id, 1, seed=seed)
         shape = env.action_space.shape
         assert shape is not None
         settings: dict[str, Any] = {} if task.env_id == "Pendulum-v1" else ZOO
-        stock: dict[str, type[sb3.TD3]] = {"td3": sb3.TD3, "ddpg": sb3.DDPG}
         noise = NormalActionNoise(np.zeros(shape), 0.1 * np.ones(shape))
-        model = stock[algo]("MlpPolicy", env, action_noise=noise, seed=seed, device="cpu", **settings)
+        cls = getattr(importlib.import_module(PEERS[agent.split("-")[0]]), algo.upper())
+        model = cls("MlpPolicy", env, learning_rate=1e-3, action_noise=noise, seed=seed, device="cpu", **settings)
         eval_env = make_vec_env(task.env_id, 10, seed=seed + 100_000)
         result = train(model, eval_env, n_steps, every, 10, task.final_episodes)
     else:
@@ -123,17 +134,24 @@ def main() -> None:
     arguments.add_argument("--tasks", nargs="+", default=[t.env_id for t in TASKS if t.is_default], help="only these")
     arguments.add_argument("--agents", nargs="+", default=list(AGENTS), choices=list(AGENTS), help="only these")
     args = parse(arguments)
+    # JAX's threads, before it is imported
+    os.environ.setdefault("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=false intra_op_parallelism_threads=1")
     table = Table("continuous", COLUMNS, key=RUN_KEY, saved=not args.quick, fresh=args.fresh)
     for seed in range(args.seeds):
         for task in TASKS:
             for agent in args.agents:
-                exists = not agent.startswith("article") or (task.env_id, agent) in ARTICLES
-                if task.env_id in args.tasks and exists and not table.has(task=task.env_id, agent=agent, seed=seed):
+                if (
+                    task.env_id in args.tasks
+                    and exists(task, agent)
+                    and not table.has(task=task.env_id, agent=agent, seed=seed)
+                ):
                     table.add(run(task, agent, seed, 300 if args.quick else task.n_steps))
     print(hardware())
     report(table)
     if not args.quick:
-        plot_curves(table, [(task.env_id, task.level) for task in TASKS if task.is_default], AGENTS, "continuous")
+        plot_curves(
+            table, [(task.env_id, task.level) for task in TASKS if task.is_default], AGENTS, "continuous", n_episodes=10
+        )
 
 
 if __name__ == "__main__":

@@ -202,7 +202,9 @@ def cell_of(table: Table, task: str, agent: str) -> str:
     return f"{finals.mean():.2f} +- {finals.std():.2f} ({len(finals)}; {cpu:.0f} s)" if len(finals) else "-"
 
 
-def plot_curves(table: Table, levels: Sequence[tuple[str, float]], agents: Mapping[str, str], name: str) -> None:
+def plot_curves(
+    table: Table, levels: Sequence[tuple[str, float]], agents: Mapping[str, str], name: str, n_episodes: int = 20
+) -> None:
     """
     Draw docs/images/<name>.png: a panel per task, mean and range over seeds.
 
@@ -210,6 +212,7 @@ def plot_curves(table: Table, levels: Sequence[tuple[str, float]], agents: Mappi
     :param levels: tasks, each with a return to draw a line at
     :param agents: names by id
     :param name: of the picture
+    :param n_episodes: of an evaluation
     """
     figure, axes = panels(len(levels), width=2.7, height=2.8)
     for axis, (task, level) in zip(axes, levels, strict=True):
@@ -226,6 +229,6 @@ def plot_curves(table: Table, levels: Sequence[tuple[str, float]], agents: Mappi
             axis.fill_between(steps, means.min(axis=0), means.max(axis=0), color=color, alpha=0.15, linewidth=0)
         axis.axhline(level, color="0.6", linestyle=":", linewidth=1)
         axis.set(title=task, xlabel="env steps (thousands)")
-    axes[0].set_ylabel("return, 20 greedy episodes")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(agents))
+    axes[0].set_ylabel(f"return, {n_episodes} greedy episodes")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(agents), 6))
     save(figure, name)
