@@ -443,7 +443,8 @@ class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
         if with_actor:
             actor_loss = -self.critic.q1_forward(batch.observations, self.actor(batch.observations)).mean()
             self.actor.optimizer.zero_grad()
-            actor_loss.backward()
+            # Gradients of Q_1's weights would be thrown away.
+            actor_loss.backward(inputs=[x for x in self.actor.parameters() if x.requires_grad])
             self.actor.optimizer.step()
             self._losses[2].add_(actor_loss.detach())
             self._losses[3].add_(1)
