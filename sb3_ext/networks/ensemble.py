@@ -13,6 +13,11 @@ from torch import nn
 from torch.nn import functional as F
 
 
+def _first(x: th.Tensor, n: int) -> th.Tensor:
+    """``x[:n]``, whose gradient is a copy even where it is all of x."""
+    return x if len(x) == n else x[:n]
+
+
 class EnsembleLinear(nn.Module):
     """
     `nn.Linear` for every member, with its initial distribution.
@@ -33,8 +38,7 @@ class EnsembleLinear(nn.Module):
         :param x: [M, B, in_features], M <= N
         :return: [M, B, out_features]
         """
-        n = len(x)
-        return th.baddbmm(self.bias[:n], x, self.weight[:n])
+        return th.baddbmm(_first(self.bias, len(x)), x, _first(self.weight, len(x)))
 
     def extra_repr(self) -> str:
         n_members, n_in, n_out = self.weight.shape
@@ -56,8 +60,10 @@ class EnsembleLayerNorm(nn.Module):
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         """:param x: [M, B, width], M <= N"""
-        n = len(x)
-        return th.addcmul(self.bias[:n], F.layer_norm(x, x.shape[-1:]), self.weight[:n])
+        weights, biases = self.weight.flatten(1), self.bias.flatten(1)
+        # One fused call for each member is half the work of a batched scale and shift after a batched norm.
+        normalized = [F.layer_norm(one, one.shape[-1:], w, b) for one, w, b in zip(x, weights, biases, strict=False)]
+        return th.stack(normalized) if len(x) > 1 else normalized[0].unsqueeze(0)
 
 
 class ResidualBlock(nn.Module):
