@@ -44,6 +44,8 @@ COLORS = (
     "#7f7f7f",
     "#e69f00",
     "#56b4e9",
+    "#000000",
+    "#f0e442",
 )  # Okabe-Ito: told apart by colour-blind readers
 STYLE: Any = {  # matplotlib types the keys one by one
     "figure.dpi": 120,

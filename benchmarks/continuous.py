@@ -6,10 +6,10 @@ TD3 and DDPG beside SB3's own on continuous control, the same env steps, one thr
 
 Ours have their blocks of zoo_configs, SB3's rl-zoo3's settings for MuJoCo; on Pendulum, where rl-zoo3 acts at random
 for as long as this task lasts, SB3's defaults with its noise. "article" is the preset of the tutorials that the project
-began from. sbx-rl's TD3 (JAX) has SB3's settings and runs where it is installed: pip install sbx-rl -c constraints.txt.
-All are evaluated alike: ten times on the way (10 greedy episodes) and at the end (50; Pendulum 100). The
-aggregate is rliable's interquartile mean over seeds with the 95 % interval of the bootstrap. Finished runs stay in
-results/continuous.csv.
+began from, "small" the preset small-net. sbx-rl's TD3 (JAX) has SB3's settings and runs where it is installed
+(pip install sbx-rl -c constraints.txt). All are evaluated alike: ten times on the way (10 greedy episodes) and at the
+end (50; Pendulum 100). The aggregate is rliable's interquartile mean over seeds with the 95 % interval of the
+bootstrap. Finished runs stay in results/continuous.csv.
 """
 
 from __future__ import annotations
@@ -58,11 +58,15 @@ AGENTS = {
     "sb3-td3": "SB3's TD3",
     "ddpg": "DDPG",
     "sb3-ddpg": "SB3's DDPG",
+    "small-td3": "TD3, small networks",
+    "small-ddpg": "DDPG, small networks",
     "sbx-td3": "sbx's TD3",
     "article-td3": "TD3, article's settings",
     "article-ddpg": "DDPG, article's settings",
 }
-ARTICLES = {
+PRESETS = {
+    ("Hopper-v5", "small-td3"): "small-net",
+    ("Hopper-v5", "small-ddpg"): "small-net",
     ("Pendulum-v1", "article-td3"): "source-article",
     ("Pendulum-v1", "article-ddpg"): "source-article",
     ("HalfCheetah-v5", "article-ddpg"): "source-article-halfcheetah",
@@ -73,9 +77,9 @@ N_BOOTSTRAP = 20_000
 
 
 def exists(task: Task, agent: str) -> bool:
-    """:return: whether the article has settings for this task, and sbx is installed"""
-    if agent.startswith("article"):
-        return (task.env_id, agent) in ARTICLES
+    """:return: whether there is a preset for this task, and sbx is installed"""
+    if agent.startswith(("article", "small")):
+        return (task.env_id, agent) in PRESETS
     return agent != "sbx-td3" or importlib.util.find_spec("sbx") is not None
 
 
@@ -94,7 +98,7 @@ def run(task: Task, agent: str, seed: int, n_steps: int) -> dict[str, object]:
         eval_env = make_vec_env(task.env_id, 10, seed=seed + 100_000)
         result = train(model, eval_env, n_steps, every, 10, task.final_episodes)
     else:
-        preset = ARTICLES.get((task.env_id, agent))
+        preset = PRESETS.get((task.env_id, agent))
         settings = read_presets(config_path(algo))[preset] if preset else {}
         result = train_with_the_zoo(
             algo, task.env_id, seed, n_steps, every, n_episodes=10, final_episodes=task.final_episodes, **settings
