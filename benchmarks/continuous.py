@@ -153,9 +153,9 @@ def main() -> None:
     print(hardware())
     report(table)
     if not args.quick:
-        plot_curves(
-            table, [(task.env_id, task.level) for task in TASKS if task.is_default], AGENTS, "continuous", n_episodes=10
-        )
+        measured = {row["task"] for row in table.rows}
+        levels = [(task.env_id, task.level) for task in TASKS if task.env_id in measured]
+        plot_curves(table, levels, AGENTS, "continuous", n_episodes=10)
 
 
 if __name__ == "__main__":

@@ -230,5 +230,6 @@ def plot_curves(
         axis.axhline(level, color="0.6", linestyle=":", linewidth=1)
         axis.set(title=task, xlabel="env steps (thousands)")
     axes[0].set_ylabel(f"return, {n_episodes} greedy episodes")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=min(len(agents), 6))
+    lines = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(len(agents), 6))
     save(figure, name)
