@@ -231,5 +231,5 @@ def plot_curves(
         axis.set(title=task, xlabel="env steps (thousands)")
     axes[0].set_ylabel(f"return, {n_episodes} greedy episodes")
     lines = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(len(agents), 6))
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=min(len(lines), 4))
     save(figure, name)
