@@ -13,6 +13,7 @@ from sb3_ext.buffers.sum_tree import Backend, SumTree
 CAPACITIES = [1, 2, 15, 16, 17, 255, 256, 257, 511, 512, 513, 1000, 4999, 5000, 8192, 8193]
 JUST_BELOW_ONE = np.nextafter(1.0, 0.0)
 
+# An optional accelerator: without it the tree is NumPy's alone, which is tested either way.
 needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reason="numba is not installed")
 
 
