@@ -23,7 +23,7 @@ from sb3_ext.viz.report_content import content_of
 from sb3_ext.viz.trace import Trace
 
 T, HEIGHT, WIDTH = 12, 24, 32
-# A browser is no Python package, so a user's machine may lack one; `.ci/run` installs it, and there nothing is skipped.
+# A browser is no Python package, so a user's machine may lack one; `.ci/run` installs it where it can.
 needs_browser = pytest.mark.skipif(driver.CHROMIUM is None, reason="no Chromium")
 
 

@@ -160,7 +160,7 @@ def test_an_environment_that_cannot_be_made_to_draw(
     assert data["frames"] is None and len(data["rewards"]) == 3
 
 
-# The library cannot be taken away from a machine that has it; the message alone is tested above in any case.
+# Only a machine without the library can show what a missing one looks like.
 @pytest.mark.skipif(find_library("OSMesa") is not None, reason="OSMesa is installed, so nothing is missing")
 def test_a_missing_opengl_library_is_one_line(tmp_path: Path) -> None:
     """MuJoCo looks for it when it is imported, so in a process of its own."""
