@@ -28,6 +28,7 @@ from stable_baselines3.common.utils import polyak_update
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer, check_same_layout
 from sb3_ext.buffers.samplers import ProportionalSampler, Sampler, UniformSampler
+from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, ScalarHead
 from sb3_ext.networks.noisy import has_noise
 from sb3_ext.networks.q_policy import QPolicy
@@ -50,7 +51,7 @@ class Update(NamedTuple):
     mean Q-value"""
 
 
-class QLearning(AtomicReplaySaveMixin, OffPolicyAlgorithm):
+class QLearning(ClampedClockMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
     """
     Base of `R2D2`, `Rainbow` and `RainbowR`, which document the parameters.
 
@@ -261,7 +262,12 @@ class QLearning(AtomicReplaySaveMixin, OffPolicyAlgorithm):
         with warnings.catch_warnings():
             # SB3's advice to set optimize_memory_usage=False is for its own buffer: this one is cut in any case.
             warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
-            return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+            total, callback = super()._setup_learn(
+                total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+            )
+        if total > 0:  # SB3's is still where the last training ended
+            self._update_current_progress_remaining(self.num_timesteps, total)
+        return total, callback
 
     def _choose(self, q_values: Callable[[], np.ndarray], learning_starts: int) -> np.ndarray:
         """
