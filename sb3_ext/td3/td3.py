@@ -34,6 +34,7 @@ from sb3_ext.buffers.device import DeviceReplayBuffer, holds
 from sb3_ext.buffers.lanes import check_same_layout
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import ProportionalSampler, UniformSampler
+from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.assessment import Assessment
 from sb3_ext.td3.captured import CapturedUpdates, as_plain, set_learning_rate
@@ -63,7 +64,7 @@ class _Scaled(ActionNoise):
         return (noise * self.scales).astype(noise.dtype)  # executed actions keep the dtype of the noise
 
 
-class TD3(AtomicReplaySaveMixin, stable_baselines3.TD3):
+class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
     """
     Twin delayed DDPG. Positional parameters are those of `stable_baselines3.TD3`; the others are off by default.
 
