@@ -1,19 +1,40 @@
-"""Files appear whole or not at all: they are written under a temporary name beside the target and then renamed."""
+"""
+Files appear whole or not at all: they are written under a temporary name beside the target and then renamed.
+
+A file keeps its mode, a link stays and what it points to is replaced. What processes left behind that died while they
+wrote is removed at the next save into the same folder.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import io
+import itertools
 import os
 import pathlib
+import pickle
+import platform
+import re
 import shutil
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
+import stat
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecNormalize
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from typing_extensions import Buffer
+
+HOST = platform.node() or "localhost"
+"""process ids mean something on one machine only, and folders may be shared"""
+_TEMPORARY = re.compile(rf"\..*\.{re.escape(HOST)}\.(\d{{1,9}})-\d+\.tmp", re.DOTALL)
+_count = itertools.count()
+_under_way: set[pathlib.Path] = set()
+"""this process's own: a dead one may have had its id"""
 
 
 class AtomicSaveMixin(BaseAlgorithm):
@@ -43,28 +64,86 @@ class AtomicReplaySaveMixin(AtomicSaveMixin, OffPolicyAlgorithm):
         write_whole(path, "pkl", super().save_replay_buffer)
 
 
+@contextlib.contextmanager
+def whole_saves() -> Iterator[None]:
+    """Adds the same to all of SB3's algorithms and to `VecNormalize`, within the block."""
+
+    def whole(save: Callable[..., None], suffix: str) -> Callable[..., None]:
+        def save_whole(self: Any, path: Any, *args: Any, **kwargs: Any) -> None:  # Any: SB3's arguments, unread
+            write_whole(path, suffix, lambda file: save(self, file, *args, **kwargs))
+
+        return save_whole
+
+    def pickle_to(env: VecNormalize, file: io.BufferedIOBase) -> None:
+        pickle.dump(env, file)  # as SB3 2.9's `VecNormalize.save` does, which takes no open file
+
+    with (
+        mock.patch.object(BaseAlgorithm, "save", whole(BaseAlgorithm.save, "zip")),
+        mock.patch.object(
+            OffPolicyAlgorithm, "save_replay_buffer", whole(OffPolicyAlgorithm.save_replay_buffer, "pkl")
+        ),
+        mock.patch.object(VecNormalize, "save", whole(pickle_to, "pkl")),
+    ):
+        yield
+
+
 def write_whole(
     path: str | pathlib.Path | io.BufferedIOBase, suffix: str, write: Callable[[io.BufferedIOBase], None]
 ) -> None:
     """
-    :param path: final path, or an open file, which is written to directly
+    :param path: final path, or an open file, which is written to directly, as is a pipe or a device
     :param suffix: added where the path has none, as SB3 does
     :param write: writes to the open file that it is given
+    :raises OSError: naming the path, where the disk is full, whatever `write` makes of it
     """
     if not isinstance(path, str | pathlib.Path):
         write(path)
         return
-    final = pathlib.Path(path)
-    if final.suffix == "":
-        final = final.with_name(f"{final.name}.{suffix}")
+    named = pathlib.Path(path)
+    if named.suffix == "":
+        named = named.with_name(f"{named.name}.{suffix}")
+    final = pathlib.Path(os.path.realpath(named))
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
+    if final.exists() and not final.is_file():
+        with open(final, "wb") as file:
             write(file)
+        return
+    remove_leftovers(final.parent)
+    with _temporary_name(final) as temporary:
+        raw = TellingFile(temporary, stat.S_IMODE(final.stat().st_mode) if final.exists() else None)
+        try:
+            with io.BufferedWriter(raw) as file:
+                write(file)
+                file.flush()
+                os.fsync(raw.fileno())  # some file systems find out only now that they are full
+        except Exception as error:  # any: zipfile and torch have their own words for a write that failed
+            if raw.failure is None:
+                raise
+            raise OSError(raw.failure.errno, raw.failure.strerror, str(named)) from error
         os.replace(temporary, final)
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+class TellingFile(io.FileIO):
+    """
+    A new file that remembers why it could not be written to.
+
+    :param path: where nothing is yet
+    :param mode: its permissions, None = those that the user's umask leaves
+    """
+
+    def __init__(self, path: pathlib.Path, mode: int | None) -> None:
+        self.failure: OSError | None = None
+        super().__init__(path, "x", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode))
+        if mode is not None:
+            os.chmod(path, mode)  # also what the umask took away
+
+    def write(self, data: Buffer, /) -> int:
+        """:return: number of bytes written"""
+        try:
+            return super().write(data)
+        except OSError as error:
+            self.failure = error
+            raise
 
 
 def save_figure(figure: Figure, path: str | os.PathLike[str], dpi: int = 120) -> pathlib.Path:
@@ -90,17 +169,64 @@ def write_folder_whole(path: str | os.PathLike[str], write: Callable[[pathlib.Pa
     :param path: final path of a folder, which must not exist: one that does may hold anything
     :param write: fills the empty folder that it is given
     :return: the final path
-    :raises ValueError: if there is something
+    :raises ValueError: if there is something, also if it appears while the folder is filled
     """
     final = pathlib.Path(path)
+    taken = f"{final}: exists already; choose another path or remove it"
     if final.exists():
-        raise ValueError(f"{final}: exists already; choose another path or remove it")
+        raise ValueError(taken)
     final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
-    try:
+    remove_leftovers(final.parent)
+    with _temporary_name(final) as temporary:
         temporary.mkdir()
         write(temporary)
-        os.rename(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        try:
+            os.rename(temporary, final)
+        except OSError as error:
+            if final.exists():
+                raise ValueError(taken) from error
+            raise
     return final
+
+
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """:param folder: where temporary files and folders are removed that no process writes to any more"""
+    with os.scandir(folder) as entries:
+        names = [(entry.name, found) for entry in entries if (found := _TEMPORARY.fullmatch(entry.name)) is not None]
+    for name, found in names:
+        left = folder / name
+        if left in _under_way or (int(found[1]) != os.getpid() and _is_alive(int(found[1]))):
+            continue
+        _remove(left)
+
+
+@contextlib.contextmanager
+def _temporary_name(final: pathlib.Path) -> Iterator[pathlib.Path]:
+    """:return: a path beside it that nobody else has; what is there afterwards is removed"""
+    # Cut: a name of 255 bytes shall not become longer than a name may be.
+    temporary = final.with_name(f".{final.name[:30]}.{HOST}.{os.getpid()}-{next(_count)}.tmp")
+    _under_way.add(temporary)
+    try:
+        yield temporary
+    finally:
+        _remove(temporary)
+        _under_way.discard(temporary)
+
+
+def _remove(path: pathlib.Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _is_alive(pid: int) -> bool:
+    if os.name == "nt":
+        return True  # there `os.kill` ends a process, whatever the signal
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
