@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,6 +65,24 @@ def random_demos(
         )
     space, action_space = OBSERVATIONS[observations], ACTIONS[actions]
     return Demonstrations(tuple(episodes), space, action_space, "Some/Env-v3", {"numpy": "1.2.3", "x": "0"})
+
+
+def without_final(episode: Episode, **changes: Any) -> Episode:
+    """:return: the same, its final observation unknown"""
+    observations: Any = episode.observations
+    if isinstance(observations, dict):
+        observations = {key: values[:-1] for key, values in observations.items()}
+    else:
+        observations = observations[:-1]
+    return replace(episode, observations=observations, final_known=False, **changes)
+
+
+def with_unknowns(demos: Demonstrations) -> Demonstrations:
+    """:return: the first episode without its final observation, the second without its end, the others with neither"""
+    unknown: dict[str, Any] = {"terminated": None, "truncated": None}
+    first, second, *others = demos.episodes
+    episodes = [without_final(first), replace(second, **unknown), *(without_final(e, **unknown) for e in others)]
+    return replace(demos, episodes=tuple(episodes))
 
 
 def assert_same_space(a: spaces.Space, b: spaces.Space) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from demo_worlds import ACTIONS, OBSERVATIONS, PAIRS, assert_same_space, random_demos
+from demo_worlds import ACTIONS, OBSERVATIONS, PAIRS, assert_same_space, random_demos, with_unknowns
 from gymnasium import spaces
 
 from sb3_ext.demonstrations import Demonstrations, load, save
@@ -59,6 +59,20 @@ def test_unknown_rewards_stay_unknown(tmp_path: pathlib.Path) -> None:
     some = random_demos()
     mixed = Demonstrations((some.episodes[0], none.episodes[1], some.episodes[2]), *_rest(some))
     assert load(save(mixed, tmp_path / "mixed")) == mixed
+
+
+@pytest.mark.parametrize("observations", ["vector", "dict"])
+def test_what_is_unknown_stays_unknown(tmp_path: pathlib.Path, observations: str) -> None:
+    demos = with_unknowns(random_demos(observations, lengths=(4, 1, 6, 2)))
+    again = load(save(demos, tmp_path / "demos"))
+    assert again == demos
+    assert [(e.terminated, e.truncated, e.final_known) for e in again.episodes] == [
+        (True, False, False),
+        (None, None, True),
+        (None, None, False),
+        (None, None, False),
+    ]
+    assert {"end_known", "final_known"}.isdisjoint(parts_of(save(random_demos(), tmp_path / "known")))
 
 
 def _rest(demos: Demonstrations) -> tuple[spaces.Space, spaces.Space]:
@@ -166,6 +180,11 @@ BROKEN: dict[str, tuple[Callable[[Arrays], Arrays], str]] = {
     "text": (lambda p: p | {"actions": np.array(["a"] * 11)}, "actions: dtype <U1"),
     "too much kept": (lambda p: p | {"kept": np.arange(3)}, r"kept: shape \(3,\): 0 rows"),
     "NaN": (lambda p: p | {"rewards": np.r_[p["rewards"][:7], np.nan, p["rewards"][8:]]}, "episode 2: rewards: nan"),
+    "few ends": (lambda p: p | {"end_known": np.ones(2, bool)}, r"end_known: shape \(2,\): 3 rows"),
+    "one row more": (
+        lambda p: p | {"final_known": np.array([True, True, False])},
+        r"observations: shape \(14, 3\): 13 rows",
+    ),
     "no end": (lambda p: p | {"truncated": np.zeros(3, bool)}, "episode 1: terminated, truncated"),
     "wrong dtype": (
         lambda p: p | {"observations": p["observations"].astype(float)},

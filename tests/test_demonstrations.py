@@ -14,7 +14,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from demo_worlds import ACTIONS, OBSERVATIONS, PAIRS, random_demos
+from demo_worlds import ACTIONS, OBSERVATIONS, PAIRS, random_demos, with_unknowns, without_final
 from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO, SAC
@@ -55,6 +55,10 @@ def episode_parts(n: int = 3) -> dict[str, Any]:
         (dict(rewards=np.zeros(2)), "rewards: shape"),
         (dict(rewards=np.zeros((3, 1))), "rewards: shape"),
         (dict(terminated=False), "terminated, truncated: "),
+        (dict(terminated=None), "terminated None, truncated False: None says that the end is unknown, in both"),
+        (dict(terminated=True, truncated=None), "terminated True, truncated None"),
+        (dict(final_known=False), "observations: 4 rows for 3 actions; with final_known=False as many"),
+        (dict(kept=np.array([3]), terminated=None, truncated=None), "kept: .* below 3"),
         (dict(rewards=np.array([0, np.nan, 1])), "rewards: nan at step 1 "),
         (dict(observations=np.full((4, 3), np.inf)), "observations: inf at step 0 "),
         (dict(actions=np.array([0.0, 1.0, -np.inf])), "actions: -inf at step 2 "),
@@ -77,6 +81,16 @@ def episode_parts(n: int = 3) -> dict[str, Any]:
 def test_an_episode_that_is_not_whole_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Episode(**episode_parts() | changes)
+
+
+def test_an_unknown_end_and_an_unknown_final_observation_are_two_facts() -> None:
+    whole = Episode(**episode_parts())
+    assert whole.end_known and whole.final_known
+    ended = without_final(whole)
+    assert (ended.terminated, ended.end_known, ended.final_known, len(ended)) == (True, True, False, 3)
+    somehow = replace(whole, terminated=None, truncated=None)
+    assert (somehow.end_known, somehow.final_known) == (False, True)
+    assert ended != whole and somehow != whole and somehow != ended
 
 
 def test_the_absorbing_step_may_be_kept_behind_a_termination() -> None:
@@ -190,7 +204,7 @@ def test_subsample_keeps_every_kth_step_from_a_random_offset() -> None:
     offsets = []
     for before, after in zip(demos.episodes, sub.episodes, strict=True):
         assert after.kept is not None
-        steps = list(range(7 + before.terminated))  # the absorbing one is there before the draw
+        steps = list(range(7 + bool(before.terminated)))  # the absorbing one is there before the draw
         offsets.append(int(after.kept[0]))
         assert after.kept.tolist() == steps[offsets[-1] :: 3]
         assert replace(after, kept=None) == before
@@ -213,22 +227,26 @@ def test_subsample_twice_keeps_of_what_was_kept() -> None:
         assert b.kept.tolist() in [a.kept[offset::3].tolist() for offset in range(3)]
 
 
+@pytest.mark.parametrize("unknown", [False, True])
 @pytest.mark.parametrize("absorbing", [False, True])
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("observations", ["vector", "image", "dict"])
-def test_transitions_against_a_loop(observations: str, every: int, absorbing: bool) -> None:
-    demos = random_demos(observations).subsample(every, seed=3)
+def test_transitions_against_a_loop(observations: str, every: int, absorbing: bool, unknown: bool) -> None:
+    demos = random_demos(observations)
+    demos = (with_unknowns(demos) if unknown else demos).subsample(every, seed=3)
     rows: list[tuple[Any, ...]] = []
     for e in demos.episodes:
         obs = dict(fields(e.observations, ""))
         zeros = {k: np.zeros_like(v[0]) for k, v in obs.items()}
-        for t in e.kept if e.kept is not None else range(len(e) + e.terminated):
+        for t in e.kept if e.kept is not None else range(len(e) + (e.terminated is True)):
+            n_rows = len(next(iter(obs.values())))
             if t < len(e):
-                ends = absorbing and e.terminated and t == len(e) - 1
-                here, there = ({k: v[i] for k, v in obs.items()} for i in (t, t + 1))
-                rows.append((here, e.actions[t], zeros if ends else there, False, ends))
+                ends = absorbing and e.terminated is True and t == len(e) - 1
+                here = {k: v[t] for k, v in obs.items()}
+                there = zeros if ends or t + 1 == n_rows else {k: v[t + 1] for k, v in obs.items()}
+                rows.append((here, e.actions[t], there, False, ends, t + 1 < n_rows))
             elif absorbing:
-                rows.append((zeros, np.zeros_like(e.actions[0]), zeros, True, True))
+                rows.append((zeros, np.zeros_like(e.actions[0]), zeros, True, True, n_rows > len(e)))
     found = demos.transitions(absorbing)
     for i, name in [(0, "observations"), (2, "next_observations")]:
         for key, values in fields(getattr(found, name), ""):
@@ -236,6 +254,7 @@ def test_transitions_against_a_loop(observations: str, every: int, absorbing: bo
     np.testing.assert_array_equal(found.actions, np.stack([row[1] for row in rows]), strict=True)
     assert found.absorbing.tolist() == [row[3] for row in rows]
     assert found.next_absorbing.tolist() == [row[4] for row in rows]
+    assert found.next_known.tolist() == [row[5] for row in rows]
 
 
 # ---------------------------------------------------------------------------------------------------------- recording

@@ -71,8 +71,10 @@ def check(
     :return: errors first
     """
     findings = [*_seeds_and_copies(demos), *_rewards(demos), *_final_observations(demos), *_actions(demos)]
+    findings += _unknown(demos)
     if env is None:
         findings += _range(demos, demos.observation_space)
+        findings += _lengths_and_ends(demos)
     else:
         made = gym.make(env) if isinstance(env, str) else None
         try:
@@ -174,7 +176,7 @@ def _states(demos: Demonstrations) -> tuple[np.ndarray, np.ndarray]:
     digests = np.zeros((demos.n_steps, 0), dtype=np.int64)
     near = np.zeros((demos.n_steps, 0), dtype=np.float32)
     for name, space in subspaces(demos.observation_space, "observations").items():
-        values = np.concatenate([dict(fields(e.observations, "observations"))[name][:-1] for e in demos.episodes])
+        values = np.concatenate([dict(fields(e.observations, "observations"))[name][: len(e)] for e in demos.episodes])
         values = values.reshape(len(values), -1)
         if isinstance(space, spaces.Box) and values.dtype.kind == "f" and values.shape[1] <= MAX_COMPONENTS:
             values = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
@@ -231,18 +233,33 @@ def _rewards(demos: Demonstrations) -> Iterator[Finding]:
         yield Finding("warning", f"rewards: unknown in episodes {_some(unknown)}: nobody can tell how good they are")
 
 
+def _unknown(demos: Demonstrations) -> Iterator[Finding]:
+    """What the file did not tell, and nobody may make up."""
+    ends = [i for i, episode in enumerate(demos.episodes) if not episode.end_known]
+    if ends:
+        text = f"terminated: nobody knows how episodes {_some(ends)} ended"
+        yield Finding("warning", f"{text}: imitation learns no end from them. Read the source again and say how")
+    lacking = [i for i, episode in enumerate(demos.episodes) if not episode.final_known]
+    if lacking:
+        text = f"observations: the final one of episodes {_some(lacking)} is unknown"
+        yield Finding("warning", f"{text}: their last state and action count, where the step led to does not")
+
+
 def _final_observations(demos: Demonstrations) -> Iterator[Finding]:
     """The two ways in which recorders lose the last observation."""
-    firsts, lasts, before = ([_bytes(episode.observations, step) for episode in demos.episodes] for step in (0, -1, -2))
+    firsts = [_bytes(episode.observations, 0) for episode in demos.episodes]
     if len(demos) < 2 or len(set(firsts)) < 2:
         return
-    follows = sum(last == first for last, first in zip(lasts, firsts[1:], strict=False))
-    if follows > (len(demos) - 1) / 2:
+    known = [i for i, episode in enumerate(demos.episodes) if episode.final_known]
+    lasts = {i: _bytes(demos.episodes[i].observations, -1) for i in known}
+    followed = [i for i in known if i + 1 < len(demos)]
+    follows = sum(lasts[i] == firsts[i + 1] for i in followed)
+    if follows > len(followed) / 2:
         text = f"observations: the last one of {follows} episodes is the first one of the next episode"
         yield Finding("error", f"{text}: the observation after the reset was recorded in place of the final one")
-    still = sum(last == other for last, other in zip(lasts, before, strict=True))
-    moving = np.mean([_bytes(e.observations, 0) != _bytes(e.observations, 1) for e in demos.episodes])
-    if still == len(demos) and moving > 0.5:
+    still = sum(lasts[i] == _bytes(demos.episodes[i].observations, -2) for i in known)
+    moving = [_bytes(demos.episodes[i].observations, 0) != _bytes(demos.episodes[i].observations, 1) for i in known]
+    if known and still == len(known) and np.mean(moving) > 0.5:
         yield Finding("warning", "observations: the last two are equal in every episode; was the final one repeated?")
 
 
@@ -290,9 +307,10 @@ def _ends(
     demos: Demonstrations, view: LearnerView, spec: Any, n_random_steps: int, seed: int
 ) -> Iterator[Finding]:  # Any: gymnasium's EnvSpec or None
     limit = None if spec is None else spec.max_episode_steps
-    terminated = np.array([episode.terminated for episode in demos.episodes])
-    truncated = np.array([episode.truncated for episode in demos.episodes])
-    if not terminated.any():
+    terminated = np.array([episode.terminated is True for episode in demos.episodes])
+    truncated = np.array([episode.truncated is True for episode in demos.episodes])
+    deaths = 0
+    if truncated.any() and not terminated.any():
         deaths, n_steps = _random_terminations(view.env, n_random_steps, seed)
         if deaths:
             text = f"terminated: your expert never terminates in {len(demos)} episodes, but the environment does: "
@@ -305,6 +323,8 @@ def _ends(
                 text += "" if limit is None else f" with a time limit of {limit}"
                 yield Finding("error", f"{text}. Were terminations recorded as truncations?")
     if limit is None:
+        if not deaths:  # said better above
+            yield from _lengths_and_ends(demos)
         return
     late = np.flatnonzero(demos.lengths > limit)
     if late.size:
@@ -316,9 +336,25 @@ def _ends(
         text = f"terminated: episodes {_some(timeouts)} terminate exactly at the time limit of {limit}"
         yield Finding("warning", f"{text}; were truncations recorded as terminations?")
     early = np.flatnonzero((demos.lengths < limit) & truncated & ~terminated)
-    if early.size and terminated.any():
+    if early.size and not deaths:  # said better above
         text = f"truncated: episodes {_some(early)} are cut before the time limit of {limit}"
-        yield Finding("warning", f"{text}: by hand, or terminations that nobody wrote down")
+        text += "" if terminated.any() else ", and none terminates: who imitates them learns never to finish"
+        yield Finding("warning", f"{text}. By hand, or terminations that nobody wrote down")
+
+
+def _lengths_and_ends(demos: Demonstrations) -> Iterator[Finding]:
+    """What lengths tell about ends where no time limit is known: those that it cut are all of one length."""
+    ends = {(episode.terminated, episode.truncated) for episode in demos.episodes}
+    lengths = demos.lengths
+    if len(demos) < 2 or len(ends) > 1:
+        return
+    if ends == {(False, True)} and len(set(lengths)) > 1:
+        text = f"truncated: all {len(demos)} episodes, after {lengths.min()} to {lengths.max()} steps, which is no one "
+        text += "time limit, and none terminates: who imitates them learns never to finish"
+        yield Finding("warning", f"{text}. By hand, or terminations that nobody wrote down")
+    if ends == {(True, False)} and len(set(lengths)) == 1 and lengths[0] > 1:
+        text = f"terminated: all {len(demos)} episodes terminate after exactly {lengths[0]} steps"
+        yield Finding("warning", f"{text}: a time limit, whose truncations were recorded as terminations?")
 
 
 def _random_terminations(env: VecEnv, n_steps: int, seed: int) -> tuple[int, int]:
@@ -366,7 +402,8 @@ def _replay(demos: Demonstrations, view: LearnerView, n_replayed: int) -> Iterat
 
 def _difference(episode: Episode, roll: _Roll) -> tuple[int, str]:
     """:return: observations before the first difference and the text, which is empty where there is none"""
-    for t, row in enumerate(roll.observations):
+    n_rows = len(episode) + episode.final_known
+    for t, row in enumerate(roll.observations[:n_rows]):
         recorded = {name: values[t] for name, values in fields(episode.observations, "observations")}
         for name, value in fields(row, "observations"):
             gap = np.abs(np.asarray(value, dtype=np.float64) - recorded[name])
@@ -380,6 +417,8 @@ def _difference(episode: Episode, roll: _Roll) -> tuple[int, str]:
             and abs(roll.rewards[t - 1] - episode.rewards[t - 1]) > 1e-4 * (1 + abs(roll.rewards[t - 1]))
         ):
             return t + 1, f"rewards: gives {roll.rewards[t - 1]:g} at step {t - 1}, recorded {episode.rewards[t - 1]:g}"
+    if not episode.end_known:
+        return 0, ""
     recorded_end = (len(episode), bool(episode.terminated))
     if roll.end is not None and roll.end != recorded_end:
         now, then = ((f"{n} steps, " + ("terminated" if dead else "truncated")) for n, dead in (roll.end, recorded_end))

@@ -4,6 +4,14 @@ Expert episodes as data: whole, checked when they are made, and never changed af
 An episode of T actions has T+1 observations, so the next observation of every step, the last one's too, is the true
 one. Arrays are read-only views, not copies, and have their space's dtype: whoever made them must not write to them
 any more. Actions are those that the environment executed.
+
+Two things some files do not tell, and nothing here makes them up: how an episode ended (``terminated`` and
+``truncated`` are None), and the observation behind its last step (``final_known`` is False and there are T of them)::
+
+    terminated  truncated   the last step leads
+    True        any         into a terminal state: the absorbing one, where that counts
+    False       True        to an observation behind which the episode would have gone on
+    None        None        nobody knows where: neither absorbing nor to be bootstrapped from
 """
 
 from __future__ import annotations
@@ -32,6 +40,10 @@ class Transitions(NamedTuple):
     """[N] bool, the step starts in the absorbing state behind a termination"""
     next_absorbing: np.ndarray
     """[N] bool, the step ends there"""
+    next_known: np.ndarray
+    """[N] bool, False where the episode's final observation is unknown: the next observation is zeros, which say
+    nothing. State and action are the expert's all the same, and so is ``next_absorbing``. In the absorbing step behind
+    a termination: whether the observation in which the episode ended is known"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,14 +51,16 @@ class Episode:
     """
     One episode.
 
-    :param observations: [T+1, *shape], or a dictionary of such arrays
+    :param observations: [T+1, *shape], or a dictionary of such arrays; T rows where the final one is unknown
     :param actions: [T, *shape], as the environment executed them
     :param rewards: [T] numbers, or None where nobody wrote them down
-    :param terminated: whether the last step reached a terminal state
-    :param truncated: whether the last step was cut off, by a time limit for example; both may be true
+    :param terminated: whether the last step reached a terminal state, None = unknown
+    :param truncated: whether the last step was cut off, by a time limit for example; both may be true. None = unknown,
+        which both are or neither
     :param seed: the environment was reset with, None = unknown
     :param kept: [K] increasing steps that imitation may use, at least one, None = all; T is the absorbing step behind a
         termination
+    :param final_known: whether the observation behind the last step is there
     :raises ValueError: where a field is no array of numbers, lengths do not fit, a number is not finite, or the episode
         has no end
     """
@@ -54,10 +68,11 @@ class Episode:
     observations: Observations
     actions: np.ndarray
     rewards: np.ndarray | None
-    terminated: bool
-    truncated: bool
+    terminated: bool | None
+    truncated: bool | None
     seed: int | None = None
     kept: np.ndarray | None = None
+    final_known: bool = True
 
     def __post_init__(self) -> None:
         for name, values in self.arrays():
@@ -69,25 +84,36 @@ class Episode:
             if values.ndim == 0:
                 raise ValueError(f"{name}: a single number; the first axis counts steps")
         for name in ("terminated", "truncated"):
-            object.__setattr__(self, name, bool(getattr(self, name)))
+            if getattr(self, name) is not None:
+                object.__setattr__(self, name, bool(getattr(self, name)))
+        object.__setattr__(self, "final_known", bool(self.final_known))
         n_steps = len(self.actions)
         if n_steps == 0:
             raise ValueError("actions: an episode needs at least one step")
         for name, values in fields(self.observations, "observations"):
-            if len(values) != n_steps + 1:
-                raise ValueError(f"{name}: {len(values)} rows for {n_steps} actions; an episode has one more")
+            if len(values) != n_steps + self.final_known:
+                more = "an episode has one more" if self.final_known else "with final_known=False as many"
+                raise ValueError(f"{name}: {len(values)} rows for {n_steps} actions; {more}")
         if self.rewards is not None and self.rewards.shape != (n_steps,):
             raise ValueError(f"rewards: shape {self.rewards.shape} for {n_steps} actions; must be ({n_steps},)")
-        if not (self.terminated or self.truncated):
-            raise ValueError("terminated, truncated: an episode ends with one of them; mark a cut as truncated")
+        if (self.terminated is None) != (self.truncated is None):
+            raise ValueError(
+                f"terminated {self.terminated}, truncated {self.truncated}: None says that the end is unknown, in both "
+                "or in neither"
+            )
+        if self.end_known and not (self.terminated or self.truncated):
+            raise ValueError(
+                "terminated, truncated: an episode ends with one of them; mark a cut as truncated, and an unknown end "
+                "by None for both"
+            )
         if self.kept is not None and (
             self.kept.ndim != 1
             or len(self.kept) == 0
             or self.kept.dtype.kind not in "iu"
             or np.any(self.kept[1:] <= self.kept[:-1])  # no difference: unsigned ones wrap around
-            or np.any((self.kept < 0) | (self.kept >= n_steps + self.terminated))
+            or np.any((self.kept < 0) | (self.kept >= n_steps + bool(self.terminated)))
         ):
-            raise ValueError(f"kept: {self.kept} must be increasing steps below {n_steps + self.terminated}")
+            raise ValueError(f"kept: {self.kept} must be increasing steps below {n_steps + bool(self.terminated)}")
         for name, values in self.arrays():
             if values.dtype.kind == "f" and not np.isfinite(values).all():
                 place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
@@ -111,12 +137,18 @@ class Episode:
     def __len__(self) -> int:
         return len(self.actions)
 
+    @property
+    def end_known(self) -> bool:
+        """Whether anybody knows how the episode ended."""
+        return self.terminated is not None
+
     def __eq__(self, other: object) -> bool:
         """Equal to the last bit, dtypes too."""
         if not isinstance(other, Episode):
             return NotImplemented
         mine, theirs = dict(self.arrays()), dict(other.arrays())
         ends = (self.terminated, self.truncated, self.seed) == (other.terminated, other.truncated, other.seed)
+        # Whether the final observation is known is in the lengths.
         return ends and mine.keys() == theirs.keys() and all(_same_bits(mine[k], theirs[k]) for k in mine)
 
     __hash__ = None  # type: ignore[assignment]  # arrays have none
@@ -247,19 +279,22 @@ class Demonstrations:
             n_steps = len(episode)
             kept = kept_steps(episode)
             steps = kept[kept < n_steps]
+            known = (steps < n_steps - 1) | episode.final_known
             part = Transitions(
                 _take(episode.observations, steps),
                 episode.actions[steps],
-                _take(episode.observations, steps + 1),
+                _take(episode.observations, np.where(known, steps + 1, steps)),
                 np.zeros(len(steps), dtype=bool),
-                (steps == n_steps - 1) & episode.terminated & absorbing,
+                (steps == n_steps - 1) & bool(episode.terminated) & absorbing,
+                known,
             )
-            parts.append(_zeros_at(part, part.next_absorbing))
+            parts.append(_zeros_at(part, part.next_absorbing | ~known))
             if absorbing and len(kept) > len(steps):
                 last = np.array([n_steps - 1])
                 ones = np.ones(1, dtype=bool)
                 nowhere = _take(episode.observations, last)
-                parts.append(_all_zeros(Transitions(nowhere, episode.actions[last], nowhere, ones, ones)))
+                known = np.array([episode.final_known])
+                parts.append(_all_zeros(Transitions(nowhere, episode.actions[last], nowhere, ones, ones, known)))
         return Transitions(*(_concatenate([part[i] for part in parts]) for i in range(len(Transitions._fields))))  # type: ignore[arg-type]
 
 
@@ -328,7 +363,16 @@ def out_of_space(values: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
 
 def kept_steps(episode: Episode) -> np.ndarray:
     """:return: [K] steps that imitation may use; T is the absorbing step"""
-    return np.arange(len(episode) + episode.terminated) if episode.kept is None else episode.kept
+    return np.arange(len(episode) + bool(episode.terminated)) if episode.kept is None else episode.kept
+
+
+def rows_of(steps: Transitions, rows: np.ndarray) -> Transitions:
+    """
+    :param steps: N of them
+    :param rows: [N'] indices
+    :return: those rows
+    """
+    return Transitions(*(_take(part, rows) for part in steps))  # type: ignore[arg-type]  # each part keeps its kind
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:

@@ -5,7 +5,8 @@ The steps of all episodes lie behind each other, one array per field::
 
     header          JSON: format, schema, env_id, versions, seeds, both spaces
     lengths         [N] T of each episode
-    observations    [sum T+1, *shape], for a Dict one array ``observations.KEY`` per key
+    observations    [sum T+1, *shape], for a Dict one array ``observations.KEY`` per key; of an episode whose final
+                    observation is unknown only T rows
     actions         [sum T, *shape]
     rewards         [sum T over episodes with rewards]; absent where none has any
     has_rewards     [N] bool
@@ -13,6 +14,8 @@ The steps of all episodes lie behind each other, one array per field::
     truncated       [N] bool
     n_kept          [N] length of `Episode.kept`, -1 = None
     kept            [sum of lengths]
+    end_known       [N] bool; absent where all are. Where it is False, terminated and truncated say nothing
+    final_known     [N] bool; absent where all are
 """
 
 from __future__ import annotations
@@ -67,8 +70,8 @@ def save(demos: Demonstrations, path: Path) -> pathlib.Path:
         "lengths": demos.lengths,
         "actions": np.concatenate([episode.actions for episode in episodes]),
         "has_rewards": np.array([episode.rewards is not None for episode in episodes]),
-        "terminated": np.array([episode.terminated for episode in episodes]),
-        "truncated": np.array([episode.truncated for episode in episodes]),
+        "terminated": np.array([bool(episode.terminated) for episode in episodes]),
+        "truncated": np.array([bool(episode.truncated) for episode in episodes]),
         "n_kept": np.array([-1 if episode.kept is None else len(episode.kept) for episode in episodes]),
         "kept": np.concatenate([np.zeros(0, dtype=np.int64), *kept]),
     }
@@ -76,6 +79,10 @@ def save(demos: Demonstrations, path: Path) -> pathlib.Path:
         arrays[name] = np.concatenate([dict(fields(e.observations, "observations"))[name] for e in episodes])
     if rewards:
         arrays["rewards"] = np.concatenate(rewards)
+    for name in ("end_known", "final_known"):
+        known = np.array([getattr(episode, name) for episode in episodes])
+        if not known.all():
+            arrays[name] = known
     write_npz(arrays, path)
     return path
 
@@ -100,13 +107,17 @@ def load(path: Path) -> Demonstrations:
         has_rewards, terminated, truncated = (
             file.read(name, kind="b", ndim=1, length=n_episodes) for name in ("has_rewards", "terminated", "truncated")
         )
+        end_known, final_known = (
+            file.read(name, kind="b", ndim=1, length=n_episodes) if name in file.names else np.ones(n_episodes, bool)
+            for name in ("end_known", "final_known")
+        )
         n_kept = file.read("n_kept", kind="i", ndim=1, length=n_episodes)
         kept = file.read("kept", kind="i", ndim=1, length=int(np.maximum(n_kept, 0).sum()))
         actions = file.read("actions", length=int(lengths.sum()))
         n_rewards = int(lengths[has_rewards].sum())
         rewards = file.read("rewards", ndim=1, length=n_rewards) if n_rewards else None
         observations = {
-            name: file.read(name, length=int(lengths.sum()) + n_episodes)
+            name: file.read(name, length=int(lengths.sum() + final_known.sum()))
             for name in subspaces(observation_space, "observations")
         }
         seeds = header["seeds"]
@@ -116,7 +127,7 @@ def load(path: Path) -> Demonstrations:
     actions_of = _pieces(actions, lengths)
     rewards_of = _pieces(rewards, lengths[has_rewards]) if rewards is not None else iter(())
     kept_of = _pieces(kept, n_kept[n_kept >= 0])
-    observations_of = {name: _pieces(values, lengths + 1) for name, values in observations.items()}
+    observations_of = {name: _pieces(values, lengths + final_known) for name, values in observations.items()}
     episodes = []
     try:
         for i in range(n_episodes):
@@ -126,10 +137,11 @@ def load(path: Path) -> Demonstrations:
                     observations=_joined(parts),
                     actions=next(actions_of),
                     rewards=next(rewards_of) if has_rewards[i] else None,
-                    terminated=bool(terminated[i]),
-                    truncated=bool(truncated[i]),
+                    terminated=bool(terminated[i]) if end_known[i] else None,
+                    truncated=bool(truncated[i]) if end_known[i] else None,
                     seed=seeds[i],
                     kept=next(kept_of) if n_kept[i] >= 0 else None,
+                    final_known=bool(final_known[i]),
                 )
             )
         return Demonstrations(tuple(episodes), observation_space, action_space, header["env_id"], header["versions"])

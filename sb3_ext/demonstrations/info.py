@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 INK, GRID = "#2b2f36", "#d9dde3"
-ENDS = {"terminated": "#c2543d", "truncated": "#2f6f9f", "both": "#7a5c99"}
+ENDS = {"terminated": "#c2543d", "truncated": "#2f6f9f", "both": "#7a5c99", "unknown": "#8a8f98"}
 MOST_PANELS = 4  # of components of an action
 MOST_BARS = 40  # of single values
 
@@ -49,6 +49,9 @@ def info(demos: Demonstrations, most_rows: int = 50) -> str:
         f"length        {_spread(demos.lengths)}",
         f"actions       {_actions(demos)}",
     ]
+    n_lacking = sum(not episode.final_known for episode in demos.episodes)
+    if n_lacking:
+        lines.append(f"final         observation unknown in {n_lacking} episodes")
     if any(episode.kept is not None for episode in demos.episodes):
         n_kept = sum(len(kept_steps(episode)) for episode in demos.episodes)
         lines.append(f"kept          {n_kept} steps, absorbing ones among them, are left to imitation")
@@ -106,7 +109,9 @@ def plot(demos: Demonstrations, path: str | os.PathLike[str]) -> pathlib.Path:
 
 
 def ending(episode: Episode) -> str:
-    """:return: "terminated", "truncated" or "both" """
+    """:return: "terminated", "truncated", "both" or "unknown" """
+    if not episode.end_known:
+        return "unknown"
     if episode.terminated and episode.truncated:
         return "both"
     return "terminated" if episode.terminated else "truncated"

@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 from torch import nn
 
 from sb3_ext.demonstrations import Demonstrations
-from sb3_ext.demonstrations.data import Transitions, subspaces
+from sb3_ext.demonstrations.data import Transitions, rows_of, subspaces
 from sb3_ext.networks.discriminator import INPUTS, Discriminator, ShapedDiscriminator, Steps, each_tensor, take
 from sb3_ext.ops.adversarial import (
     absorbing_return,
@@ -194,7 +194,8 @@ class AdversarialReward:
 
     def expert_steps(self, demonstrations: Demonstrations) -> Steps:
         """:return: the kept steps on the device, images channels first"""
-        steps = kept_transitions(demonstrations, self.absorbing)
+        reads_next = self.discriminator.inputs in ("ss", "sas")
+        steps = kept_transitions(demonstrations, self.absorbing, reads_next)
         return self.tensors(
             channels_first(steps.observations, self.observation_space),
             steps.actions,
@@ -385,14 +386,18 @@ def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, a
             raise ValueError(f"demonstrations: {name} of {other}, the policy has {space}")
 
 
-def kept_transitions(demonstrations: Demonstrations, absorbing: bool) -> Transitions:
+def kept_transitions(demonstrations: Demonstrations, absorbing: bool, reads_next: bool = False) -> Transitions:
     """
     :param demonstrations: perhaps subsampled
     :param absorbing: whether the absorbing steps behind terminations are among them
+    :param reads_next: leave out steps whose next observation is unknown, and not absorbing; their state and action are
+        the expert's all the same
     :return: at least one step
     :raises ValueError: where `Episode.kept` leaves none
     """
     steps = demonstrations.transitions(absorbing)
+    if reads_next:
+        steps = rows_of(steps, np.flatnonzero(steps.next_known | steps.next_absorbing))
     if len(steps.actions) == 0:
         raise ValueError(
             f"demonstrations: of {demonstrations.n_steps} steps in {len(demonstrations)} episodes none is kept but "

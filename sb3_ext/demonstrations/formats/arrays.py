@@ -160,6 +160,22 @@ def refuse_kept(demos: Demonstrations, format_name: str) -> None:
         )
 
 
+def refuse_unknown(demos: Demonstrations, format_name: str, end: bool = True, final: bool = True) -> None:
+    """
+    :param demos: to be written
+    :param format_name: of what has no place for an unknown
+    :param end: whether an unknown end is refused
+    :param final: whether an unknown final observation is
+    :raises ValueError: with the episode
+    """
+    advice = "write an .npz with `save`, or read the source with what it should be"
+    for i, episode in enumerate(demos.episodes):
+        if end and not episode.end_known:
+            raise ValueError(f"episode {i}: nobody knows how it ended, and {format_name} must say; {advice}")
+        if final and not episode.final_known:
+            raise ValueError(f"episode {i}: its final observation is unknown, and {format_name} needs it; {advice}")
+
+
 def optional(module: str) -> Any:  # Any: a module that may ship no annotations
     """
     :param module: of a package that only some formats need

@@ -22,6 +22,7 @@ from sb3_ext.demonstrations.formats.arrays import (
     from_arrays,
     optional,
     refuse_kept,
+    refuse_unknown,
     without_final,
 )
 from sb3_ext.saving import write_whole
@@ -37,6 +38,7 @@ def write_d3rlpy(demos: Demonstrations, path: str | os.PathLike[str]) -> pathlib
     """
     h5py = optional("h5py")
     refuse_kept(demos, "d3rlpy's format")
+    refuse_unknown(demos, "d3rlpy's format", final=False)
     if isinstance(demos.observation_space, spaces.Dict):
         raise ValueError("observations: d3rlpy's format has no place for a Dict")
     unknown = [i for i, episode in enumerate(demos.episodes) if episode.rewards is None]
@@ -53,11 +55,12 @@ def write_d3rlpy(demos: Demonstrations, path: str | os.PathLike[str]) -> pathlib
             file["version"] = VERSION
             for i, episode in enumerate(demos.episodes):
                 assert isinstance(episode.observations, np.ndarray) and episode.rewards is not None
-                file[f"observations_{i}"] = _column(episode.observations[:-1])
+                file[f"observations_{i}"] = _column(episode.observations[: len(episode)])
                 file[f"actions_{i}"] = _column(episode.actions)
                 file[f"rewards_{i}"] = _column(episode.rewards)
                 file[f"terminated_{i}"] = episode.terminated
-                file[f"final_observation_{i}"] = _column(episode.observations[-1:])
+                if episode.final_known:
+                    file[f"final_observation_{i}"] = _column(episode.observations[-1:])
                 file[f"truncated_{i}"] = episode.truncated
         target.write(memory.getbuffer())
 

@@ -29,7 +29,7 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_ext.demonstrations.data import Demonstrations, Episode
-from sb3_ext.demonstrations.formats.arrays import from_arrays, optional, refuse_kept
+from sb3_ext.demonstrations.formats.arrays import from_arrays, optional, refuse_kept, refuse_unknown
 from sb3_ext.saving import write_folder_whole
 
 INSTALL_IMITATION = "pip install --no-deps imitation==1.0.1"
@@ -78,6 +78,7 @@ def to_trajectories(demos: Demonstrations) -> list[Any]:
     :raises ImportError: without the `imitation` package
     """
     refuse_kept(demos, "imitation's format")
+    refuse_unknown(demos, "imitation's format")
     try:
         types = optional("imitation.data.types")
     except ImportError as error:
@@ -108,6 +109,7 @@ def write_imitation(demos: Demonstrations, path: str | os.PathLike[str]) -> path
     """
     pa = optional("pyarrow")
     refuse_kept(demos, "imitation's format")
+    refuse_unknown(demos, "imitation's format")
     if isinstance(demos.observation_space, spaces.Dict):
         raise ValueError("observations: imitation's folders have no place for a Dict")
     with_rewards = [episode.rewards is not None for episode in demos.episodes]

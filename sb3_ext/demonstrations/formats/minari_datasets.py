@@ -18,7 +18,7 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_ext.demonstrations.data import Demonstrations, subspaces
-from sb3_ext.demonstrations.formats.arrays import from_arrays, optional, refuse_kept
+from sb3_ext.demonstrations.formats.arrays import from_arrays, optional, refuse_kept, refuse_unknown
 from sb3_ext.saving import write_folder_whole
 
 
@@ -51,6 +51,7 @@ def write_minari(
     except (ValueError, TypeError):  # TypeError: Minari's own, where the version is missing
         raise ValueError(f"dataset_id {dataset_id!r} must look like 'cartpole/expert-v0'") from None
     refuse_kept(demos, "Minari")
+    refuse_unknown(demos, "Minari")
     unknown = [i for i, episode in enumerate(demos.episodes) if episode.rewards is None]
     if unknown:
         raise ValueError(f"rewards: unknown in episode {unknown[0]}; Minari needs them")
@@ -65,8 +66,8 @@ def write_minari(
             observations=episode.observations,
             actions=episode.actions,
             rewards=episode.rewards,
-            terminations=_at_the_end(episode.terminated, len(episode)),
-            truncations=_at_the_end(episode.truncated, len(episode)),
+            terminations=_at_the_end(bool(episode.terminated), len(episode)),
+            truncations=_at_the_end(bool(episode.truncated), len(episode)),
         )
         for episode in demos.episodes
     ]

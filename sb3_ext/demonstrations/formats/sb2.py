@@ -17,7 +17,13 @@ from gymnasium import spaces
 
 from sb3_ext.demonstrations.data import Demonstrations
 from sb3_ext.demonstrations.files import NpzReader, npz_path, write_npz
-from sb3_ext.demonstrations.formats.arrays import FinalObservation, from_arrays, refuse_kept, without_final
+from sb3_ext.demonstrations.formats.arrays import (
+    FinalObservation,
+    from_arrays,
+    refuse_kept,
+    refuse_unknown,
+    without_final,
+)
 
 
 def write_sb2(demos: Demonstrations, path: str | os.PathLike[str]) -> pathlib.Path:
@@ -27,6 +33,7 @@ def write_sb2(demos: Demonstrations, path: str | os.PathLike[str]) -> pathlib.Pa
     :return: the path with its suffix
     """
     refuse_kept(demos, "SB2's format")
+    refuse_unknown(demos, "SB2's format")
     if isinstance(demos.observation_space, spaces.Dict):
         raise ValueError("observations: SB2's format has no place for a Dict")
     rewards = [episode.rewards for episode in demos.episodes if episode.rewards is not None]
