@@ -35,6 +35,7 @@ from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.ops.exploration import EpsilonGreedy, Exploration, Greedy, epsilon_greedy
 from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling, ValueTransform
 from sb3_ext.saving import AtomicReplaySaveMixin
+from sb3_ext.vec_envs import RawTransitionsMixin, check_discrete_starts
 
 SelfQLearning = TypeVar("SelfQLearning", bound="QLearning")
 Distributional = Literal["c51", "quantile"]
@@ -51,7 +52,7 @@ class Update(NamedTuple):
     mean Q-value"""
 
 
-class QLearning(ClampedClockMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
+class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
     """
     Base of `R2D2`, `Rainbow` and `RainbowR`, which document the parameters.
 
@@ -203,6 +204,7 @@ class QLearning(ClampedClockMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
             )
         if int(self.action_space.start) != 0:
             raise ValueError(f"action space {self.action_space} must begin at 0: shift the actions in a wrapper")
+        check_discrete_starts(self.observation_space)
 
     def _setup_model(self) -> None:
         self._check_settings()
