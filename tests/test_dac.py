@@ -13,6 +13,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from test_gail import absorbed
 from worlds import TaggedEnv
 
 from sb3_ext.buffers import PrioritizedReplayBuffer
@@ -79,7 +80,9 @@ def test_a_batch_carries_the_rewards_of_the_discriminator_of_now(
     steps = adversary.tensors(
         raw.observations.numpy(), executed.astype(np.float32), raw.next_observations.numpy(), no, ends > 0
     )
-    wanted = adversary.rewards(steps) + ends * adversary.value_of_absorbing(steps)
+    paid = absorbed(adversary, steps)
+    assert len(np.unique(paid[ends > 0])) > 1 and not paid[ends == 0].any()
+    wanted = adversary.rewards(steps) + paid
     wanted += 0.5 * judged.rewards.flatten().numpy()
     np.testing.assert_allclose(batch.rewards.flatten(), wanted, rtol=1e-4, atol=1e-5)
 
@@ -95,14 +98,18 @@ def test_the_discriminator_is_shown_an_absorbing_step_for_each_termination(monke
     monkeypatch.setattr(model.adversary, "update", update)
     model._train_discriminator()
     ((seen, progress),) = shown
-    assert seen.absorbing.sum() == (seen.next_absorbing * (1 - seen.absorbing)).sum() > 0
+    entered = (seen.next_absorbing * (1 - seen.absorbing)) > 0
+    assert seen.absorbing.sum() == entered.sum() > 0
+    assert (seen.observations[seen.absorbing > 0] == seen.next_observations[entered]).all()
     assert progress == model._current_progress_remaining < 1
 
 
 def test_without_absorbing_states_a_termination_is_a_step_like_others() -> None:
     model = trained(DACSAC, absorbing=False)
     batch = model.replay_buffer._get_samples(np.arange(60), env=None)
-    assert batch.dones.sum() > 0 and model._view().steps(batch).next_absorbing.sum() == 0
+    steps = model._view().steps(batch)
+    assert batch.dones.sum() > 0 and not model.adversary.values_of_absorbing(steps).any()
+    assert len(model.adversary.absorbing_steps(steps).absorbing) == 0
 
 
 def test_timeouts_that_count_as_terminations_are_refused() -> None:

@@ -234,20 +234,22 @@ def test_subsample_twice_keeps_of_what_was_kept() -> None:
 def test_transitions_against_a_loop(observations: str, every: int, absorbing: bool, unknown: bool) -> None:
     demos = random_demos(observations)
     demos = (with_unknowns(demos) if unknown else demos).subsample(every, seed=3)
+    final = not unknown
     rows: list[tuple[Any, ...]] = []
     for e in demos.episodes:
         obs = dict(fields(e.observations, ""))
-        zeros = {k: np.zeros_like(v[0]) for k, v in obs.items()}
         for t in e.kept if e.kept is not None else range(len(e) + (e.terminated is True)):
             n_rows = len(next(iter(obs.values())))
             if t < len(e):
-                ends = absorbing and e.terminated is True and t == len(e) - 1
                 here = {k: v[t] for k, v in obs.items()}
-                there = zeros if ends or t + 1 == n_rows else {k: v[t + 1] for k, v in obs.items()}
-                rows.append((here, e.actions[t], there, False, ends, t + 1 < n_rows))
+                there = {k: np.zeros_like(v[0]) if t + 1 == n_rows else v[t + 1] for k, v in obs.items()}
+                last = t == len(e) - 1
+                known = not last or (n_rows > len(e) and e.terminated is not None)
+                rows.append((here, e.actions[t], there, False, last and e.terminated is True, known))
             elif absorbing:
-                rows.append((zeros, np.zeros_like(e.actions[0]), zeros, True, True, n_rows > len(e)))
-    found = demos.transitions(absorbing)
+                end = {k: v[len(e) - (not final)] for k, v in obs.items()}
+                rows.append((end, np.zeros_like(e.actions[0]), end, True, True, True))
+    found = demos.transitions(absorbing, from_final=final)
     for i, name in [(0, "observations"), (2, "next_observations")]:
         for key, values in fields(getattr(found, name), ""):
             np.testing.assert_array_equal(values, np.stack([row[i][key] for row in rows]), strict=True)
@@ -255,6 +257,9 @@ def test_transitions_against_a_loop(observations: str, every: int, absorbing: bo
     assert found.absorbing.tolist() == [row[3] for row in rows]
     assert found.next_absorbing.tolist() == [row[4] for row in rows]
     assert found.next_known.tolist() == [row[5] for row in rows]
+    if unknown and absorbing:
+        with pytest.raises(ValueError, match="final observation of an episode that terminated is unknown"):
+            demos.transitions(absorbing)
 
 
 # ---------------------------------------------------------------------------------------------------------- recording

@@ -61,16 +61,28 @@ def test_every_input_works_on_every_space(observation_space: spaces.Space[Any], 
 
 
 @pytest.mark.parametrize("inputs", ["sa", "s", "ss", "sas"])
-def test_the_absorbing_state_is_a_single_point(inputs: str) -> None:
+def test_the_absorbing_state_is_its_final_observation_and_a_flag_apart(inputs: str) -> None:
     action_space = spaces.Box(-2.0, 2.0, (1,), np.float32)
     discriminator = Discriminator(VECTOR, action_space, inputs).eval()
-    logits = discriminator(steps(VECTOR, action_space, absorbing=1.0))
-    th.testing.assert_close(logits, logits[:1].expand(B))
-    th.testing.assert_close(discriminator(steps(VECTOR, action_space, seed=5, absorbing=1.0)), logits)
-    origin = steps(VECTOR, action_space)._replace(observations=th.zeros(B, 3), next_observations=th.zeros(B, 3))
-    encoded = discriminator.encode(origin._replace(actions=th.zeros(B, 1)))
-    flagged = discriminator.encode(steps(VECTOR, action_space, absorbing=1.0))
-    assert (flagged - encoded).norm(dim=1).min() == pytest.approx(FLAG * inputs.count("s") ** 0.5)
+    absorbed = steps(VECTOR, action_space, absorbing=1.0)
+    logits = discriminator(absorbed)
+    other_action = absorbed._replace(actions=absorbed.actions + 1)
+    th.testing.assert_close(discriminator(other_action), logits, rtol=0, atol=0)
+    other_end = steps(VECTOR, action_space, seed=5, absorbing=1.0)
+    assert (discriminator(other_end) != logits).all(), "one end is not another"
+    alive = absorbed._replace(actions=th.zeros(B, 1), absorbing=th.zeros(B), next_absorbing=th.zeros(B))
+    apart = (discriminator.encode(absorbed) - discriminator.encode(alive)).norm(dim=1)
+    th.testing.assert_close(apart, th.full((B,), FLAG * inputs.count("s") ** 0.5))
+
+
+@pytest.mark.parametrize("inputs", ["sa", "s", "ss", "sas"])
+def test_without_absorbing_states_an_end_is_not_shown(inputs: str) -> None:
+    batch = steps(VECTOR, spaces.Discrete(2))
+    ended = batch._replace(next_absorbing=th.ones(B))
+    for absorbing in (True, False):
+        discriminator = Discriminator(VECTOR, spaces.Discrete(2), inputs, absorbing=absorbing).eval()
+        seen = bool((discriminator(ended) != discriminator(batch)).any())
+        assert seen == (absorbing and inputs in ("ss", "sas"))
 
 
 @pytest.mark.parametrize("observation_space", [VECTOR, spaces.Dict({"speed": VECTOR})], ids=str)
@@ -79,8 +91,9 @@ def test_a_final_observation_that_is_not_finite_stays_out(observation_space: spa
     discriminator = Discriminator(observation_space, spaces.Discrete(2), "sas")
     batch = steps(observation_space, spaces.Discrete(2))._replace(next_absorbing=th.ones(B))
     diverged = each_tensor(batch.next_observations, lambda x: th.full_like(x, th.nan))
+    nowhere = each_tensor(batch.next_observations, th.zeros_like)
     logits = discriminator(batch._replace(next_observations=diverged))
-    th.testing.assert_close(logits, discriminator(batch))
+    th.testing.assert_close(logits, discriminator(batch._replace(next_observations=nowhere)))
     logits.sum().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in discriminator.parameters())
 
@@ -160,6 +173,34 @@ def test_shaped_logits_are_reward_shaping_and_log_probability() -> None:
     wanted = (g + 0.9 * h_next - h).squeeze(-1) - batch.log_prob
     th.testing.assert_close(shaped(batch), wanted)
     th.testing.assert_close(shaped.state_reward(batch), g.squeeze(-1))
+
+
+@pytest.mark.parametrize("absorbing", [False, True])
+@pytest.mark.parametrize("n_steps", [1, 3, 8])
+def test_shaping_telescopes_whatever_the_path(absorbing: bool, n_steps: int) -> None:
+    """Summed step by step over an episode that terminates, the absorbing state after it as long as gamma^k counts."""
+    gamma = 0.5
+    shaped = ShapedDiscriminator(VECTOR, spaces.Discrete(2), gamma=gamma, absorbing=absorbing).eval()
+    rng = np.random.default_rng(n_steps)
+    path = th.as_tensor(rng.normal(size=(n_steps + 1, 3)), dtype=th.float32)
+    path[0] = 1.0
+    n = 60 if absorbing else n_steps
+    here, there = (th.stack([path[min(t + k, n_steps)] for t in range(n)]) for k in (0, 1))
+    started, ended = (th.tensor([float(t + k >= n_steps) for t in range(n)]) for k in (0, 1))
+    batch = Steps(here, th.zeros(n, dtype=th.long), there, started, ended, log_prob=th.zeros(n))
+    discount = gamma ** th.arange(n)
+    total = (discount * (shaped(batch) - shaped.state_reward(batch))).sum()
+    h_0 = shaped.shaping(th.cat([path[0], th.zeros(1)]))
+    th.testing.assert_close(total, -h_0[0], rtol=1e-4, atol=1e-5)
+
+
+def test_shaping_keeps_the_final_observation_of_a_timeout() -> None:
+    shaped = ShapedDiscriminator(VECTOR, spaces.Discrete(2), gamma=0.9, absorbing=False).eval()
+    batch = steps(VECTOR, spaces.Discrete(2))
+    assert isinstance(batch.next_observations, th.Tensor)
+    h_final = shaped.shaping(th.cat([batch.next_observations, th.zeros(B, 1)], dim=1)).squeeze(-1)
+    terminated = batch._replace(next_absorbing=th.ones(B))
+    th.testing.assert_close(shaped(batch) - shaped(terminated), 0.9 * h_final, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(

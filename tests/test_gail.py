@@ -101,18 +101,30 @@ def test_integer_rewards_do_not_round_the_value_at_timeouts() -> None:
     np.testing.assert_allclose(recorder.after["rewards"], wanted, rtol=1e-6)
 
 
-def test_only_terminations_pay_for_the_absorbing_state(monkeypatch: pytest.MonkeyPatch) -> None:
+def absorbed(adversary: AdversarialReward, steps: Steps) -> np.ndarray:
+    """:return: [N] gamma / (1 - gamma) r(absorbing | s_T) of each termination, one by one, and 0 elsewhere"""
+    values = np.zeros(len(steps.absorbing))
+    for i in np.flatnonzero(steps.next_absorbing.numpy()):
+        last: Any = steps.next_observations[i : i + 1]  # type: ignore[index]  # of a Box
+        action, one = th.zeros_like(steps.actions[i : i + 1]), th.ones(1)
+        reward = adversary.rewards(Steps(last, action, last, one, one, th.zeros(1)))
+        values[i] = reward[0] * sum(adversary.gamma**k for k in range(1, 5000))
+    return values
+
+
+def test_only_terminations_pay_and_each_for_the_state_in_which_it_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     model = gail(normalize_reward=False)
-    model.learn(1)
-    shape = model._recorder.terminated.shape
-    monkeypatch.setattr(model.adversary, "rewards", lambda steps: np.zeros(shape[0] * shape[1]))
-    monkeypatch.setattr(model.adversary, "value_of_absorbing", lambda steps: 5.0)
     monkeypatch.setattr(PPO, "train", lambda self: None)
-    model.learn(1, reset_num_timesteps=False)
-    recorder = model._recorder
-    assert 0 < recorder.terminated.sum() < (recorder.terminated | (recorder.timeout_values != 0)).sum()
-    wanted = 5.0 * recorder.terminated + model.gamma * recorder.timeout_values
-    np.testing.assert_allclose(model.rollout_buffer.rewards, wanted, rtol=1e-6)
+    model.learn(1)
+    recorder, adversary = model._recorder, model.adversary
+    steps = recorder.steps(adversary)
+    shape = recorder.terminated.shape
+    ended = recorder.terminated.reshape(-1)
+    assert 0 < ended.sum() < (recorder.terminated | (recorder.timeout_values != 0)).sum()
+    paid = absorbed(adversary, steps)
+    assert (paid[ended] > 0).all() and len(np.unique(paid[ended])) > 1 and not paid[~ended].any()
+    wanted = adversary.rewards(steps) + paid + model.gamma * recorder.timeout_values.reshape(-1)
+    np.testing.assert_allclose(model.rollout_buffer.rewards, wanted.reshape(shape), rtol=1e-4)
 
 
 def test_the_environments_reward_is_mixed_in_and_logged_as_it_is() -> None:
@@ -244,7 +256,25 @@ def test_the_discriminator_is_shown_an_absorbing_step_for_each_termination(monke
 
     monkeypatch.setattr(model.adversary, "update", update)
     model.learn(1)
-    assert shown[0].absorbing.sum() == model._recorder.terminated.sum() > 0
+    recorder = model._recorder
+    rows = shown[0].absorbing > 0
+    assert rows.sum() == recorder.terminated.sum() > 0
+    assert isinstance(recorder.next_observations, np.ndarray)
+    for observations in (shown[0].observations, shown[0].next_observations):
+        assert isinstance(observations, th.Tensor)
+        np.testing.assert_array_equal(observations[rows], recorder.next_observations[recorder.terminated])
+
+
+def test_the_experts_absorbing_steps_stay_where_its_episodes_ended() -> None:
+    demonstrations = demonstrations_of(TaggedEnv())
+    model = gail(demonstrations=demonstrations, held_out=0.0).learn(1)
+    expert = model.adversary.expert
+    assert expert is not None and isinstance(expert.observations, th.Tensor)
+    finals = [
+        e.observations[-1] for e in demonstrations.episodes if e.terminated and isinstance(e.observations, np.ndarray)
+    ]
+    np.testing.assert_array_equal(expert.observations[expert.absorbing > 0], np.array(finals))
+    assert len(np.unique(finals, axis=0)) == len(finals) > 1
 
 
 # ---------------------------------------------------------------------- SB3 around it
@@ -382,7 +412,8 @@ def test_log_probabilities_of_executed_actions_are_those_of_the_rollout(squashed
     steps = model._recorder.steps(model.adversary)
     assert steps.actions.abs().max() < 1.9
     th.testing.assert_close(log_prob_of(model, steps), steps.log_prob, rtol=1e-3, atol=1e-3)
-    assert (log_prob_of(model, model.adversary.absorbing_steps(steps, 2)) == 0).all()
+    ended = steps._replace(next_absorbing=th.ones(len(steps.absorbing)))
+    assert (log_prob_of(model, model.adversary.absorbing_steps(ended)) == 0).all()
 
 
 def test_multibinary_demonstrations_have_log_probabilities() -> None:
@@ -478,7 +509,7 @@ def test_other_generators_learn_through_the_callback(algorithm: Callable[..., On
     adversary = adversarial.adversary
     steps = adversarial.steps(adversary)
     shape = adversarial.terminated.shape
-    wanted = adversary.rewards(steps).reshape(shape) + adversarial.terminated * adversary.value_of_absorbing(steps)
+    wanted = (adversary.rewards(steps) + absorbed(adversary, steps)).reshape(shape)
     wanted += model.gamma * adversarial.timeout_values
     np.testing.assert_allclose(model.rollout_buffer.rewards.reshape(shape), wanted, rtol=1e-4, atol=1e-4)
 
@@ -586,16 +617,15 @@ def test_the_learned_reward_goes_with_a_new_policy(shaped: bool) -> None:
         )
         ends = np.array([d and not i["TimeLimit.truncated"] for i, d in zip(infos, dones, strict=True)])
         steps = adversary.tensors(before, actions, final, np.zeros(3, dtype=bool), ends)
+        one = np.ones(3, dtype=bool)
+        for_ever = adversary.tensors(final, np.zeros(3, dtype=np.int64), final, one, one)
         if shaped:
             assert isinstance(adversary.discriminator, ShapedDiscriminator)
-            wanted = adversary.discriminator.state_reward(steps).detach().numpy()
-            after = adversary.discriminator.state_reward(adversary.absorbing_steps(steps, 1)).item() * 99.0
+            wanted, after = (adversary.discriminator.state_reward(x).detach().numpy() for x in (steps, for_ever))
         else:
-            wanted, after = (
-                adversary.logits(steps).numpy(),
-                adversary.logits(adversary.absorbing_steps(steps, 1)).item() * 99.0,
-            )
-        np.testing.assert_allclose(rewards, (wanted + ends * after) / adversary.scale.divisor, rtol=1e-4, atol=1e-5)
+            wanted, after = adversary.logits(steps).numpy(), adversary.logits(for_ever).numpy()
+        wanted = (wanted + ends * 99.0 * after) / adversary.scale.divisor
+        np.testing.assert_allclose(rewards, wanted, rtol=1e-4, atol=1e-5)
         assert [info["env_reward"] for info in infos] == (final[:, 2] * 16).tolist()
         ended += int(ends.sum())
     assert ended > 0

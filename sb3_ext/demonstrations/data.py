@@ -31,19 +31,18 @@ class Transitions(NamedTuple):
     """Steps of many episodes, N of them."""
 
     observations: Observations
-    """[N, *shape]; zeros where ``absorbing``"""
+    """[N, *shape]; where ``absorbing`` the one in which the episode ended"""
     actions: np.ndarray
     """[N, *shape]; zeros where ``absorbing``"""
     next_observations: Observations
-    """[N, *shape]; zeros where ``next_absorbing``"""
+    """[N, *shape]"""
     absorbing: np.ndarray
     """[N] bool, the step starts in the absorbing state behind a termination"""
     next_absorbing: np.ndarray
-    """[N] bool, the step ends there"""
+    """[N] bool, the step ends there: it was a termination"""
     next_known: np.ndarray
-    """[N] bool, False where the episode's final observation is unknown: the next observation is zeros, which say
-    nothing. State and action are the expert's all the same, and so is ``next_absorbing``. In the absorbing step behind
-    a termination: whether the observation in which the episode ended is known"""
+    """[N] bool, False where the episode's final observation is unknown, and the next observation is zeros, which say
+    nothing, or where it is unknown whether it was a termination. State and action are the expert's all the same"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,32 +268,43 @@ class Demonstrations:
             episodes.append(replace(episode, kept=steps[int(rng.integers(min(every, len(steps)))) :: every]))
         return replace(self, episodes=tuple(episodes))
 
-    def transitions(self, absorbing: bool) -> Transitions:
+    @property
+    def finals_known(self) -> bool:
+        """Whether the observation in which it ended is known of every episode that terminated."""
+        return all(episode.final_known for episode in self.episodes if episode.terminated)
+
+    def transitions(self, absorbing: bool, from_final: bool = True) -> Transitions:
         """
-        :param absorbing: whether the absorbing steps behind terminations are among them
+        :param absorbing: whether the absorbing steps behind terminations are among them: each stays in the observation
+            in which its episode ended
+        :param from_final: False = in the one before, which is known of every episode
         :return: the kept steps of all episodes, in order
+        :raises ValueError: for absorbing steps from a final observation that is unknown
         """
+        if absorbing and from_final and not self.finals_known:
+            raise ValueError("the final observation of an episode that terminated is unknown: from_final=False")
         parts: list[Transitions] = []
         for episode in self.episodes:
             n_steps = len(episode)
             kept = kept_steps(episode)
             steps = kept[kept < n_steps]
-            known = (steps < n_steps - 1) | episode.final_known
+            within = steps < n_steps - 1
+            there = within | episode.final_known
             part = Transitions(
                 _take(episode.observations, steps),
                 episode.actions[steps],
-                _take(episode.observations, np.where(known, steps + 1, steps)),
+                _take(episode.observations, np.where(there, steps + 1, steps)),
                 np.zeros(len(steps), dtype=bool),
-                (steps == n_steps - 1) & bool(episode.terminated) & absorbing,
-                known,
+                ~within & bool(episode.terminated),
+                there & (within | (episode.terminated is not None)),
             )
-            parts.append(_zeros_at(part, part.next_absorbing | ~known))
+            for _, values in fields(part.next_observations, "next_observations"):
+                values[~there] = 0
+            parts.append(part)
             if absorbing and len(kept) > len(steps):
-                last = np.array([n_steps - 1])
                 ones = np.ones(1, dtype=bool)
-                nowhere = _take(episode.observations, last)
-                known = np.array([episode.final_known])
-                parts.append(_all_zeros(Transitions(nowhere, episode.actions[last], nowhere, ones, ones, known)))
+                end = _take(episode.observations, np.array([n_steps if from_final else n_steps - 1]))
+                parts.append(Transitions(end, np.zeros_like(episode.actions[:1]), end, ones, ones, ones))
         return Transitions(*(_concatenate([part[i] for part in parts]) for i in range(len(Transitions._fields))))  # type: ignore[arg-type]
 
 
@@ -396,17 +406,3 @@ def _concatenate(parts: list[Any]) -> Any:  # Any: arrays and dictionaries of ar
     if isinstance(parts[0], dict):
         return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
     return np.concatenate(parts)
-
-
-def _zeros_at(part: Transitions, where: np.ndarray) -> Transitions:
-    """:return: the same with next observations of zeros at these steps; its arrays are copies already"""
-    for _, values in fields(part.next_observations, "next_observations"):
-        values[where] = 0
-    return part
-
-
-def _all_zeros(part: Transitions) -> Transitions:
-    for _, values in fields(part.observations, "observations"):
-        values[:] = 0
-    part.actions[:] = 0
-    return part

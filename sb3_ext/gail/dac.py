@@ -50,7 +50,7 @@ class RelabelledReplay:
         adversary = self.adversary
         shape = self.policy.action_space.shape or ()
         actions = self.policy.unscale_action(batch.actions.cpu().numpy().reshape(-1, *shape))
-        ends = batch.dones.flatten() * float(adversary.absorbing)
+        ends = batch.dones.flatten()
         return Steps(
             batch.observations,
             th.as_tensor(actions, device=adversary.device),
@@ -69,8 +69,8 @@ class RelabelledReplay:
         batch = self.replay.sample(batch_size, env=None)
         adversary = self.adversary
         steps = self.steps(batch)
-        rewards = adversary.form(adversary.logits(steps)).unsqueeze(-1)
-        rewards = rewards + batch.dones * adversary.value_of_absorbing(steps)
+        learned = adversary.rewards(steps) + adversary.values_of_absorbing(steps)
+        rewards = _like(batch.rewards, learned).unsqueeze(-1)
         if self.env_reward_coef != 0:
             own = batch.rewards if env is None else _like(batch.rewards, env.normalize_reward(_numpy(batch.rewards)))
             rewards = rewards + self.env_reward_coef * own
@@ -176,14 +176,16 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
         n = adversary.settings.discriminator_batch_size * adversary.settings.discriminator_updates
         batch = view.replay.sample(n, env=None)
         steps = view.steps(batch)
-        n_ends = int(steps.next_absorbing.sum())
-        seen = join(steps, adversary.absorbing_steps(steps, n_ends)) if n_ends else steps
+        seen = join(steps, adversary.absorbing_steps(steps))
         for name, value in adversary.update(seen, self._current_progress_remaining).items():
             self.logger.record_mean(f"discriminator/{name}", value)
         rewards = adversary.rewards(steps)
         self.logger.record_mean("discriminator/reward_mean", float(rewards.mean()))
         self.logger.record_mean("discriminator/reward_std", float(rewards.std()))
-        self.logger.record("discriminator/absorbing_value", adversary.value_of_absorbing(steps))
+        ends = steps.next_absorbing.cpu().numpy() > 0
+        if adversary.absorbing and ends.any():
+            values = adversary.values_of_absorbing(steps)[ends]
+            self.logger.record_mean("discriminator/absorbing_value", float(values.mean()))
 
     def _view(self) -> RelabelledReplay:
         assert self.replay_buffer is not None

@@ -11,16 +11,15 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from sb3_ext.demonstrations.data import Observations
 from sb3_ext.gail.reward import AdversarialReward
-from sb3_ext.networks.discriminator import ShapedDiscriminator
-from sb3_ext.ops.adversarial import absorbing_return
+from sb3_ext.networks.discriminator import ShapedDiscriminator, Steps
 
 
 class LearnedReward(VecEnvWrapper):
     """
     Puts the reward of a trained imitation in place of the environment's, which goes to ``infos[i]["env_reward"]``.
 
-    A termination pays what follows it in the absorbing state, as in training. A shaped discriminator (AIRL) gives its
-    g(s), the part that holds under other dynamics (Fu et al., 2018).
+    A termination pays what follows it in the absorbing state of its final observation, as in training. A shaped
+    discriminator (AIRL) gives its g(s), the part that holds under other dynamics (Fu et al., 2018).
 
     :param venv: of raw observations; put VecNormalize around this wrapper, not inside it
     :param adversary: of a trained model: ``model.adversary``
@@ -55,23 +54,22 @@ class LearnedReward(VecEnvWrapper):
             terminated[i] = not infos[i].get("TimeLimit.truncated", False)
             final = _replaced(final, int(i), infos[i]["terminal_observation"])
         adversary = self.adversary
-        ends = terminated & adversary.absorbing
-        steps = adversary.tensors(self.current, self.actions, final, np.zeros(len(dones), dtype=bool), ends)
-        discriminator = adversary.discriminator
-        if isinstance(discriminator, ShapedDiscriminator):
-            with th.no_grad():
-                rewards = discriminator.state_reward(steps).double().cpu().numpy()
-                of_absorbing = float(discriminator.state_reward(adversary.absorbing_steps(steps, 1)))
-            after = absorbing_return(of_absorbing, adversary.gamma) if adversary.absorbing else 0.0
-        else:
-            rewards, after = adversary.rewards(steps), adversary.value_of_absorbing(steps)
-        rewards = rewards + terminated * after
+        steps = adversary.tensors(self.current, self.actions, final, np.zeros(len(dones), dtype=bool), terminated)
+        rewards = self._judged(steps) + adversary.values_of_absorbing(steps, self._judged)
         if adversary.settings.normalize_reward:
             rewards = rewards / adversary.scale.divisor
         for info, reward in zip(infos, env_rewards, strict=True):
             info["env_reward"] = float(reward)
         self.current = following
         return following, rewards.astype(np.float32), dones, infos
+
+    def _judged(self, steps: Steps) -> np.ndarray:
+        """:return: [N] float64 rewards of steps, not scaled"""
+        discriminator = self.adversary.discriminator
+        if not isinstance(discriminator, ShapedDiscriminator):
+            return self.adversary.rewards(steps)
+        with th.no_grad():
+            return discriminator.state_reward(steps).double().cpu().numpy()
 
 
 def _replaced(observations: Any, i: int, value: Any) -> Observations:  # Any: arrays and dictionaries of arrays alike

@@ -23,7 +23,7 @@ from torch import nn
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.demonstrations.data import Transitions, rows_of, subspaces
-from sb3_ext.networks.discriminator import INPUTS, Discriminator, ShapedDiscriminator, Steps, each_tensor, take
+from sb3_ext.networks.discriminator import INPUTS, Discriminator, ShapedDiscriminator, Steps, take
 from sb3_ext.ops.adversarial import (
     absorbing_return,
     bernoulli_entropy,
@@ -163,10 +163,12 @@ class AdversarialReward:
             keywords = dict(settings.discriminator_kwargs or {})
             if settings.shaped:
                 self.discriminator: Discriminator = ShapedDiscriminator(
-                    observation_space, action_space, gamma=gamma, **keywords
+                    observation_space, action_space, gamma=gamma, absorbing=settings.absorbing, **keywords
                 )
             else:
-                self.discriminator = Discriminator(observation_space, action_space, inputs=settings.inputs, **keywords)
+                self.discriminator = Discriminator(
+                    observation_space, action_space, inputs=settings.inputs, absorbing=settings.absorbing, **keywords
+                )
         self.discriminator.to(device).eval()
         self.scale = ReturnScale()
         # Fused: the plain loop over parameters is a fifth of an update of a small network.
@@ -186,6 +188,7 @@ class AdversarialReward:
         :raises ValueError: if their spaces are not the policy's, or no step is kept
         """
         check_spaces(demonstrations, self.observation_space, self.action_space)
+        self.discriminator.from_final.fill_(demonstrations.finals_known)
         unseen = None
         if int(self.settings.held_out * len(demonstrations)) > 0:
             unseen, demonstrations = demonstrations.split(self.settings.held_out, seed)
@@ -194,8 +197,12 @@ class AdversarialReward:
 
     def expert_steps(self, demonstrations: Demonstrations) -> Steps:
         """:return: the kept steps on the device, images channels first"""
-        reads_next = self.discriminator.inputs in ("ss", "sas")
-        steps = kept_transitions(demonstrations, self.absorbing, reads_next)
+        from_final = bool(self.discriminator.from_final)
+        steps = kept_transitions(demonstrations, self.absorbing, from_final)
+        if self.discriminator.inputs in ("ss", "sas"):
+            # A state without a next one is the expert's all the same; the end of an episode needs none to be one.
+            ends = steps.next_absorbing & (self.absorbing or self.settings.shaped)
+            steps = rows_of(steps, np.flatnonzero(steps.next_known | ends))
         return self.tensors(
             channels_first(steps.observations, self.observation_space),
             steps.actions,
@@ -217,7 +224,7 @@ class AdversarialReward:
         :param actions: [N, *shape] executed
         :param next_observations: [N, *shape] raw, the final one where an episode ended
         :param absorbing: [N] bool
-        :param next_absorbing: [N] bool
+        :param next_absorbing: [N] bool, whether it was a termination
         :return: the same on the device
         """
         return Steps(
@@ -229,24 +236,24 @@ class AdversarialReward:
             log_prob=th.zeros(len(absorbing), device=self.device),
         )
 
-    def absorbing_steps(self, like: Steps, n: int) -> Steps:
+    def absorbing_steps(self, steps: Steps) -> Steps:
         """
-        :param like: steps with at least one row
-        :param n: how many
-        :return: n steps from the absorbing state to itself
+        :param steps: of episodes
+        :return: for each termination among them, in order, the step from the absorbing state behind it to itself; none
+            where absorbing states do not count
         """
-        first = take(like, th.zeros(n, dtype=th.long, device=self.device))
-        ones = th.ones(n, device=self.device)
-        blank = first._replace(
-            observations=each_tensor(first.observations, th.zeros_like),
-            next_observations=each_tensor(first.next_observations, th.zeros_like),
-            actions=th.zeros_like(first.actions),
-            log_prob=th.zeros_like(first.log_prob),
-        )
+        last = take(steps, self._ends(steps).nonzero().squeeze(-1))
+        behind = self.discriminator.behind(last)
+        actions = th.zeros_like(last.actions)
         if isinstance(self.action_space, spaces.Discrete | spaces.MultiDiscrete):
-            start = th.as_tensor(self.action_space.start, device=self.device)
-            blank = blank._replace(actions=blank.actions + start.to(blank.actions.dtype))
-        return blank._replace(absorbing=ones, next_absorbing=ones)
+            actions = actions + th.as_tensor(self.action_space.start, device=self.device).to(actions.dtype)
+        return last._replace(
+            observations=behind,
+            actions=actions,
+            next_observations=behind,
+            absorbing=th.ones_like(last.absorbing),
+            log_prob=th.zeros_like(last.log_prob),
+        )
 
     def update(
         self, policy: Steps, progress_remaining: float, log_prob_of: Callable[[Steps], th.Tensor] | None = None
@@ -343,11 +350,23 @@ class AdversarialReward:
         """:return: [N] float64 rewards, not scaled"""
         return self.form(self.logits(steps)).double().cpu().numpy()
 
-    def value_of_absorbing(self, like: Steps) -> float:
-        """:return: what a termination is worth, not scaled: 0 without absorbing states"""
-        if not self.absorbing:
-            return 0.0
-        return absorbing_return(float(self.rewards(self.absorbing_steps(like, 1))[0]), self.gamma)
+    def values_of_absorbing(self, steps: Steps, judge: Callable[[Steps], np.ndarray] | None = None) -> np.ndarray:
+        """
+        :param steps: N of them
+        :param judge: rewards of absorbing steps, None = `rewards`
+        :return: [N] float64, what follows each step behind a termination, not scaled: 0 where it was none
+        """
+        ends = self._ends(steps)
+        values = np.zeros(len(ends))
+        if ends.any():
+            rewards = (judge or self.rewards)(self.absorbing_steps(steps))
+            values[ends.cpu().numpy()] = absorbing_return(rewards, self.gamma)
+        return values
+
+    def _ends(self, steps: Steps) -> th.Tensor:
+        """:return: [N] whether the step entered an absorbing state that counts"""
+        entered = (steps.next_absorbing > 0) & (steps.absorbing == 0)
+        return entered if self.absorbing else th.zeros_like(entered)
 
     def _draw(self, steps: Steps, n: int) -> Steps:
         return take(steps, self._rows(steps, n))
@@ -386,18 +405,15 @@ def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, a
             raise ValueError(f"demonstrations: {name} of {other}, the policy has {space}")
 
 
-def kept_transitions(demonstrations: Demonstrations, absorbing: bool, reads_next: bool = False) -> Transitions:
+def kept_transitions(demonstrations: Demonstrations, absorbing: bool, from_final: bool = True) -> Transitions:
     """
     :param demonstrations: perhaps subsampled
     :param absorbing: whether the absorbing steps behind terminations are among them
-    :param reads_next: leave out steps whose next observation is unknown, and not absorbing; their state and action are
-        the expert's all the same
-    :return: at least one step
+    :param from_final: whether these are in the final observation, or the one before
+    :return: at least one step; which of them terminated is known in either case
     :raises ValueError: where `Episode.kept` leaves none
     """
-    steps = demonstrations.transitions(absorbing)
-    if reads_next:
-        steps = rows_of(steps, np.flatnonzero(steps.next_known | steps.next_absorbing))
+    steps = demonstrations.transitions(absorbing, from_final)
     if len(steps.actions) == 0:
         raise ValueError(
             f"demonstrations: of {demonstrations.n_steps} steps in {len(demonstrations)} episodes none is kept but "

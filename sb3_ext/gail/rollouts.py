@@ -102,10 +102,10 @@ class RolloutRecorder(BaseCallback):
 
     def steps(self, reward: AdversarialReward) -> Steps:
         """
-        :param reward: whose device and whether absorbing states count
+        :param reward: whose device they go to
         :return: T * E steps, the environment's index running fastest
         """
-        ends = self.terminated.reshape(-1) & reward.absorbing
+        ends = self.terminated.reshape(-1)
         return reward.tensors(
             _flat(self.observations),
             _flat(self.actions),
@@ -168,14 +168,11 @@ def learn_reward(
     shape = recorder.terminated.shape
     steps = recorder.steps(reward)
     log = model.logger.record
-    n_ends = int(recorder.terminated.sum())
-    seen = steps
-    if reward.absorbing and n_ends > 0:
-        seen = join(steps, reward.absorbing_steps(steps, n_ends))
+    seen = join(steps, reward.absorbing_steps(steps))
     metrics = reward.update(seen, model._current_progress_remaining, lambda expert: log_prob_of(model, expert))
     rewards = reward.rewards(steps).reshape(shape)
-    value_of_absorbing = reward.value_of_absorbing(steps)
-    learned = rewards + recorder.terminated * value_of_absorbing
+    values_of_absorbing = reward.values_of_absorbing(steps).reshape(shape)
+    learned = rewards + values_of_absorbing
     if reward.settings.normalize_reward:
         reward.scale.update(discounted_returns(learned, recorder, model.gamma))
         learned = learned / reward.scale.divisor
@@ -188,7 +185,8 @@ def learn_reward(
     log("discriminator/reward_mean", float(rewards.mean()))
     log("discriminator/reward_std", float(rewards.std()))
     log("discriminator/reward_scale", reward.scale.divisor)
-    log("discriminator/absorbing_value", value_of_absorbing)
+    if reward.absorbing and recorder.terminated.any():
+        log("discriminator/absorbing_value", float(values_of_absorbing[recorder.terminated].mean()))
 
 
 def log_prob_of(model: OnPolicyAlgorithm, steps: Steps) -> th.Tensor:

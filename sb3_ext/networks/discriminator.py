@@ -1,8 +1,10 @@
 """
 The discriminator: a logit for each step, high where the step looks like the expert's.
 
-It sees raw observations and executed actions. The absorbing state behind a termination is an indicator of its own
-here and nowhere else: its observation and action are zeros, whatever the caller put there.
+It sees raw observations and executed actions. The absorbing state behind a termination is the final observation with
+an indicator of its own, here and nowhere else, so that one end is not another: reaching a goal is not falling. Its
+action is zeros, whatever the caller put there. Where nobody wrote down the expert's final observations, it is the
+observation before, the policy's too.
 """
 
 from __future__ import annotations
@@ -41,9 +43,9 @@ class Steps(NamedTuple):
     next_observations: th.Tensor | dict[str, th.Tensor]
     """[B, *shape]"""
     absorbing: th.Tensor
-    """[B] float, 1 where the step starts in the absorbing state"""
+    """[B] float, 1 where the step starts in the absorbing state: its observations are the final one"""
     next_absorbing: th.Tensor
-    """[B] float, 1 where it ends there"""
+    """[B] float, 1 where it ends there: at a termination, whether absorbing states count or not"""
     log_prob: th.Tensor
     """[B] of the action under the policy; zeros unless the discriminator `reads_log_prob`"""
 
@@ -77,6 +79,7 @@ class Discriminator(nn.Module):
     :param observation_space: raw observations, images channels first
     :param action_space: executed actions
     :param inputs: what it judges: ``"sa"`` state and action, ``"s"``, ``"ss"`` state and next state, ``"sas"`` all
+    :param absorbing: whether it sees that a step ended in an absorbing state
     :param net_arch: widths of the hidden layers
     :param activation_fn: between them
     :param features_extractor_class: of observations; None = NatureCNN for images, CombinedExtractor for dictionaries,
@@ -89,12 +92,15 @@ class Discriminator(nn.Module):
     """
 
     reads_log_prob = False
+    from_final: th.Tensor
+    """1 where an absorbing state is a final observation, 0 where it is the one before; saved with the weights"""
 
     def __init__(
         self,
         observation_space: gym.Space,
         action_space: gym.Space,
         inputs: str = "sa",
+        absorbing: bool = True,
         net_arch: Sequence[int] = (64, 64),
         activation_fn: type[nn.Module] = nn.Tanh,
         features_extractor_class: type[BaseFeaturesExtractor] | None = None,
@@ -108,7 +114,8 @@ class Discriminator(nn.Module):
             raise ValueError(f"inputs {inputs!r} must be one of {', '.join(INPUTS)}")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout {dropout} must be in [0, 1)")
-        self.observation_space, self.action_space, self.inputs = observation_space, action_space, inputs
+        self.observation_space, self.action_space = observation_space, action_space
+        self.inputs, self.absorbing = inputs, absorbing
         if features_extractor_class is None:
             features_extractor_class = default_extractor(observation_space)
         self.features_extractor = features_extractor_class(observation_space, **(features_extractor_kwargs or {}))
@@ -118,6 +125,7 @@ class Discriminator(nn.Module):
         if "a" in inputs:
             n_inputs += encoded_action_dim(action_space)
         self.n_inputs = n_inputs
+        self.register_buffer("from_final", th.ones((), dtype=th.float64))
         self.head = self._mlp(n_inputs, net_arch, activation_fn, dropout, spectral_norm)
 
     @staticmethod
@@ -152,8 +160,21 @@ class Discriminator(nn.Module):
             present = (1.0 - steps.absorbing).unsqueeze(-1)
             parts.append(encode_action(steps.actions, self.action_space) * present)
         if self.inputs in ("ss", "sas"):
-            parts.append(self._state(steps.next_observations, steps.next_absorbing))
+            parts.append(self._state(self.behind(steps), self._shown(steps.next_absorbing)))
         return th.cat(parts, dim=-1)
+
+    def behind(self, steps: Steps) -> Any:  # Any: a tensor or a dictionary of them
+        """:return: [B, *shape] next observations; at terminations what the absorbing state is"""
+        before = (steps.next_absorbing > 0) & (self.from_final == 0)
+
+        def chosen(now: th.Tensor, after: th.Tensor) -> th.Tensor:
+            return now.where(before.reshape(-1, *[1] * (now.dim() - 1)), after)
+
+        if isinstance(steps.observations, dict):
+            assert isinstance(steps.next_observations, dict)
+            return {key: chosen(now, steps.next_observations[key]) for key, now in steps.observations.items()}
+        assert isinstance(steps.next_observations, th.Tensor)
+        return chosen(steps.observations, steps.next_observations)
 
     def update_normalizers(self, observations: th.Tensor | dict[str, th.Tensor]) -> None:
         """:param observations: [B, *shape] raw ones, of true states only"""
@@ -161,16 +182,19 @@ class Discriminator(nn.Module):
             assert isinstance(normalizer, RunningNormalizer)
             normalizer.update(observations[key] if isinstance(observations, dict) else observations)
 
+    def _shown(self, ends: th.Tensor) -> th.Tensor:
+        """:return: [B] indicator of the next state"""
+        return ends if self.absorbing else th.zeros_like(ends)
+
     def _state(self, observations: th.Tensor | dict[str, th.Tensor], absorbing: th.Tensor) -> th.Tensor:
-        # Put in, not multiplied away: the final observation of a simulation that diverged is not finite.
-        present = each_tensor(observations, lambda x: x.where(_like_rows(absorbing, x) == 0, th.zeros_like(x)))
-        prepared = preprocess_obs(present, self.observation_space)
+        # The final observation of a simulation that diverged is not finite.
+        finite = each_tensor(observations, lambda x: x.where(x.isfinite(), th.zeros_like(x)))
+        prepared = preprocess_obs(finite, self.observation_space)
         if isinstance(prepared, dict):
             prepared = {key: self._normalized(key, x) for key, x in prepared.items()}
         else:
             prepared = self._normalized(WHOLE, prepared)
-        flag = absorbing.unsqueeze(-1)
-        return th.cat([self.features_extractor(prepared) * (1.0 - flag), FLAG * flag], dim=-1)
+        return th.cat([self.features_extractor(prepared), FLAG * absorbing.unsqueeze(-1)], dim=-1)
 
     def _normalized(self, key: str, x: th.Tensor) -> th.Tensor:
         return self.normalizers[key](x) if key in self.normalizers else x
@@ -179,8 +203,11 @@ class Discriminator(nn.Module):
 class ShapedDiscriminator(Discriminator):
     """
     The discriminator of AIRL: ``logit = f - log pi(a|s)`` with ``f = g(s) + gamma h(s') - h(s)``, whose g is a reward
-    that depends on the state alone and can be taken to other dynamics (Fu et al., 2018, section 6). Both are 0 in the
-    absorbing state but for what their indicator gives.
+    that depends on the state alone and can be taken to other dynamics (Fu et al., 2018, section 6).
+
+    Shaping must not change which policy is best: the discounted sum of f - g over an episode is -h(s_0) on every path
+    (Ng et al., 1999). An absorbing state goes on for ever and takes back what its h gave; where absorbing states do
+    not count, an episode ends with the termination, and h is 0 there.
 
     :param gamma: of the policy
     """
@@ -203,12 +230,18 @@ class ShapedDiscriminator(Discriminator):
         :return: [B]
         """
         state, next_state = encoded[:, : self.n_state], encoded[:, self.n_state :]
-        shaping = self.gamma * self.shaping(next_state) - self.shaping(state)
+        of_next = self.shaping(next_state)
+        if not self.absorbing:
+            of_next = of_next * (1.0 - next_state[:, -1:] / FLAG)
+        shaping = self.gamma * of_next - self.shaping(state)
         return (self.head(state) + shaping).squeeze(-1) - log_prob
 
     def state_reward(self, steps: Steps) -> th.Tensor:
         """:return: [B] g(s)"""
         return self.head(self._state(steps.observations, steps.absorbing)).squeeze(-1)
+
+    def _shown(self, ends: th.Tensor) -> th.Tensor:
+        return ends  # `logits` ends the shaping there
 
 
 MLP_DEFAULTS: dict[str, Any] = {
@@ -219,11 +252,6 @@ MLP_DEFAULTS: dict[str, Any] = {
 }
 WHOLE = "observation"
 """name of the normaliser of an observation that is no dictionary"""
-
-
-def _like_rows(flags: th.Tensor, x: th.Tensor) -> th.Tensor:
-    """:return: [B, 1, ...] the flags with as many axes as x"""
-    return flags.reshape(-1, *[1] * (x.dim() - 1))
 
 
 def default_extractor(observation_space: gym.Space) -> type[BaseFeaturesExtractor]:

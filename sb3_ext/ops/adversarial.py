@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import torch as th
 from torch.nn import functional as F
 
@@ -88,12 +89,13 @@ def reward_form(name: str) -> Callable[[th.Tensor], th.Tensor]:
     return REWARD_FORMS[name]
 
 
-def absorbing_return(reward: float, gamma: float) -> float:
+def absorbing_return(rewards: np.ndarray, gamma: float) -> np.ndarray:
     """
     What follows a termination: the absorbing state's reward for ever, discounted from the next step on
-    (Kostrikov et al., 2019, section 4.2).
+    (Kostrikov et al., 2019, section 4.2). The paper has one such state; here each final observation has its own.
 
-    :param reward: of the absorbing state
+    :param rewards: [N] of absorbing states
     :param gamma: discount factor below 1
+    :return: [N]
     """
-    return gamma / (1.0 - gamma) * reward
+    return gamma / (1.0 - gamma) * rewards
