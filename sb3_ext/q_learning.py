@@ -33,7 +33,8 @@ from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, Sc
 from sb3_ext.networks.noisy import has_noise
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.ops.exploration import EpsilonGreedy, Exploration, Greedy, epsilon_greedy
-from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling, ValueTransform
+from sb3_ext.ops.reward_units import LargestReturn, fitted_scale
+from sb3_ext.ops.value_rescaling import IDENTITY, ScaledTransform, ValueRescaling, ValueTransform
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.vec_envs import RawTransitionsMixin, check_discrete_starts
 
@@ -100,6 +101,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         gradient_steps: int,
         n_step: int,
         value_rescaling: bool | ValueTransform,
+        normalize_reward: bool | None,
         prioritized: bool,
         priority_exponent: float,
         importance_exponent: float,
@@ -152,6 +154,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         )
         self.n_step = n_step  # not SB3's `n_steps`, which would configure SB3's own buffer
         self.value_rescaling = value_rescaling
+        self.normalize_reward = normalize_reward
         self.prioritized = prioritized
         self.priority_exponent = priority_exponent
         self.importance_exponent = importance_exponent
@@ -168,6 +171,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         self.exploration_final_eps = exploration_final_eps
         self.exploration_fraction = exploration_fraction
         self.evaluation_eps = evaluation_eps
+        self.return_scale = 0.0  # 0 = not fitted yet
         self._in_flight = False
 
     # ------------------------------------------------------------------ building
@@ -223,17 +227,31 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         super()._setup_model()
         self.policy_kwargs = given
         self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
-        self.transform: ValueTransform
-        if isinstance(self.value_rescaling, bool):
-            self.transform = ValueRescaling() if self.value_rescaling else IDENTITY
-        else:
-            self.transform = self.value_rescaling
+        self._largest_return = LargestReturn(self.n_envs) if self._normalizes_reward(head) else None
         self.strategy = self.exploration if self.exploration is not None else self._default_exploration()
 
     def _make_sampler(self) -> Sampler:
         if not self.prioritized:
             return UniformSampler()
         return ProportionalSampler(self.priority_exponent, self.importance_exponent, self.importance_exponent_final)
+
+    def _normalizes_reward(self, head_kwargs: dict[str, Any]) -> bool:
+        """A range or a transform of the user's own is meant for returns as they are."""
+        if self.normalize_reward is not None:
+            return self.normalize_reward
+        return isinstance(self.value_rescaling, bool) and not {"v_min", "v_max"} & set(head_kwargs)
+
+    @property
+    def transform(self) -> ValueTransform:
+        """Between returns in units of the reward and what the network predicts."""
+        inner = self._rescaling
+        return inner if self.return_scale == 0.0 else ScaledTransform(inner, self.return_scale)
+
+    @property
+    def _rescaling(self) -> ValueTransform:
+        if not isinstance(self.value_rescaling, bool):
+            return self.value_rescaling
+        return ValueRescaling() if self.value_rescaling else IDENTITY
 
     @abstractmethod
     def _make_replay_buffer(self) -> LaneReplayBuffer:
@@ -261,6 +279,8 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
             self._in_flight = False
         self.replay_buffer.check_size()
         self.replay_buffer.cut()
+        if self._largest_return is not None:
+            self._largest_return.restart()
         with warnings.catch_warnings():
             # SB3's advice to set optimize_memory_usage=False is for its own buffer: this one is cut in any case.
             warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
@@ -294,6 +314,12 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         """Adds: the transition that was under way has arrived."""
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
         self._in_flight = False
+        if self._largest_return is not None:
+            env = self._vec_normalize_env
+            if env is None:
+                self._largest_return.add(reward, dones, self.gamma)
+            elif not env.norm_reward:  # where it is on, what is drawn from the replay has a scale already
+                self._largest_return.add(env.get_original_reward(), dones, self.gamma)
 
     def _on_step(self) -> None:
         rate = self.strategy.rate(self._current_progress_remaining, self.n_envs)
@@ -334,6 +360,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         assert self.replay_buffer is not None
         if self.replay_buffer.sampler.n_active == 0:  # warm-up ended before the first item was complete
             return
+        self._fit_return_scale()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         updates = []
@@ -352,6 +379,10 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         for name, mean in zip(("loss", "priority", "q_mean"), means, strict=True):
             self.logger.record(f"train/{name}", mean)
         self.logger.record("train/n_drawable", self.replay_buffer.sampler.n_active)
+
+    def _fit_return_scale(self) -> None:
+        if self._largest_return is not None:
+            self.return_scale = fitted_scale(self._rescaling, self.return_scale, self._largest_return.value)
 
     @abstractmethod
     def _gradient_step(self, batch: Any) -> Update:
@@ -406,7 +437,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         """More to compare than the layout."""
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "q_net", "q_net_target", "transform", "strategy", "_in_flight"]
+        return [*super()._excluded_save_params(), "q_net", "q_net_target", "_largest_return", "strategy", "_in_flight"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

@@ -35,7 +35,7 @@ from sb3_ext.q_learning import QLearning
 
 PLAIN: dict[str, Any] = dict(
     double_q=False, dueling=None, prioritized=False, n_step=1, distributional=None, noisy_std=None,
-    value_rescaling=False, head_kwargs=dict(loss="huber"),
+    value_rescaling=False, normalize_reward=False, head_kwargs=dict(loss="huber"),
 )  # fmt: skip
 OBS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 
@@ -209,6 +209,7 @@ def test_one_update_equals_the_slow_computation(distributional: Any, settings: d
     handle = buffer._get_samples(everything).handle
     buffer.update_priorities(handle, np.random.exponential(size=len(everything)))
     model._update_learning_rate(model.policy.optimizer)  # what train() does first
+    model._fit_return_scale()
     reference = copy.deepcopy(model.policy)
 
     np.random.seed(7)

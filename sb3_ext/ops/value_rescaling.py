@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -58,6 +59,29 @@ class IdentityTransform:
 
     def invert(self, y: ArrayT) -> ArrayT:
         return y
+
+
+@dataclass(frozen=True)
+class ScaledTransform:
+    """
+    ``inner`` of scaled returns, so that the network predicts numbers of one size whatever the unit of the reward.
+
+    :param inner: transform of scaled returns
+    :param scale: factor of returns, > 0
+    """
+
+    inner: ValueTransform
+    scale: float
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.scale < math.inf:
+            raise ValueError(f"scale {self.scale} must be > 0 and finite")
+
+    def apply(self, x: ArrayT) -> ArrayT:
+        return self.inner.apply(self.scale * x)
+
+    def invert(self, y: ArrayT) -> ArrayT:
+        return self.inner.invert(y) / self.scale
 
 
 IDENTITY = IdentityTransform()

@@ -57,6 +57,10 @@ class R2D2(QLearning):
     :param n_step: n, steps to bootstrap over
     :param state_init: "stored" replays the recurrent state of acting, "zero" starts windows from zeros
     :param value_rescaling: True = the paper's h with eps 1e-3, False = none, or any `ValueTransform`
+    :param normalize_reward: let the network predict returns in a unit that is found from the data (`LargestReturn`), so
+        that learning does not depend on the unit of the reward; False = as they are (the paper). None = True, unless
+        ``v_min``, ``v_max`` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize` with
+        ``norm_reward`` its scale is the one in force
     :param prioritized: draw windows by priority, or uniformly
     :param priority_exponent: exponent of the priorities, in [0, 1]
     :param importance_exponent: exponent of the importance weights at the start of training, in [0, 1]; 0 = none
@@ -119,6 +123,7 @@ class R2D2(QLearning):
         n_step: int = 5,
         state_init: str = "stored",
         value_rescaling: bool | ValueTransform = True,
+        normalize_reward: bool | None = None,
         prioritized: bool = True,
         priority_exponent: float = 0.9,
         importance_exponent: float = 0.6,
@@ -161,6 +166,7 @@ class R2D2(QLearning):
             gradient_steps=gradient_steps,
             n_step=n_step,
             value_rescaling=value_rescaling,
+            normalize_reward=normalize_reward,
             prioritized=prioritized,
             priority_exponent=priority_exponent,
             importance_exponent=importance_exponent,

@@ -31,7 +31,7 @@ class Rainbow(QLearning):
     parts are on by default; docs/rainbow.md says where the defaults differ from the paper's, which are Atari's.
 
     Plain DQN is ``double_q=False, dueling=None, prioritized=False, n_step=1, distributional=None, noisy_std=None,
-    value_rescaling=False, head_kwargs=dict(loss="huber")``.
+    value_rescaling=False, normalize_reward=False, head_kwargs=dict(loss="huber")``.
 
     :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a class
     :param env: environment, with Discrete actions, or its id
@@ -46,6 +46,10 @@ class Rainbow(QLearning):
     :param n_step: n, steps to bootstrap over
     :param value_rescaling: True = R2D2's h with eps 1e-3, so that one support fits returns of any size; False = none
         (the paper), or any `ValueTransform`
+    :param normalize_reward: let the network predict returns in a unit that is found from the data (`LargestReturn`), so
+        that learning does not depend on the unit of the reward; False = as they are (the paper). None = True, unless
+        ``v_min``, ``v_max`` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize` with
+        ``norm_reward`` its scale is the one in force
     :param prioritized: draw transitions by priority, or uniformly. For another sampler: ``replay_buffer_kwargs=
         dict(sampler=RankSampler(...))``
     :param priority_exponent: exponent of the priorities, in [0, 1]
@@ -101,6 +105,7 @@ class Rainbow(QLearning):
         gradient_steps: int = 1,
         n_step: int = 3,
         value_rescaling: bool | ValueTransform = True,
+        normalize_reward: bool | None = None,
         prioritized: bool = True,
         priority_exponent: float = 0.5,
         importance_exponent: float = 0.4,
@@ -141,6 +146,7 @@ class Rainbow(QLearning):
             gradient_steps=gradient_steps,
             n_step=n_step,
             value_rescaling=value_rescaling,
+            normalize_reward=normalize_reward,
             prioritized=prioritized,
             priority_exponent=priority_exponent,
             importance_exponent=importance_exponent,

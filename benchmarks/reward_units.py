@@ -1,0 +1,120 @@
+"""
+The same tasks with their rewards in other units, 1/500 to 100, with the `default` blocks of zoo_configs/ alone.
+
+    python benchmarks/reward_units.py
+
+"Reached" is the mean of the evaluations (20 greedy episodes, in units of the task) in the last third of training, less
+what chance gives; beside it, the share of what is reached at unit 1. Finished runs stay in results/reward_units.csv.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import gymnasium as gym
+import numpy as np
+import rl_zoo3.import_envs  # noqa: F401 - registers CartPoleNoVel-v1
+from common import Bound, Table, hardware, parse, parser, print_rows, verdict
+from learning import RUN_COLUMNS, train
+from stable_baselines3.common.env_util import make_vec_env
+
+import sb3_ext  # noqa: F401 - registers RepeatPrevious
+from sb3_ext import R2D2, Rainbow, RainbowR
+from sb3_ext.q_learning import QLearning
+from sb3_ext.zoo.configs import read_block
+
+UNITS = ("1/500", "1/100", "1", "100")
+ALGORITHMS: dict[str, type[QLearning]] = {"rainbow": Rainbow, "r2d2": R2D2, "rainbowr": RainbowR}
+KEY = ("task", "agent", "unit", "seed")
+
+
+@dataclass(frozen=True)
+class Task:
+    """An environment, its learner and its budget."""
+
+    env_id: str
+    agent: str
+    n_steps: int
+    chance: float
+    """return of a random agent"""
+
+
+TASKS = (
+    Task("CartPole-v1", "rainbow", 20_000, 22.0),
+    Task("CartPoleNoVel-v1", "r2d2", 40_000, 22.0),
+    Task("CartPoleNoVel-v1", "rainbowr", 60_000, 22.0),
+    Task("sb3_ext/RepeatPrevious-v0", "r2d2", 40_000, -0.5),
+    Task("sb3_ext/RepeatPrevious-v0", "rainbowr", 60_000, -0.5),
+)
+N_EVALUATIONS = 9
+
+
+def run(task: Task, unit: str, seed: int, n_steps: int) -> dict[str, object]:
+    """:return: one row"""
+    factor = float(Fraction(unit))
+    block = read_block(task.agent, "default")
+    del block["n_timesteps"]
+    n_envs, policy = block.pop("n_envs", 1), block.pop("policy")
+    env = make_vec_env(
+        task.env_id,
+        n_envs,
+        seed,
+        wrapper_class=lambda env: gym.wrappers.TransformReward(env, lambda reward: factor * float(reward)),
+    )
+    eval_env = make_vec_env(task.env_id, 10, seed + 100_000)
+    model = ALGORITHMS[task.agent](policy, env, seed=seed, device="cpu", **block)
+    result = train(model, eval_env, n_steps, max(n_steps // N_EVALUATIONS, 1), n_episodes=20, final_episodes=50)
+    means = result.curve.means
+    return {
+        "task": task.env_id,
+        "agent": task.agent,
+        "unit": unit,
+        "seed": seed,
+        "env_steps": n_steps,
+        "reached": round(float(np.mean(means[-max(len(means) // 3, 1) :])), 3),
+        "final_mean": round(result.final_mean, 3),
+        "final_std": round(result.final_std, 3),
+        "best": max(means),
+        "cpu_seconds": round(result.cpu_seconds, 1),
+        "curve": " ".join(f"{s}:{m}" for s, m in zip(result.curve.steps, means, strict=True)),
+    }
+
+
+def report(table: Table) -> list[Bound]:
+    """Print the table. :return: for each task and unit, the share of what unit 1 reaches"""
+    cells: list[tuple[object, ...]] = []
+    bounds = []
+    for task in TASKS:
+        row: list[object] = [f"{task.env_id.removeprefix('sb3_ext/')}, {ALGORITHMS[task.agent].__name__}"]
+        at_one = table.values("reached", task=task.env_id, agent=task.agent, unit="1").mean() - task.chance
+        for unit in UNITS:
+            here = {"task": task.env_id, "agent": task.agent, "unit": unit}
+            reached, finals = table.values("reached", **here), table.values("final_mean", **here)
+            share = float((reached.mean() - task.chance) / at_one)
+            row.append(f"{reached.mean():.4g} +- {reached.std():.2g} (final {finals.mean():.4g})")
+            if unit != "1":
+                bounds.append(Bound(f"{row[0]}, unit {unit}", share, at_least=0.9))
+        cpu = table.median("cpu_seconds", task=task.env_id, agent=task.agent)
+        cells.append((*row, f"{task.n_steps // 1000}k", f"{cpu:.0f}"))
+    print_rows(("reached, mean +- spread over seeds", *(f"unit {u}" for u in UNITS), "steps", "CPU-s of a run"), cells)
+    return bounds
+
+
+def main() -> None:
+    args = parse(parser(__doc__, seeds=3))
+    columns = (*KEY, "env_steps", "reached", *RUN_COLUMNS[4:])
+    table = Table("reward_units", columns, key=KEY, saved=not args.quick, fresh=args.fresh)
+    for seed in range(args.seeds):
+        for task in TASKS:
+            for unit in UNITS:
+                if not table.has(task=task.env_id, agent=task.agent, unit=unit, seed=seed):
+                    table.add(run(task, unit, seed, 2000 if args.quick else task.n_steps))
+    print(hardware())
+    bounds = report(table)
+    if not args.quick:
+        raise SystemExit(verdict(bounds))
+
+
+if __name__ == "__main__":
+    main()
