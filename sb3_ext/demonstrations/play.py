@@ -23,6 +23,7 @@ import os
 import pathlib
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 from typing import Any
 
 import gymnasium as gym
@@ -224,15 +225,18 @@ def key_map(env: gym.Env, keys: Keys | None) -> KeyMap:
     """
     if keys is not None:
         return _parse(keys, env.action_space, None)
-    unwrapped = env.unwrapped
-    own = getattr(unwrapped, "get_keys_to_action", None)
-    if own is not None:
-        # gymnasium's convention for these maps: action 0 is the one of no key.
-        return _parse(own(), env.action_space, 0 if isinstance(env.action_space, gym.spaces.Discrete) else None)
-    candidates = DEFAULT_KEYS.get(type(unwrapped).__name__, ())
-    for candidate in candidates:
+    unwrapped: Any = env.unwrapped  # the method below is a custom of gymnasium's, not of its type
+    # Ours first: they are more comfortable, and the codes of gymnasium's own MountainCar are of pygame 1.
+    for candidate in DEFAULT_KEYS.get(type(unwrapped).__name__, ()):
         with contextlib.suppress(ValueError):
             return _parse(candidate, env.action_space, None)
+    own: Keys = {}
+    with contextlib.suppress(AttributeError):  # Atari's word for continuous actions, too
+        own = unwrapped.get_keys_to_action()
+    if own:
+        # gymnasium's convention for these maps: action 0 is the one of no key.
+        discrete = isinstance(env.action_space, gym.spaces.Discrete) and env.action_space.start == 0
+        return _parse(own, env.action_space, 0 if discrete else None, of_env=True)
     example = "left=0,right=1,noop=0" if isinstance(env.action_space, gym.spaces.Discrete) else "left=-1,right=1,noop=0"
     if isinstance(env.action_space, gym.spaces.Discrete) and env.action_space.start == 0 and env.action_space.n <= 10:
         return _parse({str(action): action for action in range(int(env.action_space.n))}, env.action_space, None)
@@ -262,15 +266,21 @@ def parse_keys(text: str) -> dict[str, Any]:
     return keys
 
 
-def _parse(keys: Keys, space: gym.Space[Any], noop: Any) -> KeyMap:  # Any: an action in any form
+def _parse(keys: Keys, space: gym.Space[Any], noop: Any, of_env: bool = False) -> KeyMap:  # Any: an action in any form
+    """
+    :param keys: of a user, or of an environment's `get_keys_to_action`
+    :param space: of the actions
+    :param noop: action of no key, unless ``keys`` has one
+    :param of_env: whether gymnasium's conventions hold: `()` is no key, "wa" is w and a together
+    """
     actions: dict[frozenset[int], np.ndarray] = {}
     nothing = None if noop is None else _action(noop, space, NOOP)
     for name, value in keys.items():
         action = _action(value, space, name)
-        if name == NOOP:
+        if name in (NOOP, ()):
             nothing = action
             continue
-        for combination in _combinations(name):
+        for combination in _combinations(name, of_env):
             if combination in actions:
                 raise ValueError(f"keys: {name!r} is mapped twice")
             actions[combination] = action
@@ -279,24 +289,55 @@ def _parse(keys: Keys, space: gym.Space[Any], noop: Any) -> KeyMap:  # Any: an a
     return KeyMap(actions, nothing)
 
 
-def _combinations(name: Any) -> Iterator[frozenset[int]]:  # Any: gymnasium allows names, codes and tuples of both
+def _combinations(name: Any, of_env: bool) -> Iterator[frozenset[int]]:  # Any: names, codes and tuples of both
+    if not isinstance(name, str):
+        yield frozenset(_code(part) for part in (name if isinstance(name, list | tuple) else (name,)))
+        return
+    for part in [name] if len(name) == 1 else name.split(","):
+        try:
+            # A comma and a plus are keys as well.
+            yield frozenset(_code(key) for key in ([part] if len(part.strip()) <= 1 else part.split("+")))
+        except ValueError:
+            if not of_env:
+                raise
+            yield frozenset(_code(key) for key in part)
+
+
+# gymnasium's MountainCar and others still have the codes of pygame 1 for keys without a character.
+_OLD_CODES = dict(
+    zip(
+        range(273, 282),
+        ("up", "down", "right", "left", "insert", "home", "end", "page up", "page down"),
+        strict=True,
+    )
+)
+_OLD_CODES |= {256 + digit: f"[{digit}]" for digit in range(10)} | {281 + f: f"f{f}" for f in range(1, 13)}
+_OLD_CODES |= {303: "right shift", 304: "left shift", 305: "right ctrl", 306: "left ctrl"}
+_OLD_CODES |= {307: "right alt", 308: "left alt"}
+
+
+def _code(key: Any) -> int:  # Any: a name or a code
+    """
+    :return: the code that pygame's events have
+    :raises ValueError: where no key is called so
+    """
     import pygame
 
-    alternatives = [part.split("+") for part in name.split(",")] if isinstance(name, str) else [name]
-    for parts in alternatives:
-        codes = []
-        for part in parts if isinstance(parts, list | tuple) else (parts,):
-            if isinstance(part, int):
-                codes.append(part)
-                continue
-            try:
-                # gymnasium writes the space bar as " ".
-                codes.append(pygame.key.key_code("space" if part == " " else part.strip()))
-            except ValueError:
-                raise ValueError(
-                    f"keys: no key is called {part!r}; letters, digits, left, right, up, down, space, return, ..."
-                ) from None
-        yield frozenset(codes)
+    if isinstance(key, Integral):
+        code = int(key)
+        if code not in _OLD_CODES:
+            # What has no name is no key, and events would never bring it.
+            if not 0 <= code < 2**31 or not pygame.key.name(code):
+                raise ValueError(f"keys: no key has the code {code}; name it: letters, digits, left, right, space, ...")
+            return code
+        key = _OLD_CODES[code]
+    try:
+        # gymnasium writes the space bar as " ".
+        return pygame.key.key_code("space" if key == " " else key.strip())
+    except (ValueError, AttributeError):  # AttributeError: no text
+        raise ValueError(
+            f"keys: no key is called {key!r}; letters, digits, left, right, up, down, space, return, ..."
+        ) from None
 
 
 def _action(value: Any, space: gym.Space[Any], name: Any) -> np.ndarray:  # Any: as in Keys
