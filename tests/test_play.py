@@ -43,6 +43,20 @@ def tap(name: str) -> None:
     up(name)
 
 
+def hold(names: list[str]) -> list[Callable[[], None]]:
+    """Two frames: all of these go down, and all go up."""
+
+    def press() -> None:
+        for name in names:
+            down(name)
+
+    def release() -> None:
+        for name in names:
+            up(name)
+
+    return [press, release]
+
+
 class Counter(gym.Env):
     """
     Observation = (episodes begun, steps), reward = action. Each drawn frame calls the next item of a script, which
@@ -247,7 +261,8 @@ PLAYED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("MountainCarContinuous-v0", {}, {"left": [-1], "a": [-1], "right": [1], "d": [1], "": [0]}),
     ("Acrobot-v1", {}, _ROWS),
     ("Pendulum-v1", {}, {"left": [2], "right": [-2], "a": [0.7], "d": [-0.7], "": [0]}),
-    ("sb3_ext/PendulumPixels-v0", {}, {"left": [2], "right": [-2], "a": [0.7], "d": [-0.7], "": [0]}),
+    ("sb3_ext/PendulumPixels-v0", {}, {"0": 0, "1": 1, "2": 2, "3": 3, "4": 4}),
+    ("sb3_ext/PendulumPixels-v0", {"n_torques": None}, {"left": [2], "right": [-2], "a": [0.7], "d": [-0.7], "": [0]}),
     ("LunarLander-v3", {"continuous": False}, {"left": 1, "a": 1, "up": 2, "w": 2, "right": 3, "d": 3, "": 0}),
     (
         "LunarLander-v3",
@@ -286,7 +301,7 @@ def test_keys_reach_the_usual_environments(
         first.append(observation)
         return observation, info
 
-    def step(self: Any, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+    def step(self: Any, action: Any) -> Any:
         if not first:  # Box2D's environments make a step of their own when they are reset
             return real_step(self, action)
         executed.append(np.asarray(action).tolist())
@@ -295,9 +310,7 @@ def test_keys_reach_the_usual_environments(
     # The first key is of the game, so that the hand which holds nothing is looked at in a running episode.
     turns = [*((names.split(), action) for names, action in hands.items() if names)]
     turns += [([], action) for names, action in hands.items() if not names]
-    script = [lambda names=names: [down(name) for name in names] for names, _ in turns]
-    releases = [lambda names=names: [up(name) for name in names] for names, _ in turns]
-    frames = iter([f for pair in zip(script, releases, strict=True) for f in pair] + keys("escape", "y"))
+    frames = iter([frame for names, _ in turns for frame in hold(names)] + keys("escape", "y"))
 
     def render(self: Any) -> Any:
         if not first:  # the picture is the observation
@@ -337,9 +350,7 @@ def test_an_environments_own_keys_of_every_kind_work(own: dict[Any, int], played
             return own
 
     turns = [(names.split("|") if names else [], action) for names, action in sorted(played.items(), reverse=True)]
-    script: list[Callable[[], None]] = []
-    for names, _ in turns:
-        script += [lambda names=names: [down(n) for n in names], lambda names=names: [up(n) for n in names]]  # type: ignore[misc]
+    script = [frame for names, _ in turns for frame in hold(names)]
     demos = play(Own([*script, *keys("y")], length=2 * len(turns)), seed=0, fps=0)
     assert demos.episodes[0].actions[::2].tolist() == [action for _, action in turns]
 
