@@ -21,7 +21,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer, ProportionalSampler
 from sb3_ext.buffers.device import DeviceReplayBuffer
-from sb3_ext.td3.td3 import Compile
 
 PAIRS = [(sb3.TD3, TD3), (sb3.DDPG, DDPG)]
 
@@ -439,44 +438,3 @@ def test_files_of_other_algorithms_and_architectures_are_named(tmp_path: Path) -
     model = TD3("MlpPolicy", Reach(), **SMALL, **arch())
     with pytest.raises(ValueError, match=r"these weights are not of this TD3: .*size mismatch.*policy_kwargs"):
         model.set_parameters(str(tmp_path / "td3"), device="cpu")
-
-
-# ---------------------------------------------------------------------- captured updates
-
-
-def filled(compile: Compile, **keywords: Any) -> TD3:
-    model = TD3(
-        "MlpPolicy", Reach(), compile=compile, target_policy_noise=1e-9, **{**SMALL, "device": "cuda", **keywords}
-    )
-    model.set_logger(Logger(None, []))
-    rng = np.random.default_rng(0)
-    for _ in range(200):
-        x, y = rng.normal(size=(2, 1, 3)).astype(np.float32)
-        model.replay_buffer.add(x, y, rng.uniform(-1, 1, (1, 2)), rng.normal(size=1), np.zeros(1, bool), [{}])  # type: ignore[union-attr]
-    return model
-
-
-@pytest.mark.gpu
-def test_captured_updates_equal_eager_ones() -> None:
-    models = [filled("off"), filled("on")]
-    replay = models[0].replay_buffer
-    assert replay is not None
-    rng = np.random.default_rng(1)
-    batches = [replay._get_samples(rng.integers(200, size=16)) for _ in range(40)]
-    for model in models:
-        update = model._update if model._captured is None else model._captured
-        for i, batch in enumerate(batches, 1):
-            model._current_progress_remaining = 1 - i / 40
-            model._update_learning_rate([model.actor.optimizer, model.critic.optimizer])
-            update(batch, i % 2 == 0, i % 2 == 0)
-    for ours, theirs in zip(models[0].policy.parameters(), models[1].policy.parameters(), strict=True):
-        th.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
-    assert models[1]._captured is not None and len(models[1]._captured.graphs) == 2
-
-
-@pytest.mark.gpu
-def test_a_model_of_captured_updates_loads_on_a_cpu(tmp_path: Path) -> None:
-    model = trained(TD3, device="cuda", compile="on")
-    model.save(tmp_path / "model")
-    for cls in (TD3, sb3.TD3):
-        cls.load(tmp_path / "model", env=Reach(), device="cpu").learn(60, reset_num_timesteps=False)

@@ -37,9 +37,10 @@ from sb3_ext.buffers.samplers import ProportionalSampler, UniformSampler
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.assessment import Assessment
-from sb3_ext.td3.captured import CapturedUpdates, as_plain, set_learning_rate
+from sb3_ext.td3.captured import CapturedUpdates, Constants, as_plain, can_capture, constants_of, set_learning_rate
 from sb3_ext.td3.finite import check_step
 from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
+from sb3_ext.td3.trial import blank_batch, fault_of, undone
 
 SelfTD3 = TypeVar("SelfTD3", bound="TD3")
 Compile = Literal["auto", "on", "off"]
@@ -212,8 +213,10 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
             )
         if self.compile not in ("auto", "on", "off"):
             raise ValueError(f'compile {self.compile!r} must be "auto", "on" or "off"')
-        if self.compile == "on" and self.device.type != "cuda":
+        if self.compile == "on" and not can_capture(self.device):
             raise ValueError(f'compile="on" needs CUDA, the device is {self.device}: use "auto"')
+        if self.compile == "on" and isinstance(self.observation_space, spaces.Dict):
+            raise ValueError('compile="on" is not for dictionaries of observations: use "auto"')
         noise = self.action_noise
         mean = getattr(noise.base_noise if isinstance(noise, VectorizedActionNoise) else noise, "_mu", None)
         if mean is not None and np.shape(mean) != self.action_space.shape:
@@ -252,11 +255,14 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
         dtype = th.float32 if self.device.type == "mps" else th.float64
         self._losses = th.zeros(5, dtype=dtype, device=self.device)
         self._captured = CapturedUpdates(self._update, self.device) if self._captures else None
+        self._capture_is_tried = False
+        if self.compile == "on":
+            self._try_capture()
 
     @property
     def _captures(self) -> bool:
         """Dictionaries and optimizers that cannot be captured are updated as they are."""
-        if self.device.type != "cuda" or self.compile == "off" or isinstance(self.observation_space, spaces.Dict):
+        if not can_capture(self.device) or self.compile == "off" or isinstance(self.observation_space, spaces.Dict):
             return False
         groups = [*self.actor.optimizer.param_groups, *self.critic.optimizer.param_groups]
         fits = all("capturable" in group for group in groups)
@@ -265,6 +271,36 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
                 f'compile="on": {type(self.actor.optimizer).__name__} cannot be captured, Adam and AdamW can'
             )
         return fits
+
+    def _try_capture(self) -> None:
+        """
+        Find out, before the first update, whether updates can be captured, and run them as they are where not.
+
+        :raises ValueError: where they must be, with ``compile="on"``
+        """
+        self._capture_is_tried = True
+        optimizers = [self.actor.optimizer, self.critic.optimizer]
+        with undone(self.policy, optimizers, self._losses, self.device):
+            self.policy.set_training_mode(True)
+            batch = blank_batch(self.observation_space, self.action_space, self.batch_size, self.n_steps, self.device)
+            fault = fault_of(self._update, batch, optimizers, self.device)
+        if fault is None:
+            return
+        if self.compile == "on":
+            raise ValueError(f'compile="on": updates cannot be captured, {fault}: use "auto"')
+        self._captured = None
+        warnings.warn(f'updates cannot be captured, {fault}: they run as they are, as with compile="off"', stacklevel=4)
+
+    def _constants(self) -> Constants:
+        """:return: what an update reads that a graph would not see change"""
+        return constants_of(
+            [self.actor.optimizer, self.critic.optimizer],
+            self.gamma,
+            self.tau,
+            self.target_policy_noise,
+            self.target_noise_clip,
+            self.prioritized,
+        )
 
     def _make_replay_buffer(self) -> ReplayBuffer | None:
         """:return: ours where it is better and cannot be told from SB3's, or is asked for; None = SB3's choice"""
@@ -406,8 +442,12 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
         due = self._now_due(gradient_steps)
         if due == 0 or (isinstance(replay, PrioritizedReplayBuffer) and replay.n_transitions == 0):
             return
+        if self._captured is not None and not self._capture_is_tried:
+            self._try_capture()
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
+        if self._captured is not None:
+            self._captured.begin(self._constants())
         update: Callable[..., th.Tensor] = self._update if self._captured is None else self._captured
         every = self.policy_delay if self.target_update_interval is None else self.target_update_interval
         for _ in range(due):
@@ -579,10 +619,13 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
             for name, state in super().get_parameters().items()
         }
 
+    _made_anew = ("best_actor", "_assessment", "_losses", "_captured", "_capture_is_tried")
+    """by `_setup_model`, also after `load`"""
+
     def _excluded_save_params(self) -> list[str]:
         # A file of compile="on" shall load on a CPU.
         compiled = ["compile"] if self.compile == "on" else []
-        return [*super()._excluded_save_params(), *compiled, "best_actor", "_assessment", "_losses", "_captured"]
+        return [*super()._excluded_save_params(), *compiled, *self._made_anew]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, tensors = super()._get_torch_save_params()

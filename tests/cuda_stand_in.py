@@ -1,0 +1,141 @@
+"""
+CUDA graphs on a CPU: what a graph of PyTorch's does to tensors, done by its operations.
+
+A capture notes each operation that reaches PyTorch's dispatcher with the tensors and numbers that it got, and takes
+back what it has written, since nothing runs while a graph is captured. A replay runs the same operations on the same
+tensors: Python is not asked again, so what was a number then is the same number now.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch as th
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from sb3_ext.td3 import captured
+
+
+def _tensors(x: Any) -> list[th.Tensor]:
+    return [leaf for leaf in tree_leaves(x) if isinstance(leaf, th.Tensor)]
+
+
+class Graph:
+    """In place of `torch.cuda.CUDAGraph`."""
+
+    def __init__(self) -> None:
+        self.operations: list[tuple[Any, Any, Any, Any]] = []
+        self.n_replayed = 0
+
+    def replay(self) -> None:
+        assert self.operations, "nothing was captured"
+        self.n_replayed += 1
+        with th.no_grad():
+            for func, args, kwargs, outputs in self.operations:
+                again = func(*args, **kwargs)
+                for old, new in zip(_tensors(outputs), _tensors(again), strict=True):
+                    if old is not new:  # memory of a graph stays where it is
+                        old.copy_(new)
+
+
+class _Capture(TorchDispatchMode):
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.graph = graph
+        self.own: list[Any] = []  # storages that the capture made
+        self.before: list[tuple[th.UntypedStorage, th.UntypedStorage]] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if th.Tag.data_dependent_output in func.tags or th.Tag.dynamic_output_shape in func.tags:
+            raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+        arguments, returns = func._schema.arguments, func._schema.returns
+        given = dict(zip([argument.name for argument in arguments], args, strict=False)) | kwargs
+        for argument in arguments:
+            if argument.alias_info is not None and argument.alias_info.is_write:
+                for tensor in _tensors(given.get(argument.name)):
+                    self._keep(tensor)
+        outputs = func(*args, **kwargs)
+        is_view = any(x.alias_info is not None and not x.alias_info.is_write for x in returns)
+        if not is_view:
+            self.graph.operations.append((func, args, kwargs, outputs))
+        known = {x.untyped_storage()._cdata for x in _tensors((args, kwargs))}
+        self.own += [x.untyped_storage() for x in _tensors(outputs) if x.untyped_storage()._cdata not in known]
+        return outputs
+
+    def _keep(self, tensor: th.Tensor) -> None:
+        storage = tensor.untyped_storage()
+        known = [x._cdata for x in self.own] + [x._cdata for x, _ in self.before]
+        if storage._cdata not in known:
+            self.before.append((storage, storage.clone()))
+
+    def take_back(self) -> None:
+        for storage, before in self.before:
+            storage.copy_(before)
+
+
+class StandIn:
+    """What was captured."""
+
+    def __init__(self) -> None:
+        self.graphs: list[Graph] = []
+        self.is_capturing = False
+
+    @contextmanager
+    def capture(self, graph: Graph, stream: Any, capture_error_mode: str) -> Iterator[None]:
+        """In place of `torch.cuda.graph`."""
+        assert stream is not None and capture_error_mode == "thread_local"
+        self.graphs.append(graph)
+        mode, coins = _Capture(graph), th.get_rng_state()
+        self.is_capturing = True
+        try:
+            with mode:
+                yield
+        finally:
+            self.is_capturing = False
+            mode.take_back()
+            th.set_rng_state(coins)
+
+
+class Stream:
+    """In place of `torch.cuda.Stream`."""
+
+    def __init__(self, device: Any = None) -> None: ...
+
+    def wait_stream(self, other: Any) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+
+@contextmanager
+def _nothing(*_: Any) -> Iterator[None]:
+    yield
+
+
+def install(patch: pytest.MonkeyPatch) -> StandIn:
+    """Models on a CPU capture their updates from here on."""
+    stand_in = StandIn()
+    current = Stream()
+    patch.setattr(captured, "can_capture", lambda device: device.type == "cpu")
+    patch.setattr("sb3_ext.td3.td3.can_capture", lambda device: device.type == "cpu")
+    patch.setattr(th.cuda, "Stream", Stream)
+    patch.setattr(th.cuda, "CUDAGraph", Graph)
+    patch.setattr(th.cuda, "graph", stand_in.capture)
+    patch.setattr(th.cuda, "current_stream", lambda *_: current)
+    patch.setattr(th.cuda, "stream", _nothing)
+    patch.setattr(th.cuda, "device", _nothing)
+    # PyTorch's optimizers ask where they are; of a CPU they would not take `capturable`.
+    for name in ("adam", "rmsprop"):
+        optimizer = importlib.import_module(f"torch.optim.{name}")
+        patch.setattr(optimizer, "_get_capturable_supported_devices", lambda *_, **__: ["cpu"])
+    patch.setattr(th.accelerator, "current_accelerator", lambda *_, **__: th.device("cuda"))
+    patch.setattr(
+        th.accelerator, "current_stream", lambda *_: SimpleNamespace(is_capturing=lambda: stand_in.is_capturing)
+    )
+    return stand_in
