@@ -153,7 +153,13 @@ def train(rest: list[str]) -> None:
     experiment = importlib.import_module("sb3_ext.zoo.experiment")
     made = functools.partial(experiment.Experiment, **vars(ours), command=["sb3-ext", "train", *rest])
     sys.argv[1:] = rl_zoo3_arguments
-    with mock.patch.object(stock, "ExperimentManager", made):
+    shown = importlib.import_module("sb3_ext.zoo.redaction").redacted_arguments(["sb3-ext", "train", *rest])
+    interrupts = importlib.import_module("sb3_ext.zoo.interrupts")
+    with (
+        mock.patch.object(stock, "ExperimentManager", made),
+        mock.patch.object(sys, "orig_argv", shown),  # which rl-zoo3 writes into the study of a search
+        interrupts.sigterm_as_ctrl_c(),
+    ):
         stock.train()
 
 

@@ -2,25 +2,24 @@
 rl-zoo3's `ExperimentManager` as `sb3-ext train` uses it.
 
 Adds: our yml where no ``-conf`` is given, unknown keywords are named before anything is created, one torch thread for
-small networks, the latest of the best models, an evaluation of the result at the end, and Ctrl-C loses nothing.
+small networks, the latest of the best models, an evaluation of the result at the end; and no run writes into another
+one's folder, or loses what it has learnt to Ctrl-C, SIGTERM, a full disk or a dead worker.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
+import errno
 import functools
-import io
-import json
 import os
 import shlex
 import shutil
-import signal
-import threading
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from types import FrameType
-from typing import Any, ClassVar
+from typing import Any
 from unittest import mock
 
 import gymnasium as gym
@@ -35,17 +34,22 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, sync_envs_normalization
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.metrics import LearnerMetrics
-from sb3_ext.saving import write_whole
+from sb3_ext.saving import remove_leftovers, whole_saves
+from sb3_ext.zoo.checkpoints import Interrupted, SavedSet, WholeCheckpointCallback, saved_with
 from sb3_ext.zoo.configs import config_path, read_presets
 from sb3_ext.zoo.demos import default_path, recorded
 from sb3_ext.zoo.errors import UserError
+from sb3_ext.zoo.interrupts import StopAtStep
 from sb3_ext.zoo.keywords import check_keywords, keywords_of
+from sb3_ext.zoo.redaction import BLANK, redacted_arguments, redacted_data
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
+from sb3_ext.zoo.run_folders import take_folder
+from sb3_ext.zoo.trust import load_statistics, say_trusted
+from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv, deaths
 
 # Keys of a yml that rl-zoo3 uses up itself; all others are keywords of the algorithm.
 ZOO_KEYS = {
@@ -64,6 +68,7 @@ ZOO_KEYS = {
 }
 FINAL_EVAL_EPISODES = 20
 FINAL_EVAL_SEED_OFFSET = 100_000  # away from the episodes that chose the best model, which start at the run's seed
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class Experiment(ExperimentManager):
@@ -89,12 +94,18 @@ class Experiment(ExperimentManager):
         super().__init__(*args, **kwargs)
         if self.vec_env_class is SubprocVecEnv:
             self.vec_env_class = UninterruptedSubprocVecEnv
+        self.has_folder = False
+        self.stop = StopAtStep()
         self.is_interrupted = False
+        self.trouble: str | None = None
+        """that ended training"""
+        self._until_saved = contextlib.ExitStack()
         self.command = list(command)
         self.resume = None if resume is None else Interrupted.read(Path(resume))
-        if self.resume is not None:
-            self.trained_agent = str(self.resume.model_of(str(self.env_name)))
-            self.continue_training = True
+        self.saved: SavedSet | None = None
+        """to go on with"""
+        if self.continue_training:
+            self.saved = saved_with(Path(self.trained_agent), str(self.env_name))
         self.final_eval_episodes = final_eval_episodes
         self.preset = preset
         self.demonstrations = demonstrations
@@ -105,12 +116,23 @@ class Experiment(ExperimentManager):
         """Adds: a run without a model leaves no folder behind, where `enjoy` would look for the latest model."""
         try:
             result = super().setup_experiment()
-        except Exception:  # whatever went wrong, the folder goes; the error is raised again
-            shutil.rmtree(self.save_path, ignore_errors=True)
+        except BaseException:  # Ctrl-C too; the folder goes, the error is raised again
+            self._drop_folder()
             raise
         if result is None:  # -optimize, whose reports lie elsewhere
-            shutil.rmtree(self.save_path, ignore_errors=True)
+            self._drop_folder()
         return result
+
+    def create_log_folder(self) -> None:
+        """Adds: the folder is this run's alone. rl-zoo3 has counted those that were there some time ago."""
+        folder = take_folder(Path(self.save_path))
+        self.save_path, self.params_path = str(folder), f"{folder}/{self.env_name}"
+        self.has_folder = True
+        super().create_log_folder()
+
+    def _drop_folder(self) -> None:
+        if self.has_folder:
+            shutil.rmtree(self.save_path, ignore_errors=True)
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Adds: the preset, and that ``--trial-id 0`` means the first trial; rl-zoo3 takes it for none given."""
@@ -124,10 +146,18 @@ class Experiment(ExperimentManager):
         return super().read_hyperparameters()
 
     def _save_config(self, saved_hyperparams: dict[str, Any]) -> None:
-        """Adds: the command as it was typed. rl-zoo3 writes the paths of this machine, and the command is published."""
+        """
+        Adds: the command as it was typed, and no passwords, tokens and paths of this machine: these files are
+        published. The settings that `enjoy` reads stay as they are, and `--resume` reads none of them.
+        """
+        kept = {"env_kwargs", "eval_env_kwargs", "hyperparams"}
+        shown = {key: value if key in kept else redacted_data(value) for key, value in vars(self.args).items()}
+        given, self.args = self.args, argparse.Namespace(**shown)
         super()._save_config(saved_hyperparams)
+        self.args = given
         if self.command:
-            (Path(self.params_path) / "command.txt").write_text(shlex.join(_without_resume(self.command)))
+            command = redacted_arguments(_without_resume(self.command))
+            (Path(self.params_path) / "command.txt").write_text(shlex.join(command))
 
     def _preprocess_hyperparams(
         self, hyperparams: dict[str, Any]
@@ -151,6 +181,13 @@ class Experiment(ExperimentManager):
         if policy_class is not None:
             known = keywords_of(policy_class)
             check_keywords(processed[0].get("policy_kwargs") or {}, known, f"key of policy_kwargs for {policy}")
+        if self.resume is not None:
+            needs_replay = issubclass(algorithm, OffPolicyAlgorithm)
+            self.saved = self.resume.newest_whole(str(self.env_name), needs_replay, bool(self.normalize))
+            self.trained_agent, self.continue_training = str(self.saved.model), True
+            remove_leftovers(self.resume.folder)
+        if self.saved is not None:
+            say_trusted([self.saved.model, self.saved.replay, self.saved.statistics])
         return processed
 
     @staticmethod
@@ -200,31 +237,107 @@ class Experiment(ExperimentManager):
                 print("Using 1 torch thread: small networks are slower with more (--num-threads changes it)")
         return env
 
+    def _maybe_normalize(self, env: VecEnv, eval_env: bool) -> VecEnv:
+        """Adds: statistics of the checkpoint that is gone on with, not of the end of its run; and safe files."""
+        if self.saved is None or self.saved.statistics is None:
+            return super()._maybe_normalize(env, eval_env)
+        normalized = load_statistics(self.saved.statistics, env)
+        if eval_env:
+            normalized.training = normalized.norm_reward = False
+        return normalized
+
+    def _load_pretrained_agent(self, hyperparams: dict[str, Any], env: VecEnv) -> BaseAlgorithm:
+        """
+        In place of rl-zoo3 2.9's, which takes the replay of the run's end for every checkpoint.
+        """
+        assert self.saved is not None
+        fixed = ("policy", "policy_kwargs")
+        model = ALGOS[self.algo].load(
+            self.saved.model,
+            env=env,
+            seed=self.seed,
+            tensorboard_log=self.tensorboard_log,
+            verbose=self.verbose,
+            device=self.device,
+            **{key: value for key, value in hyperparams.items() if key not in fixed},
+        )
+        if isinstance(model, OffPolicyAlgorithm):
+            if self.saved.replay is not None:
+                print(f"Loading replay buffer {self.saved.replay}")
+                model.load_replay_buffer(self.saved.replay, truncate_last_traj=self.truncate_last_trajectory)
+            elif self.saved.num_timesteps is not None:
+                print(f"No replay of step {self.saved.num_timesteps} beside {self.saved.model}: an empty one fills")
+        return model
+
     def create_callbacks(self) -> None:
-        """Adds: for our algorithms the later of two equally good models is kept as the best."""
-        if self.algo not in ALGORITHMS:
-            super().create_callbacks()
-            return
-        with mock.patch.object(exp_manager, "EvalCallback", LatestBestCallback):
+        """
+        Adds: checkpoints are whole sets, with statistics, and with the replay where it is saved at all; for our
+        algorithms the later of two equally good models is kept as the best.
+        """
+        checkpoints = functools.partial(
+            WholeCheckpointCallback, save_replay_buffer=self.save_replay_buffer, save_vecnormalize=True
+        )
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(mock.patch.object(exp_manager, "CheckpointCallback", checkpoints))
+            if self.algo in ALGORITHMS:
+                stack.enter_context(mock.patch.object(exp_manager, "EvalCallback", LatestBestCallback))
             super().create_callbacks()
 
     def learn(self, model: BaseAlgorithm) -> None:
-        """Adds: Ctrl-C ends training at a step, not in the middle of one; an interrupted run goes on where it was."""
-        stop = StopAtStep()
-        self.callbacks += [LearnerMetrics(), stop]
-        with stop.listening(), self._going_on(model):
-            super().learn(model)
-        self.is_interrupted = stop.is_asked
+        """
+        Adds: Ctrl-C ends training at a step, not in the middle of one; a full disk and a dead worker end it too, and
+        what was learnt is saved; a run goes on where it was. Signals are heard until all is saved.
+        """
+        self.callbacks += [LearnerMetrics(), self.stop]
+        with contextlib.ExitStack() as stack:
+            stack.push(self._drop_folder_of_a_failure)
+            stack.enter_context(whole_saves())
+            stack.enter_context(self.stop.listening())
+            with self._going_on(model) as n_timesteps:
+                self.run = Interrupted(Path(self.save_path), n_timesteps)
+                self.run.write()
+                try:
+                    super().learn(model)
+                except (OSError, EOFError) as error:
+                    self.trouble = self._trouble(error, model)
+            self.stop.is_saving = True
+            asked = self.stop.is_asked or self.trouble is not None
+            self.is_interrupted = asked and model.num_timesteps < n_timesteps
+            self._until_saved = stack.pop_all()
+
+    def _drop_folder_of_a_failure(self, kind: type[BaseException] | None, *_: object) -> None:
+        """A run that failed before its first step leaves none; what failed is raised again."""
+        if kind is not None and self.stop.n_calls == 0:
+            self._drop_folder()
+
+    def _trouble(self, error: OSError | EOFError, model: BaseAlgorithm) -> str:
+        """
+        :return: in a line, why training ended, where that is nothing in the code
+        :raises OSError: or `EOFError`, the same, for any other reason
+        """
+        evaluation = [callback.eval_env for callback in self.callbacks if isinstance(callback, EvalCallback)]
+        dead = [line for env in (model.env, *evaluation) for line in deaths(env)]
+        if dead:
+            return "; ".join(dead)
+        if isinstance(error, OSError) and error.errno in DISK_FULL:
+            return f"{error.strerror}{f', writing {error.filename}' if error.filename else ''}"
+        raise error
 
     @contextlib.contextmanager
-    def _going_on(self, model: BaseAlgorithm) -> Iterator[None]:
-        """For an interrupted run: `learn` counts on from where the model was; rl-zoo3 would begin at 0."""
-        if self.resume is None:
-            yield
+    def _going_on(self, model: BaseAlgorithm) -> Iterator[int]:
+        """
+        For a checkpoint and an interrupted run: `learn` counts on from where it was; rl-zoo3 would begin at 0.
+
+        :return: steps that the model shall have in the end
+        """
+        if self.saved is None or self.saved.num_timesteps is None:
+            yield self.n_timesteps
             return
-        self.n_timesteps = self.resume.n_timesteps - model.num_timesteps
-        self._take_over_the_best(self.resume)
-        print(f"Going on after {model.num_timesteps} of {self.resume.n_timesteps} steps")
+        if self.resume is not None:
+            self.n_timesteps = self.resume.n_timesteps - model.num_timesteps
+            self._take_over_the_best(self.resume)
+        goal = model.num_timesteps + self.n_timesteps
+        print(f"Going on after {model.num_timesteps} of {goal} steps")
         cls = type(model)
         learn = cls.learn
 
@@ -233,30 +346,58 @@ class Experiment(ExperimentManager):
 
         # On the class: an attribute of the model would be saved with it.
         with mock.patch.object(cls, "learn", learn_on):
-            yield
+            yield goal
 
     def _take_over_the_best(self, resume: Interrupted) -> None:
         """The best model so far and its score; a worse one of the steps that are left does not replace it."""
+        evaluations = resume.folder / "evaluations.npz"
+        if not zipfile.is_zipfile(evaluations):  # none, or the run was killed while it wrote them
+            return
         for name in ("best_model.zip", "evaluations.npz"):
             if (resume.folder / name).is_file():
                 shutil.copyfile(resume.folder / name, Path(self.save_path) / name)
+        with np.load(evaluations, allow_pickle=False) as file:
+            best = float(file["results"].mean(axis=1).max())
         for callback in self.callbacks:
-            if isinstance(callback, EvalCallback) and (resume.folder / "evaluations.npz").is_file():
-                with np.load(resume.folder / "evaluations.npz", allow_pickle=False) as file:
-                    callback.best_mean_reward = float(file["results"].mean(axis=1).max())
+            if isinstance(callback, EvalCallback):
+                callback.best_mean_reward = best
 
     def save_trained_model(self, model: BaseAlgorithm) -> None:
         """Adds: all that an interrupted run needs to go on; or the evaluation, for our algorithms."""
-        if self.is_interrupted:
-            self.save_replay_buffer = True
-        super().save_trained_model(model)
-        if self.is_interrupted:
-            n_timesteps = self.n_timesteps if self.resume is None else self.resume.n_timesteps
-            Interrupted(Path(self.save_path), model.num_timesteps, n_timesteps).write()
-            print(f"Interrupted after {model.num_timesteps} of {n_timesteps} steps. Go on with")
-            print("  " + shlex.join([*_without_resume(self.command), "--resume", str(self.save_path)]))
-        elif self.algo in ALGORITHMS and self.final_eval_episodes > 0:
+        with self._until_saved:
+            if self.is_interrupted and self.stop.n_calls == 0:
+                self._drop_folder()
+                print("Ended before the first step: nothing is kept")
+                return
+            self._save(model)
+        if self.trouble is not None:
+            raise UserError(f"{self.trouble}: training ended after {model.num_timesteps} steps, and all is saved")
+        ends_here = self.is_interrupted or self.stop.is_asked
+        if not ends_here and self.algo in ALGORITHMS and self.final_eval_episodes > 0:
             self.evaluate_result(model)
+
+    def _save(self, model: BaseAlgorithm) -> None:
+        """:raises UserError: where the disk is full; the replay, which is large, comes last"""
+        saves_replay = self.save_replay_buffer or self.is_interrupted
+        self.save_replay_buffer = False
+        try:
+            super().save_trained_model(model)
+            if saves_replay and isinstance(model, OffPolicyAlgorithm):
+                print("Saving replay buffer")
+                model.save_replay_buffer(Path(self.save_path) / "replay_buffer.pkl")
+            if not self.is_interrupted:
+                self.run.remove()
+                return
+            replace(self.run, num_timesteps=model.num_timesteps).write()
+        except OSError as error:
+            if error.errno not in DISK_FULL:
+                raise
+            raise UserError(
+                f"{error.strerror}, writing {error.filename}: what was saved before is whole; once there is room, "
+                f"`--resume {self.save_path}` goes on from the newest checkpoint"
+            ) from error
+        print(f"Interrupted after {model.num_timesteps} of {self.run.n_timesteps} steps. Go on with")
+        print("  " + shlex.join(_without_secrets([*_without_resume(self.command), "--resume", str(self.save_path)])))
 
     def evaluate_result(self, model: BaseAlgorithm) -> None:
         """
@@ -292,115 +433,18 @@ class Experiment(ExperimentManager):
             env.close()
 
 
-@dataclass(frozen=True)
-class Interrupted:
-    """What is known of an interrupted run beside its model and replay."""
-
-    folder: Path
-    num_timesteps: int
-    """that it made"""
-    n_timesteps: int
-    """that it was to make"""
-
-    NAME: ClassVar[str] = "interrupted.json"
-
-    def write(self) -> None:
-        """Whole or not at all."""
-        content = json.dumps({"num_timesteps": self.num_timesteps, "n_timesteps": self.n_timesteps}).encode()
-
-        def write(file: io.BufferedIOBase) -> None:
-            file.write(content)
-
-        write_whole(self.folder / self.NAME, "json", write)
-
-    @classmethod
-    def read(cls, folder: Path) -> Interrupted:
-        """
-        :param folder: of the run
-        :raises UserError: where no run was interrupted
-        """
-        path = folder / cls.NAME
-        if not path.is_file():
-            raise UserError(f"{folder} holds no interrupted run: there is no {path.name}; -i goes on from any model")
-        try:
-            data = json.loads(path.read_text())
-            return cls(folder, int(data["num_timesteps"]), int(data["n_timesteps"]))
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} is broken; -i goes on from any model") from None
-
-    def model_of(self, env_name: str) -> Path:
-        """
-        :param env_name: as in the names of files
-        :raises UserError: where the run was of another environment
-        """
-        path = self.folder / f"{env_name}.zip"
-        if not path.is_file():
-            raise UserError(f"{self.folder} has no {path.name}: it was a run of another environment")
-        return path
-
-
-class UninterruptedSubprocVecEnv(SubprocVecEnv):
-    """
-    Ctrl-C in the terminal reaches the worker processes too; these leave it to the main one. Each worker is told on its
-    own: what it would inherit depends on when the process began that it is forked from.
-    """
-
-    def __init__(self, env_fns: list[Callable[[], gym.Env]], start_method: str | None = None) -> None:
-        super().__init__([functools.partial(_without_interrupts, env_fn) for env_fn in env_fns], start_method)
-
-
-def _without_interrupts(env_fn: Callable[[], gym.Env]) -> gym.Env:
-    """:return: the environment, in a process that does not hear Ctrl-C"""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    return env_fn()
-
-
-class StopAtStep(BaseCallback):
-    """
-    The first Ctrl-C ends training after the step under way, or after the update of the rollout under way where an
-    algorithm learns from whole rollouts. The second one ends it at once.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.is_asked = False
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Outside the main thread Ctrl-C does what it did before."""
-        if threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        before = signal.signal(signal.SIGINT, self._ask)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, before)
-
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.is_asked:
-            raise KeyboardInterrupt
-        self.is_asked = True
-        print("Ctrl-C: ending after this step or rollout; once more ends at once", flush=True)
-
-    def _on_rollout_start(self) -> None:
-        self.is_first_step = True
-
-    def _on_step(self) -> bool:
-        may_end = self.is_first_step or isinstance(self.model, OffPolicyAlgorithm)
-        self.is_first_step = False
-        ends = self.is_asked and may_end
-        if ends and not isinstance(self.model, OffPolicyAlgorithm | OnPolicyAlgorithm):
-            raise KeyboardInterrupt  # ARS does not listen to its callbacks; rl-zoo3 catches this
-        return not ends
-
-
 def _without_resume(arguments: list[str]) -> list[str]:
     """:return: without ``--resume FOLDER``"""
     if "--resume" not in arguments:
         return arguments
     at = arguments.index("--resume")
     return arguments[:at] + arguments[at + 2 :]
+
+
+def _without_secrets(arguments: list[str]) -> list[str]:
+    """:return: for the terminal, where paths are needed and passwords would reach a log"""
+    pairs = zip(arguments, redacted_arguments(arguments), strict=True)
+    return [blanked if BLANK in blanked else given for given, blanked in pairs]
 
 
 class LatestBestCallback(EvalCallback):

@@ -1,0 +1,88 @@
+"""Ctrl-C and SIGTERM end a training between two steps, and never while something is saved."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopAtStep(BaseCallback):
+    """
+    The first Ctrl-C ends training after the step under way, or after the update of the rollout under way where an
+    algorithm learns from whole rollouts. The second one ends it at once. From then on, and from the end of training, it
+    changes nothing until all is saved. SIGTERM is heard as Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_asked = False
+        self.is_saving = False
+        """or about to"""
+
+    def listening(self) -> contextlib.AbstractContextManager[None]:
+        """:return: block in which it is asked by signals"""
+        return heard(self._ask)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        if self.is_saving:
+            say(f"{name}: what is under way is saved first, then it ends")
+        elif self.is_asked:
+            self.is_saving = True
+            raise KeyboardInterrupt
+        else:
+            say(f"{name}: ending after this step or rollout; once more ends at once, and saves")
+        self.is_asked = True
+
+    def _on_rollout_start(self) -> None:
+        self.is_first_step = True
+
+    def _on_step(self) -> bool:
+        may_end = self.is_first_step or isinstance(self.model, OffPolicyAlgorithm)
+        self.is_first_step = False
+        ends = self.is_asked and may_end
+        if ends and not isinstance(self.model, OffPolicyAlgorithm | OnPolicyAlgorithm):
+            raise KeyboardInterrupt  # ARS does not listen to its callbacks; rl-zoo3 catches this
+        return not ends
+
+
+def sigterm_as_ctrl_c() -> contextlib.AbstractContextManager[None]:
+    """:return: block in which SIGTERM raises `KeyboardInterrupt` too"""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    return heard(interrupt, (signal.SIGTERM,))
+
+
+@contextlib.contextmanager
+def heard(by: Callable[[int, FrameType | None], None], signals: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[None]:
+    """
+    :param by: is called in the block; outside the main thread signals do what they did before
+    :param signals: that it hears
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, by) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def say(text: str) -> None:
+    """:param text: line for the terminal, past `sys.stdout`: a signal may come while that one is being written to"""
+    with contextlib.suppress(OSError):  # nobody reads
+        os.write(2, f"\n{text}\n".encode())

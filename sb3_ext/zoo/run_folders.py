@@ -1,0 +1,65 @@
+"""Folders of runs, `logs/ALGO/ENV_1` and so on: each is taken by one process; and which of them hold an agent."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def take_folder(first: Path) -> Path:
+    """
+    Make a folder that nobody else has, however many try at once.
+
+    :param first: choice, "ENV_3" or "ENV_3_uuid"
+    :return: it, or the next number that is free
+    """
+    name, number, rest = _parts(first.name)
+    first.parent.mkdir(parents=True, exist_ok=True)
+    for n in itertools.count(number):
+        folder = first.with_name(f"{name}_{n}{rest}")
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            continue
+        return folder
+    raise AssertionError  # numbers do not end
+
+
+def latest_run(runs: Path, name: str, wanted: Sequence[str]) -> int:
+    """
+    :param runs: folder of an algorithm
+    :param name: of the environment, as in the names of files
+    :param wanted: patterns of files, one of which the run must have: one that was killed early has no model
+    :return: number of the newest such run, 0 = there is none
+    """
+    folders = {}
+    for folder in runs.glob("*_*"):
+        found = re.fullmatch(rf"{re.escape(name)}_(\d+)", folder.name)
+        if found is not None:
+            folders[int(found[1])] = folder
+    skipped: list[str] = []
+    for number, folder in sorted(folders.items(), reverse=True):
+        if any(next(folder.glob(pattern), None) is not None for pattern in wanted):
+            if skipped:
+                print(f"No model in {', '.join(skipped)}: taking {folder.name}")
+            return number
+        skipped.append(folder.name)
+    return 0
+
+
+def models_of(name: str) -> tuple[str, str]:
+    """
+    :param name: of the environment, as in the names of files
+    :return: files of which a finished run has one
+    """
+    escaped = re.sub(r"([*?[])", r"[\1]", name)
+    return "best_model.zip", f"{escaped}.zip"
+
+
+def _parts(name: str) -> tuple[str, int, str]:
+    """:return: of "ENV_3_uuid": "ENV", 3 and "_uuid" """
+    found = re.fullmatch(r"(.*)_(\d+)((?:_[0-9a-f-]{36})?)", name, re.DOTALL)
+    assert found is not None, name  # rl-zoo3 made it
+    return found[1], int(found[2]), found[3]
