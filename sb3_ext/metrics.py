@@ -23,7 +23,7 @@ class LearnerMetrics(BaseCallback):
     - ``speed/env_steps_per_s``, ``speed/updates_per_s`` (PPO and its like count passes over a rollout)
     - ``replay/fill``, a share; ``replay/age``, mean age in env steps of what is drawn; ``replay/spread``, the 95 %
       quantile of the chances of items over their median
-    - ``rollout/return_eps_X`` for each environment of an `EpsilonLadder`, the mean of its last episodes
+    - ``rollout/return_eps_X`` for each epsilon of an `EpsilonLadder`, the mean of the last episodes of its environments
 
     Works with any algorithm of SB3's family; what one does not have is left out.
 
@@ -70,9 +70,23 @@ class LearnerMetrics(BaseCallback):
             self._write("replay/age", (replay.size() + 1) / 2 * replay.n_envs)  # uniform draws
         ladder = getattr(self.model, "strategy", None)
         if isinstance(ladder, EpsilonLadder) and self.model.n_envs > 1:
-            epsilon = epsilon_ladder(self.model.n_envs, ladder.base, ladder.alpha)
+            names = _names(epsilon_ladder(self.model.n_envs, ladder.base, ladder.alpha))
+            of_epsilon: dict[str, list[float]] = defaultdict(list)
             for env, returns in sorted(self._returns.items()):
-                self._write(f"rollout/return_eps_{epsilon[env]:.2g}", float(np.mean(returns)))
+                of_epsilon[names[env]].extend(returns)
+            for name, episodes in of_epsilon.items():
+                self._write(f"rollout/return_eps_{name}", float(np.mean(episodes)))
 
     def _write(self, name: str, value: Any) -> None:  # Any: a number
         self.logger.record(name, value, exclude=self.exclude)
+
+
+def _names(epsilons: np.ndarray) -> list[str]:
+    """:return: each epsilon with two digits, or as many as tell different ones apart"""
+    n_different = len(set(epsilons.tolist()))
+    names: list[str] = []
+    for digits in range(2, 18):
+        names = [f"{epsilon:.{digits}g}" for epsilon in epsilons]
+        if len(set(names)) == n_different:
+            break
+    return names

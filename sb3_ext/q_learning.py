@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import math
 import pathlib
 import warnings
 from abc import abstractmethod
@@ -27,7 +28,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import polyak_update
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer, check_same_layout
-from sb3_ext.buffers.samplers import ProportionalSampler, Sampler, UniformSampler
+from sb3_ext.buffers.samplers import DIVERGED, ProportionalSampler, Sampler, UniformSampler
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, ScalarHead
 from sb3_ext.networks.noisy import has_noise
@@ -49,8 +50,8 @@ class Update(NamedTuple):
     priorities: th.Tensor
     """[B], of what it was trained on"""
     log: th.Tensor
-    """[3]: the loss; the mean over real steps of what priorities are made of, |td| or the loss of a distribution; the
-    mean Q-value"""
+    """[3]: the loss; the mean over real steps of what priorities are made of, |td| or the loss of a distribution; and
+    that of the expected returns of the actions taken, in units of the reward"""
 
 
 class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
@@ -85,6 +86,22 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         ("gradient_steps", -1),
     )
     """integer settings and their minimum"""
+    built_in: ClassVar[tuple[str, ...]] = (
+        "buffer_size",
+        "n_step",
+        "value_rescaling",
+        "normalize_reward",
+        "prioritized",
+        "priority_exponent",
+        "importance_exponent",
+        "importance_exponent_final",
+        "distributional",
+        "dueling",
+        "noisy_std",
+        "head_kwargs",
+        "policy_kwargs",
+    )
+    """settings that networks and replay are built with; all others may be changed between two calls of `learn`"""
 
     def __init__(
         self,
@@ -228,7 +245,27 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         self.policy_kwargs = given
         self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
         self._largest_return = LargestReturn(self.n_envs) if self._normalizes_reward(head) else None
-        self.strategy = self.exploration if self.exploration is not None else self._default_exploration()
+        self._explores_by_noise = has_noise(self.q_net)  # not `noisy_std`, which `head_kwargs` may overrule
+        self._built = {name: getattr(self, name) for name in (*self.built_in, "learning_rate")}
+
+    def _take_changed_settings(self) -> None:
+        """
+        What was changed since the last `learn` counts from now on.
+
+        :raises ValueError: for a setting of `built_in`, or out of range
+        """
+        self._check_settings()
+        for name in self.built_in:
+            built, now = self._built[name], getattr(self, name)
+            if now != built:
+                raise ValueError(
+                    f"{name} is now {now}, but the networks and the replay were built with {built}: "
+                    f"give it to the constructor or to load(..., {name}=...)"
+                )
+        if self.learning_rate is not self._built["learning_rate"]:  # SB3 reads it once
+            self._setup_lr_schedule()
+            self._built["learning_rate"] = self.learning_rate
+        self._convert_train_freq()  # SB3, too
 
     def _make_sampler(self) -> Sampler:
         if not self.prioritized:
@@ -257,8 +294,13 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
     def _make_replay_buffer(self) -> LaneReplayBuffer:
         """:return: empty replay of ``replay_buffer_class``"""
 
+    @property
+    def strategy(self) -> Exploration:
+        """What explores in training."""
+        return self.exploration if self.exploration is not None else self._default_exploration()
+
     def _default_exploration(self) -> Exploration:
-        if has_noise(self.q_net):  # not `noisy_std`, which `head_kwargs` may overrule
+        if self._explores_by_noise:
             return Greedy()
         return EpsilonGreedy(self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction)
 
@@ -273,7 +315,9 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         progress_bar: bool = False,
     ) -> tuple[int, Any]:
         """Adds: whatever comes next does not continue the stored trajectories; a lost transition forces a reset."""
-        assert self.replay_buffer is not None
+        self._take_changed_settings()
+        if self.replay_buffer is None:
+            self.replay_buffer = self._make_replay_buffer()
         if self._in_flight:  # a callback stopped, or something raised, between the step and its storage
             self._last_obs = None
             self._in_flight = False
@@ -352,10 +396,11 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
 
     # ------------------------------------------------------------------ learning
 
-    def train(self, gradient_steps: int, batch_size: int) -> None:
+    def train(self, gradient_steps: int, batch_size: int | None = None) -> None:
         """
         :param gradient_steps: number of updates
-        :param batch_size: B
+        :param batch_size: B, None = the model's
+        :raises ValueError: when the network has diverged
         """
         assert self.replay_buffer is not None
         if self.replay_buffer.sampler.n_active == 0:  # warm-up ended before the first item was complete
@@ -365,7 +410,11 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         self._update_learning_rate(self.policy.optimizer)
         updates = []
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(batch_size, self._vec_normalize_env, self._current_progress_remaining)
+            batch = self.replay_buffer.sample(
+                self.batch_size if batch_size is None else batch_size,
+                self._vec_normalize_env,
+                self._current_progress_remaining,
+            )
             update = self._gradient_step(batch)
             if self.replay_buffer.sampler.reads_priorities:
                 self.replay_buffer.update_priorities(batch.handle, update.priorities.cpu().numpy())
@@ -378,6 +427,8 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         means = th.stack([update.log for update in updates]).mean(dim=0).tolist()
         for name, mean in zip(("loss", "priority", "q_mean"), means, strict=True):
             self.logger.record(f"train/{name}", mean)
+        if not all(map(math.isfinite, means)):  # what is drawn is finite: it was looked at when it was stored
+            raise ValueError(f"loss {means[0]} after {self._n_updates} updates: {DIVERGED}")
         self.logger.record("train/n_drawable", self.replay_buffer.sampler.n_active)
 
     def _fit_return_scale(self) -> None:
@@ -421,8 +472,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         :raises ValueError: when the file does not fit this model; the present replay is kept then
         """
         loaded = load_from_pkl(path, self.verbose)
-        ours = self.replay_buffer
-        assert ours is not None
+        ours = self._make_replay_buffer() if self.replay_buffer is None else self.replay_buffer
         if not isinstance(loaded, type(ours)):
             raise ValueError(
                 f"{path} holds a {type(loaded).__name__}, not a {type(ours).__name__}: "
@@ -437,7 +487,15 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         """More to compare than the layout."""
 
     def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "q_net", "q_net_target", "_largest_return", "strategy", "_in_flight"]
+        return [
+            *super()._excluded_save_params(),
+            "q_net",
+            "q_net_target",
+            "_largest_return",
+            "_built",
+            "_explores_by_noise",
+            "_in_flight",
+        ]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         return ["policy", "policy.optimizer"], []

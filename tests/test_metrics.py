@@ -13,7 +13,8 @@ from worlds import TaggedEnv
 
 from sb3_ext import R2D2, Rainbow
 from sb3_ext.buffers import PrioritizedReplayBuffer, SequenceReplayBuffer
-from sb3_ext.metrics import LearnerMetrics
+from sb3_ext.metrics import LearnerMetrics, _names
+from sb3_ext.ops.exploration import epsilon_ladder
 
 SMALL: dict[str, Any] = {"learning_starts": 60, "batch_size": 8, "seed": 0, "device": "cpu"}
 
@@ -77,3 +78,30 @@ def test_an_empty_replay_and_an_impossible_interval() -> None:
     assert replay.statistics().fill == 0 and np.isnan(replay.statistics().age)
     with pytest.raises(ValueError, match="every 0 must be at least 1"):
         LearnerMetrics(0)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3, 256])
+@pytest.mark.parametrize("alpha", [7.0, 0.5, 0.0])
+def test_each_epsilon_of_the_ladder_has_a_name_of_its_own(n_envs: int, alpha: float) -> None:
+    epsilons = epsilon_ladder(n_envs, 0.4, alpha)
+    names = _names(epsilons)
+    assert len(names) == n_envs and len(set(names)) == len(set(epsilons))
+    np.testing.assert_allclose([float(name) for name in names], epsilons, rtol=0.05)
+    assert names[0] == "0.4"
+
+
+def test_environments_of_one_epsilon_share_a_curve_and_others_do_not() -> None:
+    model = R2D2("MlpLstmPolicy", make_vec_env(TaggedEnv, 4, seed=0), ladder_alpha=0.0, buffer_size=800, **SMALL)
+    callback = LearnerMetrics(10_000)
+    model.set_logger(Logger(None, []))
+    model.learn(8, callback=callback, log_interval=None)
+    callback._returns.clear()
+    for env in range(4):
+        callback._returns[env].append(10.0 * env)
+    callback._record()
+    assert model.logger.name_to_value["rollout/return_eps_0.4"] == 15
+    model.ladder_alpha = 0.01  # 0.4, 0.39878, 0.39756, 0.39635: alike with two digits
+    callback._record()
+    returns = {name: value for name, value in model.logger.name_to_value.items() if "return_eps_" in name}
+    assert [returns.pop(f"rollout/return_eps_{name}") for name in ("0.4", "0.399", "0.398", "0.396")] == [0, 10, 20, 30]
+    assert not returns

@@ -438,7 +438,7 @@ def test_bad_priorities_are_refused_and_nothing_is_written(make: Callable[[], Sa
     sampler = make()
     sampler.resize(3)
     sampler.activate(array(0, 1, 2))
-    with pytest.raises(ValueError, match=r"priorities must be finite and >= 0, got .*has the network diverged"):
+    with pytest.raises(ValueError, match=r"priorities \[.*\] must be finite and >= 0: the network has diverged"):
         sampler.update(array(0, 1), np.array([5.0, bad], dtype=np.float32))
     if isinstance(sampler, ProportionalSampler):
         assert sampler.masses(np.arange(3)).tolist() == [1.0, 1.0, 1.0]

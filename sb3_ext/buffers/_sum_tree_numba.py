@@ -82,3 +82,11 @@ def _descend(nodes: np.ndarray, first: int, mass: float) -> tuple[int, float, fl
             child += 1
             below = running
     return child, below, running
+
+
+# Compiled code is loaded, or made, at a function's first call: half a second, which belongs here and not into the first
+# step of training.
+_LEAF = np.zeros(1, dtype=np.int64)
+_NODES, _OFFSETS = np.zeros(FAN_OUT), np.array([0, FAN_OUT], dtype=np.int64)
+set_masses(_NODES, _OFFSETS, _LEAF, np.ones(1), 1)
+find_leaves(_NODES, _OFFSETS, np.zeros(1))

@@ -36,6 +36,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
+from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -459,9 +460,15 @@ def _part(key: str, space: spaces.Space, frame_channels: int | None) -> _Part:
         return whole
     name = f"observation {key!r}" if key else "the observation"
     if len(shape) == 3 and shape[2] < min(shape[:2]):
+        how = "wrap the environment in VecTransposeImage"
+        if not is_image_space(space):  # VecTransposeImage takes no others, and VecFrameStack stacks them behind
+            how = (
+                "wrap each environment in gymnasium's TransformObservation with a function that moves the last axis to "
+                'the front, and that in VecFrameStack(..., channels_order="first")'
+            )
         raise ValueError(
             f"optimize_memory_usage=True stores frames of channel-first stacks once, but {name} has shape {shape}: "
-            "wrap the environment in VecTransposeImage, or set optimize_memory_usage=False"
+            f"{how}, or set optimize_memory_usage=False"
         )
     if shape[0] % frame_channels != 0:
         raise ValueError(

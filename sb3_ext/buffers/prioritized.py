@@ -110,8 +110,6 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
                 raise ValueError(f"{name} {value} must be an integer >= 1")
         if gamma is None and n_step > 1:
             raise ValueError(f"gamma must be given with n_step {n_step}: rewards are summed when they are sampled")
-        if gamma is not None and not 0.0 <= gamma <= 1.0:
-            raise ValueError(f"gamma {gamma} must lie in [0, 1]")
         super().__init__(
             buffer_size,
             observation_space,
@@ -123,9 +121,21 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             sampler if sampler is not None else ProportionalSampler(alpha=0.5, beta=0.4, beta_final=1.0),
             frame_channels if optimize_memory_usage else None,
         )
-        self.n_step, self.gamma = n_step, gamma
+        self.n_step = n_step
         self._ahead = np.arange(n_step)
-        self._discounts = np.power(1.0 if gamma is None else gamma, np.arange(n_step + 1)).astype(np.float32)
+        self.gamma = gamma
+
+    @property
+    def gamma(self) -> float | None:
+        """Rewards are summed with it when they are drawn, so that it may change."""
+        return self._gamma
+
+    @gamma.setter
+    def gamma(self, gamma: float | None) -> None:
+        if gamma is not None and not 0.0 <= gamma <= 1.0:
+            raise ValueError(f"gamma {gamma} must lie in [0, 1]")
+        self._gamma = gamma
+        self._discounts = np.power(1.0 if gamma is None else gamma, np.arange(self.n_step + 1)).astype(np.float32)
 
     # ------------------------------------------------------------------ geometry and state of the lanes
 

@@ -16,6 +16,7 @@ from sb3_ext.buffers.max_tree import MaxTree
 from sb3_ext.buffers.sum_tree import Backend, SumTree, pack, unpack
 from sb3_ext.ops.priorities import importance_weights, linear_anneal
 
+DIVERGED = "the network has diverged: lower learning_rate or max_grad_norm, or look for outliers among the rewards"
 MIN_PRIORITY = 1e-6  # keeps an item with zero error drawable (Schaul et al., 2016, section 3.3)
 LOW_BITS = 2**32 - 1
 
@@ -368,6 +369,4 @@ def _strata(batch_size: int) -> np.ndarray:
 def _check_priorities(priorities: np.ndarray) -> None:
     if not (np.isfinite(priorities).all() and (priorities >= 0).all()):
         bad = priorities[~(np.isfinite(priorities) & (priorities >= 0))][:5]
-        raise ValueError(
-            f"priorities must be finite and >= 0, got {bad}: has the network diverged? Try a lower learning rate"
-        )
+        raise ValueError(f"priorities {bad} must be finite and >= 0: {DIVERGED}")

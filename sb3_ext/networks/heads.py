@@ -119,6 +119,15 @@ class QHead(nn.Module):
             values, the mean of the rescaled return
         """
 
+    def expected_returns(self, out: th.Tensor, transform: ValueTransform) -> th.Tensor:
+        """
+        :param out: [..., A] or [..., A, N], or `of_action` of it
+        :param transform: between returns and what the network predicts
+        :return: [..., A] or [...] expected returns, in units of the reward: of a distribution its mean, which is not
+            the inverse of a rescaled mean
+        """
+        return transform.invert(self.q_values(out))
+
     @abstractmethod
     def loss(
         self,
@@ -237,6 +246,9 @@ class C51Head(QHead):
     def q_values(self, out: th.Tensor) -> th.Tensor:
         return out.softmax(dim=-1) @ self.support
 
+    def expected_returns(self, out: th.Tensor, transform: ValueTransform) -> th.Tensor:
+        return out.softmax(dim=-1) @ transform.invert(self.support)
+
     def loss(
         self,
         out: th.Tensor,
@@ -305,6 +317,9 @@ class QuantileHead(QHead):
 
     def q_values(self, out: th.Tensor) -> th.Tensor:
         return out.mean(dim=-1)
+
+    def expected_returns(self, out: th.Tensor, transform: ValueTransform) -> th.Tensor:
+        return transform.invert(out).mean(dim=-1)
 
     def loss(
         self,

@@ -45,8 +45,12 @@ class QNetwork(BasePolicy):
         super().__init__(
             observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
         )
+        self.features_dim = int(features_dim)
+        self.head_kwargs = head_kwargs
+        self.net_arch = net_arch
+        self.activation_fn = activation_fn
         self.head = head_class(
-            int(features_dim), int(action_space.n), net_arch or [], activation_fn, **(head_kwargs or {})
+            self.features_dim, int(action_space.n), net_arch or [], activation_fn, **(head_kwargs or {})
         )
 
     def outputs(self, obs: PyTorchObs) -> th.Tensor:
@@ -64,6 +68,18 @@ class QNetwork(BasePolicy):
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         noise_for_acting(self, n_observations(observation), deterministic)
         return self(observation).argmax(dim=1).reshape(-1)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        data.update(
+            features_extractor=self.features_extractor,
+            features_dim=self.features_dim,
+            head_class=type(self.head),
+            head_kwargs=self.head_kwargs,
+            net_arch=self.net_arch,
+            activation_fn=self.activation_fn,
+        )
+        return data
 
 
 def n_observations(obs: PyTorchObs) -> int:

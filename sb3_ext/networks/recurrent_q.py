@@ -59,7 +59,12 @@ class RecurrentQNetwork(BasePolicy):
         super().__init__(
             observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
         )
-        self.core = core_class(int(features_dim), hidden_size, n_layers, **(core_kwargs or {}))
+        self.features_dim = int(features_dim)
+        self.head_kwargs = head_kwargs
+        self.core_kwargs = core_kwargs
+        self.net_arch = net_arch
+        self.activation_fn = activation_fn
+        self.core = core_class(self.features_dim, hidden_size, n_layers, **(core_kwargs or {}))
         self.head = head_class(hidden_size, int(action_space.n), net_arch or [], activation_fn, **(head_kwargs or {}))
 
     def initial_state(self, n: int) -> RecurrentState:
@@ -129,6 +134,22 @@ class RecurrentQNetwork(BasePolicy):
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         noise_for_acting(self, n_observations(observation), deterministic)
         return self(observation).argmax(dim=1).reshape(-1)
+
+    def _get_constructor_parameters(self) -> dict[str, Any]:
+        data = super()._get_constructor_parameters()
+        data.update(
+            features_extractor=self.features_extractor,
+            features_dim=self.features_dim,
+            head_class=type(self.head),
+            head_kwargs=self.head_kwargs,
+            core_class=type(self.core),
+            core_kwargs=self.core_kwargs,
+            hidden_size=self.core.hidden_size,
+            n_layers=self.core.n_layers,
+            net_arch=self.net_arch,
+            activation_fn=self.activation_fn,
+        )
+        return data
 
     def state_from_numpy(self, state: tuple[np.ndarray, ...]) -> RecurrentState:
         """

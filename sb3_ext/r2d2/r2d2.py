@@ -8,6 +8,7 @@ networks -> double-Q targets -> loss -> priorities.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.sequence import SequenceReplayBuffer, SequenceSamples, check_window_geometry
 from sb3_ext.networks.cores import RecurrentState
 from sb3_ext.networks.heads import DuelingMode
-from sb3_ext.networks.noisy import has_noise, sample_noise
+from sb3_ext.networks.noisy import sample_noise
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 from sb3_ext.ops.exploration import EpsilonLadder, Exploration
 from sb3_ext.ops.priorities import mix_priorities
@@ -83,6 +84,7 @@ class R2D2(QLearning):
     :param evaluation_eps: epsilon of ``predict(deterministic=False)``
     :param replay_buffer_class: `SequenceReplayBuffer` or a subclass
     :param replay_buffer_kwargs: more keywords of it
+    :param optimize_memory_usage: accepted for SB3's sake; every observation is stored once in any case
     :param policy_kwargs: keywords of the policy: ``lstm_hidden_size``, ``n_lstm_layers``, ``net_arch``, ``core_class``,
         ...
     :param stats_window_size: episodes in the logged means
@@ -104,6 +106,7 @@ class R2D2(QLearning):
     q_net_target: RecurrentQNetwork
     policy_base = R2D2Policy
     fractions = (*QLearning.fractions, "eta", "ladder_base")
+    built_in = (*QLearning.built_in, "burn_in", "sequence_length", "period", "state_init")
 
     def __init__(
         self,
@@ -145,6 +148,7 @@ class R2D2(QLearning):
         evaluation_eps: float = 1e-3,
         replay_buffer_class: type[SequenceReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
+        optimize_memory_usage: bool = False,
         policy_kwargs: dict[str, Any] | None = None,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
@@ -237,7 +241,7 @@ class R2D2(QLearning):
         )
 
     def _default_exploration(self) -> Exploration:
-        if self.n_envs > 1 and not has_noise(self.q_net):
+        if self.n_envs > 1 and not self._explores_by_noise:
             return EpsilonLadder(self.ladder_base, self.ladder_alpha)
         return super()._default_exploration()
 
@@ -251,10 +255,17 @@ class R2D2(QLearning):
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, Any]:
-        """Adds: a reset begins with a fresh state."""
-        fresh_start = reset_num_timesteps or self._last_obs is None or self._in_flight
+        """Adds: a reset begins with a fresh state, and where there is no state there is a reset."""
+        continues = not reset_num_timesteps and self._last_obs is not None and not self._in_flight
+        if continues and self._state is None:
+            warnings.warn(
+                "the environments are reset: force_reset=False goes on in the middle of an episode, for which files "
+                "hold no recurrent state",
+                stacklevel=3,
+            )
+            self._last_obs, continues = None, False
         result = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
-        if fresh_start or self._state is None:
+        if not continues:
             self._state = self.q_net.initial_state(self.n_envs)
         return result
 
@@ -289,7 +300,7 @@ class R2D2(QLearning):
 
     def _gradient_step(self, batch: SequenceSamples) -> Update:
         """Tensors in and out, fixed shapes, and nothing waits for the device: it can be captured as one CUDA graph."""
-        mask = batch.mask[:, : self.sequence_length]  # [B, M]
+        head, mask = self.q_net.head, batch.mask[:, : self.sequence_length]  # [B, M]
         for net in (self.q_net, self.q_net_target):
             sample_noise(net.head, (len(mask), 1))  # one draw per sequence
         out = self._unroll(self.q_net, batch)  # [B, M + n + 1, A, ...]
@@ -298,18 +309,21 @@ class R2D2(QLearning):
             returns = n_step_returns(
                 batch.rewards, batch.terminated, batch.mask, self.gamma, self.n_step, self.sequence_length
             )
-            chooser = self.q_net.head.q_values(out if self.double_q else target_out)
+            chooser = head.q_values(out if self.double_q else target_out)
             next_action = _at_steps(chooser, returns.bootstrap_index).argmax(dim=-1, keepdim=True)  # [B, M, 1]
             next_out = _at_steps(target_out, returns.bootstrap_index)
 
-        step_loss, surprise = self.q_net.head.loss(
+        step_loss, surprise = head.loss(
             out[:, : self.sequence_length], batch.actions, returns, next_out, next_action, self.transform
         )
         # As in Ape-X and R2D2: sum over the window's real steps, weighted mean over windows.
         loss = (batch.weights * (step_loss * mask).sum(dim=1)).mean()
         self._step_optimizer(loss)
-        priorities = mix_priorities(surprise, mask, self.eta)
-        return Update(priorities, th.stack((loss.detach(), (surprise * mask).sum() / mask.sum(), chooser.mean())))
+        with th.no_grad():
+            taken = head.of_action(out[:, : self.sequence_length], batch.actions)
+            q_values = head.expected_returns(taken, self.transform)
+            means = ((x * mask).sum() / mask.sum() for x in (surprise, q_values))
+        return Update(mix_priorities(surprise, mask, self.eta), th.stack((loss.detach(), *means)))
 
     def _unroll(self, net: RecurrentQNetwork, batch: SequenceSamples) -> th.Tensor:
         """

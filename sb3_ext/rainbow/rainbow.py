@@ -206,6 +206,12 @@ class Rainbow(QLearning):
         actions = self._choose(lambda: self.policy.act(obs_as_tensor(last_obs, self.device)), learning_starts)
         return actions, actions
 
+    def train(self, gradient_steps: int, batch_size: int | None = None) -> None:
+        """Adds: the replay, which sums rewards when they are drawn, follows the model's ``gamma``."""
+        assert self.replay_buffer is not None
+        self.replay_buffer.gamma = self.gamma
+        super().train(gradient_steps, batch_size)
+
     def _gradient_step(self, batch: PrioritizedSamples) -> Update:
         """Tensors in and out, fixed shapes, and nothing waits for the device."""
         assert batch.discounts is not None
@@ -225,4 +231,6 @@ class Rainbow(QLearning):
         step_loss, surprise = head.loss(out, batch.actions, returns, next_out, next_action, self.transform)
         loss = (batch.weights * step_loss).mean()
         self._step_optimizer(loss)
-        return Update(surprise, th.stack((loss.detach(), surprise.mean(), chooser.mean())))
+        with th.no_grad():
+            q_values = head.expected_returns(head.of_action(out, batch.actions), self.transform)
+        return Update(surprise, th.stack((loss.detach(), surprise.mean(), q_values.mean())))
