@@ -94,7 +94,7 @@ def test_environments_of_one_epsilon_share_a_curve_and_others_do_not() -> None:
     model = R2D2("MlpLstmPolicy", make_vec_env(TaggedEnv, 4, seed=0), ladder_alpha=0.0, buffer_size=800, **SMALL)
     callback = LearnerMetrics(10_000)
     model.set_logger(Logger(None, []))
-    model.learn(8, callback=callback, log_interval=None)
+    model.learn(8, callback=callback)
     callback._returns.clear()
     for env in range(4):
         callback._returns[env].append(10.0 * env)
