@@ -89,23 +89,3 @@ def test_a_second_training_begins_at_the_beginning_of_its_clock(make: Make) -> N
     model.learn(40)
     model.learn(40, reset_num_timesteps=False)
     np.testing.assert_allclose(told.clock, [*(1 - np.arange(40) / 40), *(1 - np.arange(40, 80) / 80)])
-
-
-class Actions(BaseCallback):
-    def _init_callback(self) -> None:
-        self.actions: list[np.ndarray] = []
-
-    def _on_step(self) -> bool:
-        self.actions.append(self.locals["actions"].copy())
-        return True
-
-
-@pytest.mark.parametrize("make", [make_model, make_rainbow, make_rainbowr])
-def test_actions_of_the_warm_up_are_random_and_the_strategys_from_then_on(make: Make) -> None:
-    told, taken = Told(), Actions()
-    make(n_envs=2, exploration=told, learning_starts=600, gradient_steps=0, train_freq=1).learn(700, callback=taken)
-    assert len(told.clock) == 50
-    warm_up, later = np.split(np.stack(taken.actions), [300])  # [step, env]
-    assert (later == 0).all()
-    assert np.bincount(warm_up.ravel(), minlength=3).min() > 150, "600 draws of three actions, within 4 sigma"
-    assert (warm_up[:, 0] != warm_up[:, 1]).any(), "environments share their coins"

@@ -26,8 +26,10 @@ from sb3_ext.gail.imitation import Imitation
 from sb3_ext.gail.reward import AdversarialReward
 from sb3_ext.gail.rollouts import join
 from sb3_ext.networks.discriminator import Steps
+from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.td3 import TD3
+from sb3_ext.vec_envs import RawTransitionsMixin
 
 
 class RelabelledReplay:
@@ -86,7 +88,7 @@ class RelabelledReplay:
         return getattr(self.replay, name)
 
 
-class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
+class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
     """
     Goes before an off-policy algorithm for continuous actions among the bases of a class.
 
@@ -129,6 +131,8 @@ class OffPolicyImitation(Imitation, AtomicReplaySaveMixin, OffPolicyAlgorithm):
             raise ValueError("shaped=True needs the policy's log-probabilities of its rollout: use GAIL")
         if getattr(self, "prioritized", False):
             raise ValueError("prioritized=True ranks steps by rewards that change with the discriminator: leave it out")
+        if getattr(self, "scale_reward", False):
+            raise ValueError("scale_reward=True is for the environment's rewards: leave it out")
         if self.n_steps > 1:
             raise ValueError(f"n_steps {self.n_steps} must be 1: rewards are judged step by step")
         if self.adversary.absorbing and not getattr(self.replay_buffer, "handle_timeout_termination", True):

@@ -11,6 +11,7 @@ from typing import Any
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
+from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.demonstrations import Demonstrations, load
 from sb3_ext.gail.reward import AdversarialReward, RewardSettings, check_spaces
 from sb3_ext.networks.discriminator import Discriminator
@@ -19,7 +20,7 @@ from sb3_ext.saving import AtomicSaveMixin
 SETTINGS = [field.name for field in fields(RewardSettings)]
 
 
-class Imitation(AtomicSaveMixin):
+class Imitation(ClampedClockMixin, AtomicSaveMixin):
     """
     Goes before an SB3 algorithm among the bases of a class. The discriminator, its optimizer and the reward's scale are
     saved with the model, the demonstrations are not: `predict` needs none.

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-Observations = np.ndarray | dict[str, np.ndarray]
+from sb3_ext.vec_envs import Observations, raw_final_observation
 
 
 def check_step(
@@ -25,7 +25,7 @@ def check_step(
     _check(reward, "reward", everywhere, step)
     _check(obs, "observation", everywhere, step)
     for env in np.flatnonzero(dones).tolist():
-        final = infos[env].get("terminal_observation")
+        final = raw_final_observation(infos[env])
         if isinstance(final, dict):
             _check({key: np.asarray(x)[None] for key, x in final.items()}, "final observation", [env], step)
         elif final is not None:

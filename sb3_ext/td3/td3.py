@@ -31,16 +31,17 @@ from stable_baselines3.td3.policies import Actor, CnnPolicy, MlpPolicy, MultiInp
 from torch.nn import functional as F
 
 from sb3_ext.buffers.device import DeviceReplayBuffer, holds
-from sb3_ext.buffers.lanes import check_same_layout
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import ProportionalSampler, UniformSampler
 from sb3_ext.clock import ClampedClockMixin
+from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.assessment import Assessment
 from sb3_ext.td3.captured import CapturedUpdates, Constants, as_plain, can_capture, constants_of, set_learning_rate
 from sb3_ext.td3.finite import check_step
 from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
 from sb3_ext.td3.trial import blank_batch, fault_of, undone
+from sb3_ext.vec_envs import RawTransitionsMixin
 
 SelfTD3 = TypeVar("SelfTD3", bound="TD3")
 Compile = Literal["auto", "on", "off"]
@@ -65,7 +66,7 @@ class _Scaled(ActionNoise):
         return (noise * self.scales).astype(noise.dtype)  # executed actions keep the dtype of the noise
 
 
-class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
+class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
     """
     Twin delayed DDPG. Positional parameters are those of `stable_baselines3.TD3`; the others are off by default.
 
@@ -84,6 +85,8 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
     :param checkpoint_episodes: N > 0: a policy acts unchanged for N whole episodes; if the worst of them beats the
         worst of the best policy so far, `predict(deterministic=True)` uses it from then on (Fujimoto et al., 2023,
         section 4.2); the updates that were due meanwhile follow. 0 = off
+    :param scale_reward: rewards of a batch are divided by the root mean square of all so far, so that learning does
+        not depend on their unit; not with a VecNormalize that normalises them
     :param compile: "auto" = on CUDA each kind of update is captured as one graph and the replay lies in the device's
         memory where it fits; "on" = the same, and an error elsewhere; "off" = nothing of this
     :raises ValueError: for values out of range, noise of another size than the actions, a policy that is not TD3's
@@ -133,6 +136,7 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
         priority_exponent: float = 0.4,
         update_ratio: float | None = None,
         checkpoint_episodes: int = 0,
+        scale_reward: bool = False,
         compile: Compile = "auto",
     ) -> None:
         self.noise_final_scale = noise_final_scale
@@ -143,7 +147,10 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
         self.priority_exponent = priority_exponent
         self.update_ratio = update_ratio
         self.checkpoint_episodes = checkpoint_episodes
+        self.scale_reward = scale_reward
         self.compile = compile
+        self._reward_squares = 0.0
+        self._n_rewards = 0
         self._updates_due = 0.0
         self._steps_since_train = 0
         self._worst_of_best = -math.inf
@@ -348,6 +355,14 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
         if self.action_noise is not None:
             self.logger.record("rollout/noise_scale", self.noise_scale)
 
+    @property
+    def reward_size(self) -> float:
+        """What rewards of a batch are divided by: with ``scale_reward`` their root mean square so far, else 1."""
+        normalized = self._vec_normalize_env is not None and self._vec_normalize_env.norm_reward
+        if not self.scale_reward or normalized or self._reward_squares == 0.0:
+            return 1.0
+        return math.sqrt(self._reward_squares / self._n_rewards)
+
     def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],
@@ -382,6 +397,8 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
             assert self._last_obs is not None
             self.policy.update_statistics(self._last_obs)
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
+        self._reward_squares += float(np.square(raw_reward, dtype=np.float64).sum())
+        self._n_rewards += self.n_envs
         self._steps_since_train += self.n_envs
         if self.checkpoint_episodes > 0:
             worst = self._assessment.add(
@@ -450,9 +467,14 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
             self._captured.begin(self._constants())
         update: Callable[..., th.Tensor] = self._update if self._captured is None else self._captured
         every = self.policy_delay if self.target_update_interval is None else self.target_update_interval
+        if getattr(replay, "gamma", None) not in (None, self.gamma) and "gamma" not in self.replay_buffer_kwargs:
+            replay.gamma = self.gamma  # type: ignore[attr-defined]  # n-step rewards are summed when they are drawn
+        size = self.reward_size
         for _ in range(due):
             self._n_updates += 1
             batch = replay.sample(batch_size, env=self._vec_normalize_env)
+            if size != 1.0:
+                batch = batch._replace(rewards=batch.rewards / size)
             errors = update(batch, self._n_updates % self.policy_delay == 0, self._n_updates % every == 0)
             if self.prioritized:
                 assert isinstance(replay, PrioritizedReplayBuffer)
@@ -536,7 +558,7 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
         critic, n_critic, actor, n_actor, q_value = self._losses.tolist()
         if n_critic > 0:
             self.logger.record("train/critic_loss", critic / n_critic)
-            self.logger.record("train/q_mean", q_value / n_critic)
+            self.logger.record("train/q_mean", q_value / n_critic * self.reward_size)  # in units of the reward
         if n_actor > 0:
             self.logger.record("train/actor_loss", actor / n_actor)
 
@@ -595,23 +617,6 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
         if self._captured is not None:  # the graphs know the tensors of before
             self._captured = CapturedUpdates(self._update, self.device)
 
-    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        """
-        Parameters as in SB3.
-
-        :raises ValueError: for a replay of another kind or layout; the present one is kept then
-        """
-        ours = self.replay_buffer
-        super().load_replay_buffer(path, truncate_last_traj)
-        loaded, self.replay_buffer = self.replay_buffer, ours
-        if type(loaded) is not type(ours):
-            raise ValueError(
-                f"{path} holds a {type(loaded).__name__}, the model has a {type(ours).__name__}: "
-                "it was saved by a model of other settings"
-            )
-        check_same_layout(path, _layout(loaded), _layout(ours))
-        self.replay_buffer = loaded
-
     def get_parameters(self) -> dict[str, dict[str, Any]]:
         """Adds: optimizers as SB3's on a CPU can load them."""
         return {
@@ -630,10 +635,3 @@ class TD3(ClampedClockMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, tensors = super()._get_torch_save_params()
         return [*state_dicts, *(["best_actor"] if self.checkpoint_episodes > 0 else [])], tensors
-
-
-def _layout(replay: ReplayBuffer | None) -> dict[str, Any]:
-    """:return: what two replays must share to take over each other's content"""
-    if isinstance(replay, PrioritizedReplayBuffer):
-        return {**replay.layout(), "sampler": repr(replay.sampler)}
-    return {name: getattr(replay, name, None) for name in ("n_steps", "gamma")}

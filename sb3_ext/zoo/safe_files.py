@@ -79,7 +79,13 @@ LEFT_OUT = {
     "_init_setup_model",
 }
 COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
-STATE = ("exploration_rate", "_worst_of_best", "return_scale")  # numbers that acting or going on needs
+STATE = (
+    "exploration_rate",
+    "_worst_of_best",
+    "return_scale",
+    "_reward_squares",
+    "_n_rewards",
+)  # numbers that acting or going on needs
 STORED = {"stats_window_size": "_stats_window_size", "delta_std": "delta_std_schedule"}  # keyword -> attribute
 # What may be a function of the user's own; an agent that acts does not need it.
 SCHEDULES = {"learning_rate", "clip_range", "clip_range_vf", "delta_std", "discriminator_learning_rate"}
