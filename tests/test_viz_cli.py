@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import re
+import shutil
 import subprocess
 import sys
 from ctypes.util import find_library
@@ -14,8 +16,10 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from sb3_ext import R2D2
 from sb3_ext.envs import PendulumPixelsEnv
 from sb3_ext.zoo import cli
+from sb3_ext.zoo.safe_files import save_safe
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +54,63 @@ def test_a_recurrent_agent_is_filmed(capsys: pytest.CaptureFixture[str]) -> None
     out = capsys.readouterr().out
     assert "Loading logs/r2d2/CartPoleNoVel-v1_2/best_model.zip" in out and "steps, return" in out
     assert b"ftypisom" in Path("replay.mp4").read_bytes()[:32]
+
+
+def test_it_is_said_whose_files_are_trusted_and_safe_ones_are_taken_instead(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    run = Path("logs/r2d2/CartPoleNoVel-v1_2")
+    assert cli.main(["video", *RECURRENT, "--max-steps", "2"]) == 0
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Trusting ")]
+    settings = run / "CartPoleNoVel-v1"
+    files = [run / "best_model.zip", *(settings / name for name in ("vecnormalize.pkl", "config.yml", "args.yml"))]
+    whose = f"Trusting {run.owner()}, whose files may run code when they are read: "
+    assert line == whose + ", ".join(map(str, files))
+
+    shutil.copytree("logs", tmp_path / "logs")
+    there = tmp_path / settings
+    with (there / "vecnormalize.pkl").open("rb") as file:
+        normalize = pickle.load(file)
+    normalize.venv = None
+    save_safe(R2D2.load(run / "best_model.zip", device="cpu"), tmp_path / "safe", vec_normalize=normalize)
+    for suffix in ("json", "safetensors"):
+        shutil.copy(tmp_path / "safe" / f"vec_normalize.{suffix}", there)
+    (there / "vecnormalize.pkl").write_bytes(pickle.dumps(Forbidden()))
+    for command in (["video", "--max-steps", "2"], ["enjoy", "-n", "5", "--load-best", "--no-render"]):
+        assert cli.main([command[0], *RECURRENT, "-f", str(tmp_path / "logs"), *command[1:]]) == 0
+        out = capsys.readouterr().out
+        assert "Trusting " in out and "vecnormalize.pkl" not in out
+    (there / "vec_normalize.json").unlink()
+    with pytest.raises(PermissionError, match="read"):
+        cli.main(["enjoy", *RECURRENT, "-f", str(tmp_path / "logs"), "--load-best", "--no-render"])
+
+
+class Forbidden:
+    """A pickle that shall not be read."""
+
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise PermissionError("read")
+
+
+def test_the_latest_run_with_a_model_is_filmed(capsys: pytest.CaptureFixture[str]) -> None:
+    run = Path("logs/r2d2/CartPoleNoVel-v1_3")
+    (run / "CartPoleNoVel-v1").mkdir(parents=True)
+    try:
+        for command in (["video", "-n", "2"], ["enjoy", "-n", "2", "--no-render"]):
+            assert cli.main([command[0], *RECURRENT, *command[1:]]) == 0
+            out = capsys.readouterr().out
+            assert "No model in CartPoleNoVel-v1_3: taking CartPoleNoVel-v1_2" in out
+            assert "Loading logs/r2d2/CartPoleNoVel-v1_2/" in out
+        (run / "rl_model_20_steps.zip").touch()
+        assert cli.main(["enjoy", *RECURRENT, "--load-checkpoint", "30", "--no-render"]) == 2
+        line = capsys.readouterr().err
+        assert "CartPoleNoVel-v1_3 has checkpoints, which --load-last-checkpoint takes" in line
+    finally:
+        shutil.rmtree(run)
 
 
 @pytest.mark.parametrize("how", ["saliency", "gradcam"])

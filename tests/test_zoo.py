@@ -3,6 +3,7 @@
 import argparse
 import gc
 import os
+import pickle
 import shlex
 import signal
 import sys
@@ -35,6 +36,7 @@ from sb3_ext.zoo.configs import read_presets
 from sb3_ext.zoo.experiment import ZOO_KEYS, Experiment, LatestBestCallback, has_image
 from sb3_ext.zoo.keywords import check_keywords, keywords_of
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
+from sb3_ext.zoo.vec_wrappers import has_channels_last, normalized_last
 
 ENV = "CartPoleNoVel-v1"
 register()
@@ -219,6 +221,45 @@ def test_vec_normalize_statistics_reach_the_evaluation(capsys: pytest.CaptureFix
     assert train("--eval-freq", "100", "-params", "normalize:True", *TINY) == 0
     assert "Evaluation of best_model.zip" in capsys.readouterr().out
     assert cli.main(["enjoy", "--algo", "r2d2", "--env", ENV, "-n", "20", "--load-best"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("env", "settings"),
+    [
+        (ENV, ("frame_stack:3", "normalize:True")),
+        ("sb3_ext/PendulumPixels-v0", ("policy:'CnnPolicy'", "normalize:{'norm_obs': False}", "frame_stack:2")),
+    ],
+)
+def test_stacked_frames_and_images_can_be_normalised(env: str, settings: tuple[str, ...]) -> None:
+    """rl-zoo3's order gives the replay observations without the stack, with channels last."""
+    agent = ["--algo", "rainbow", "--env", env]
+    begin = ["train", *agent, "-n", "60", "--eval-freq", "40", "--eval-episodes", "1", "--final-eval-episodes", "1"]
+    assert cli.main([*begin, "--device", "cpu", "-params", "learning_starts:30", "batch_size:4", *settings]) == 0
+    assert cli.main(["enjoy", *agent, "-n", "5", "--no-render"]) == 0
+    (run,) = Path("logs/rainbow").iterdir()
+    (model,) = run.glob("*-v?.zip")
+    loaded = Rainbow.load(model, device="cpu")
+    with (run / model.stem / "vecnormalize.pkl").open("rb") as file:
+        normalize = pickle.load(file)
+    assert loaded.observation_space.shape == normalize.observation_space.shape
+    again = [*begin, "-i", str(model), "--device", "cpu", "-params", "learning_starts:30", "batch_size:4", *settings]
+    assert cli.main(again) == 0
+
+
+def test_wrappers_are_put_below_normalize() -> None:
+    image, vector = spaces.Box(0, 255, (84, 84, 1), np.uint8), spaces.Box(-1, 1, (4,))
+    stack, transpose = ("stable_baselines3.common.vec_env." + name for name in ("VecFrameStack", "VecTransposeImage"))
+    assert normalized_last({"normalize": True}, vector) == {"normalize": True}
+    assert normalized_last({"frame_stack": 4, "gamma": 0.9}, vector) == {
+        "gamma": 0.9,
+        "vec_env_wrapper": [{stack: {"n_stack": 4}}],
+    }
+    given = {"frame_stack": 2, "vec_env_wrapper": "mine.Wrapper"}
+    assert normalized_last(given, spaces.Dict({"a": vector, "b": image})) == {
+        "vec_env_wrapper": ["mine.Wrapper", {stack: {"n_stack": 2}}, transpose]
+    }
+    assert given == {"frame_stack": 2, "vec_env_wrapper": "mine.Wrapper"}
+    assert not has_channels_last(spaces.Box(0, 255, (1, 84, 84), np.uint8))
 
 
 def test_env_kwargs_of_the_yml_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from unittest import mock
 
 import gymnasium as gym
 import numpy as np
@@ -19,6 +20,7 @@ import numpy as np
 from sb3_ext.zoo.display import draw_without_a_display
 from sb3_ext.zoo.errors import UserError, did_you_mean
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS, register
+from sb3_ext.zoo.typed_ids import environment_id
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
@@ -36,7 +38,7 @@ class Parser(argparse.ArgumentParser):
 def add_agent_arguments(parser: argparse.ArgumentParser) -> None:
     """:param parser: gets what `load_agent` reads"""
     parser.add_argument("--algo", required=True, help="as for `sb3-ext enjoy`")
-    parser.add_argument("--env", required=True, help="environment id")
+    parser.add_argument("--env", required=True, type=environment_id, help="environment id, or MODULE:ID")
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
     parser.add_argument("--exp-id", type=int, default=0, help="run in it (0: the latest, -1: no folder per run)")
     parser.add_argument("--model", type=Path, help="a zip instead; settings beside it are used")
@@ -129,15 +131,18 @@ def load_agent(given: argparse.Namespace, keep_settings: bool = False, film: boo
     know_env(given.env, given.gym_packages)
     import yaml
     from huggingface_sb3 import EnvironmentName
-    from rl_zoo3.utils import ALGOS, create_test_env, get_latest_run_id, get_saved_hyperparams
-    from stable_baselines3.common.vec_env import DummyVecEnv
+    from rl_zoo3.utils import ALGOS, create_test_env, get_saved_hyperparams
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+
+    from sb3_ext.zoo.run_folders import latest_run, models_of
+    from sb3_ext.zoo.trust import beside, load_statistics, say_trusted
 
     if given.algo not in ALGOS:
         raise UserError(f"unknown --algo {given.algo!r}{did_you_mean(given.algo, ALGOS)}")
     name = EnvironmentName(given.env)
     if given.model is None:
         runs = given.folder / given.algo
-        run_id = given.exp_id or get_latest_run_id(str(runs), name)
+        run_id = given.exp_id or latest_run(runs, name, models_of(name)[1:] if given.last else models_of(name))
         folder = runs if given.exp_id < 0 else runs / f"{name}_{run_id}"
         candidates = [folder / f"{name}.zip"] if given.last else [folder / "best_model.zip", folder / f"{name}.zip"]
     else:
@@ -149,6 +154,7 @@ def load_agent(given: argparse.Namespace, keep_settings: bool = False, film: boo
         )
         raise UserError(f"no {given.algo} agent for {given.env}: no {' and no '.join(map(str, candidates))}{fix}")
     print(f"Loading {found[0]}")
+    say_trusted([found[0], *beside(folder / name)])
 
     hyperparams, stats_path = get_saved_hyperparams(str(folder / name), test_mode=True)
     saved = dict(hyperparams)
@@ -160,15 +166,16 @@ def load_agent(given: argparse.Namespace, keep_settings: bool = False, film: boo
         env_kwargs = dict(trained_with.get("env_kwargs") or env_kwargs)
     env_kwargs |= env_kwargs_of(given)
     saved["env_kwargs"] = env_kwargs or None
-    env = create_test_env(
-        given.env,
-        stats_path=stats_path,
-        seed=given.seed,
-        should_render=False,
-        hyperparams=hyperparams,
-        env_kwargs={**env_kwargs, "render_mode": "rgb_array"} if film else env_kwargs,
-        vec_env_cls=DummyVecEnv,
-    )
+    with mock.patch.object(VecNormalize, "load", staticmethod(load_statistics)):
+        env = create_test_env(
+            given.env,
+            stats_path=stats_path,
+            seed=given.seed,
+            should_render=False,
+            hyperparams=hyperparams,
+            env_kwargs={**env_kwargs, "render_mode": "rgb_array"} if film else env_kwargs,
+            vec_env_cls=DummyVecEnv,
+        )
     model = _load(given, found[0], hyperparams, env, keep_settings)
     return Agent(model, env, found[0], saved)
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import glob
 import importlib
 import os
+import re
 import runpy
 import sys
 import traceback
@@ -18,7 +20,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import Any
 from unittest import mock
 
@@ -29,6 +31,7 @@ from sb3_ext.zoo.configs import config_path
 from sb3_ext.zoo.display import draw_without_a_display, has_display
 from sb3_ext.zoo.errors import UserError, did_you_mean
 from sb3_ext.zoo.registry import ALGORITHMS, register
+from sb3_ext.zoo.typed_ids import name_in_folders, with_plain_env
 
 USAGE = """usage: sb3-ext [--version] [-h] COMMAND ...
 
@@ -63,15 +66,22 @@ TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
   --resume FOLDER          go on with an interrupted run, to the steps that it was to make
   --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
 Differences from rl-zoo3:
-  Ctrl-C                   ends training after the step under way; model, replay and statistics are saved, and the
+  --env                    MODULE:ID imports the module first
+  Ctrl-C, SIGTERM          end training after the step under way; model, replay and statistics are saved, and the
                            command that goes on is printed
+  --save-freq              checkpoints hold statistics too, and with --save-replay-buffer the replay, of which the
+                           newest is kept: --resume goes on from there if the run is killed
+  -i                       a checkpoint is gone on with from its own step, and -n counts from there
   -conf                    without it, our algorithms read their yml in {configs}
   --num-threads            without it and without OMP_NUM_THREADS, torch uses 1 thread unless observations are images:
                            small networks are slower with more
 """
 
 WATCH_NOTES = """Differences from rl-zoo3:
+  --env                    MODULE:ID imports the module first
   -f                       without it, our algorithms are looked for in logs/, where `sb3-ext train` saves them
+  --exp-id                 without it, the latest run that has the model; one that was killed early has none
+  --max-steps              is -n, as in `sb3-ext video`: all steps, over the ends of episodes
   --no-render              is implied for `enjoy` where there is no display
 """
 
@@ -148,11 +158,11 @@ def train(rest: list[str]) -> None:
     ours, rl_zoo3_arguments = parser.parse_known_args(rest)
     if "-h" in rest or "--help" in rest:
         print(TRAIN_NOTES.format(configs=config_path("r2d2").parent))
-    _prepare(rest)
+    _prepare(with_plain_env(rest))
     stock = importlib.import_module("rl_zoo3.train")
     experiment = importlib.import_module("sb3_ext.zoo.experiment")
     made = functools.partial(experiment.Experiment, **vars(ours), command=["sb3-ext", "train", *rest])
-    sys.argv[1:] = rl_zoo3_arguments
+    sys.argv[1:] = with_plain_env(rl_zoo3_arguments)
     shown = importlib.import_module("sb3_ext.zoo.redaction").redacted_arguments(["sb3-ext", "train", *rest])
     interrupts = importlib.import_module("sb3_ext.zoo.interrupts")
     with (
@@ -169,7 +179,9 @@ def enjoy(rest: list[str]) -> None:
     if not has_display() and "--no-render" not in rest:
         print("No display: running with --no-render")
         sys.argv.append("--no-render")
-    importlib.import_module("rl_zoo3.enjoy").enjoy()
+    script = importlib.import_module("rl_zoo3.enjoy")
+    with _loading_as_we_do(script):
+        script.enjoy()
 
 
 def record_video(rest: list[str]) -> None:
@@ -183,8 +195,33 @@ def record_video(rest: list[str]) -> None:
         of_yml = hyperparams.get("env_kwargs") or {}  # which rl-zoo3's script forgets, and not its enjoy
         return create(*args, hyperparams=hyperparams, env_kwargs={**of_yml, **env_kwargs}, **kwargs)
 
-    with mock.patch.object(utils, "create_test_env", create_as_trained):
+    with mock.patch.object(utils, "create_test_env", create_as_trained), _loading_as_we_do(utils):
         runpy.run_module("rl_zoo3.record_video", run_name="__main__")  # a script without a function to call
+
+
+@contextlib.contextmanager
+def _loading_as_we_do(script: ModuleType) -> Iterator[None]:
+    """
+    Within the block it says whose files are trusted, takes safe statistics where they are, and closes its workers.
+
+    :param script: in whose name space `get_model_path` is looked up
+    """
+    utils = importlib.import_module("rl_zoo3.utils")
+    trust = importlib.import_module("sb3_ext.zoo.trust")
+    workers = importlib.import_module("sb3_ext.zoo.workers")
+
+    def get_model_path(exp_id: int, folder: str, algo: str, env_name: str, *args: Any) -> tuple[str, str, str]:
+        prefix, path, run = utils_get_model_path(exp_id, folder, algo, env_name, *args)
+        trust.say_trusted([path, *trust.beside(Path(run) / env_name)])
+        return prefix, path, run
+
+    utils_get_model_path = utils.get_model_path
+    with (
+        mock.patch.object(script, "get_model_path", get_model_path),
+        mock.patch.object(utils.VecNormalize, "load", staticmethod(trust.load_statistics)),
+        mock.patch.object(utils, "SubprocVecEnv", workers.UninterruptedSubprocVecEnv),
+    ):
+        yield
 
 
 def plot(name: str, rest: list[str]) -> None:
@@ -195,8 +232,9 @@ def plot(name: str, rest: list[str]) -> None:
     register()
     from matplotlib import pyplot as plt
 
-    # The folders of runs have "-" for the "/" in an environment's id.
-    sys.argv[1:] = [a.replace("/", "-") if a in gym.registry else a for a in rest]
+    # The folders of runs have "-" for the "/" in an environment's id, and no module before it.
+    typed = re.compile(r"[\w.]+:[\w./-]+-v\d+")
+    sys.argv[1:] = [name_in_folders(a) if a in gym.registry or typed.fullmatch(a) is not None else a for a in rest]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*non-interactive.*")  # said better below
         try:
@@ -278,6 +316,9 @@ def _prepare(rest: list[str]) -> argparse.Namespace:
     parser.add_argument("-f", "--folder")
     parser.add_argument("--exp-id", type=int, default=0)
     parser.add_argument("--gym-packages", nargs="+", default=[])
+    parser.add_argument("--load-best", action="store_true")
+    parser.add_argument("--load-checkpoint", type=int)
+    parser.add_argument("--load-last-checkpoint", action="store_true")
     given, _ = parser.parse_known_args(rest)
     register()
     from rl_zoo3.utils import ALGOS
@@ -291,17 +332,20 @@ def _prepare(rest: list[str]) -> argparse.Namespace:
 
 def _find_agent(command: str, rest: list[str]) -> None:
     """
-    For our algorithms `train`'s log folder is the default, and a missing agent is named before rl-zoo3 looks elsewhere.
+    Rewrites `sys.argv`: for our algorithms `train`'s log folder is the default, the latest run that has the model is
+    taken, and a missing agent is named before rl-zoo3 looks elsewhere.
 
     :param command: whose arguments they are
     :param rest: arguments after it
     """
     if "-h" in rest or "--help" in rest:
         print(WATCH_NOTES)
-    given = _prepare(rest)
+    sys.argv[1:] = ["-n" if a == "--max-steps" else a.replace("--max-steps=", "-n=") for a in with_plain_env(rest)]
+    given = _prepare(sys.argv[1:])
     import rl_zoo3.import_envs  # noqa: F401 - registers
     from huggingface_sb3 import EnvironmentName
-    from rl_zoo3.utils import get_latest_run_id
+
+    from sb3_ext.zoo.run_folders import latest_run
 
     if given.folder is None and given.algo in ALGORITHMS:
         given.folder = "logs"
@@ -310,15 +354,30 @@ def _find_agent(command: str, rest: list[str]) -> None:
         return
     for package in given.gym_packages:
         importlib.import_module(package)
-    if given.env not in gym.registry and ":" not in given.env:
+    if given.env not in gym.registry:
         raise UserError(f"unknown --env {given.env!r}{did_you_mean(given.env, gym.registry)}")
-    if given.algo in ALGORITHMS and given.exp_id == 0:
-        runs = Path(given.folder) / given.algo
-        if get_latest_run_id(str(runs), EnvironmentName(given.env)) == 0:
-            raise UserError(
-                f"no {given.algo} agent for {given.env} in {runs}: train one with "
-                f"`sb3-ext train --algo {given.algo} --env {given.env} -f {given.folder}`"
-            )
+    if given.algo is None or given.folder is None or given.exp_id != 0:
+        return
+    runs, name = Path(given.folder) / given.algo, EnvironmentName(given.env)
+    number = latest_run(runs, name, _wanted_models(given, name))
+    if number > 0:
+        sys.argv.extend(["--exp-id", str(number)])
+    elif given.algo in ALGORITHMS:
+        killed = latest_run(runs, name, ["rl_model_*_steps.zip"])
+        raise UserError(
+            f"no {given.algo} agent for {given.env} in {runs}: "
+            + (f"{name}_{killed} has checkpoints, which --load-last-checkpoint takes; or " if killed else "")
+            + f"train one with `sb3-ext train --algo {given.algo} --env {given.env} -f {given.folder}`"
+        )
+
+
+def _wanted_models(given: argparse.Namespace, name: str) -> list[str]:
+    """:return: pattern of the file that rl-zoo3 will load"""
+    if given.load_best:
+        return ["best_model.zip"]
+    if given.load_checkpoint is not None:
+        return [f"rl_model_{given.load_checkpoint}_steps.zip"]
+    return ["rl_model_*_steps.zip" if given.load_last_checkpoint else f"{glob.escape(name)}.zip"]
 
 
 def _one_line(command: str, error: Exception) -> str | None:

@@ -28,7 +28,7 @@ import torch as th
 from gymnasium import spaces
 from rl_zoo3 import exp_manager
 from rl_zoo3.exp_manager import ExperimentManager
-from rl_zoo3.utils import ALGOS
+from rl_zoo3.utils import ALGOS, get_wrapper_class
 from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
@@ -49,6 +49,7 @@ from sb3_ext.zoo.redaction import BLANK, redacted_arguments, redacted_data
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
 from sb3_ext.zoo.run_folders import take_folder
 from sb3_ext.zoo.trust import load_statistics, say_trusted
+from sb3_ext.zoo.vec_wrappers import normalized_last
 from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv, deaths
 
 # Keys of a yml that rl-zoo3 uses up itself; all others are keywords of the algorithm.
@@ -135,7 +136,10 @@ class Experiment(ExperimentManager):
             shutil.rmtree(self.save_path, ignore_errors=True)
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Adds: the preset, and that ``--trial-id 0`` means the first trial; rl-zoo3 takes it for none given."""
+        """
+        Adds: the preset, that ``--trial-id 0`` means the first trial, which rl-zoo3 takes for none given, and that
+        algorithms which keep raw observations are normalised last.
+        """
         if self.preset is not None:
             presets = read_presets(self.config)
             check_keywords([self.preset], set(presets), f"preset of {self.algo}")
@@ -143,7 +147,21 @@ class Experiment(ExperimentManager):
         if self.trial_id == 0 and self.storage and self.study_name:
             from_trial = self.load_trial(self.storage, self.study_name, 0)
             self.custom_hyperparams = {**from_trial, **(self.custom_hyperparams or {})}
-        return super().read_hyperparameters()
+        hyperparams, saved = super().read_hyperparameters()
+        keeps_raw = issubclass(ALGOS[self.algo], OffPolicyAlgorithm) or self.algo in IMITATORS
+        if hyperparams.get("normalize") and keeps_raw:
+            space = self._observation_space(hyperparams)
+            hyperparams, saved = normalized_last(hyperparams, space), normalized_last(saved, space)
+        return hyperparams, saved
+
+    def _observation_space(self, hyperparams: dict[str, Any]) -> gym.Space:
+        """:return: of one environment in the wrappers of the yml"""
+        kwargs = {**(hyperparams.get("env_kwargs") or {}), **self.env_kwargs}
+        env = gym.spec(self.env_name.gym_id).make(**kwargs)
+        wrap = get_wrapper_class(hyperparams)
+        wrapped = env if wrap is None else wrap(env)
+        wrapped.close()
+        return wrapped.observation_space
 
     def _save_config(self, saved_hyperparams: dict[str, Any]) -> None:
         """

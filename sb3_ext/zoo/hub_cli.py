@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import tempfile
 import time
 from pathlib import Path
@@ -18,7 +19,7 @@ from sb3_ext.zoo.registry import ALGORITHMS, register
 # writes files.
 WRAPPER_PACKAGES = ("gymnasium.wrappers.", "rl_zoo3.wrappers.", "sb3_contrib.", "sb3_ext.envs.", "stable_baselines3.")
 MAX_ARGUMENT = 10_000
-ENVIRONMENT = ("env_wrapper", "frame_stack", "env_kwargs")
+ENVIRONMENT = ("env_wrapper", "vec_env_wrapper", "frame_stack", "env_kwargs")
 """keys of rl-zoo3's yml that an agent needs to see what it saw in training"""
 
 
@@ -158,6 +159,8 @@ def load(rest: list[str]) -> None:
             spaces.observation_space = decode(seen, "observation_space")
             spaces.action_space = model.action_space
             load_vec_normalize(source, DummyVecEnv([lambda: spaces])).save(str(folder / name / "vecnormalize.pkl"))
+            for suffix in ("json", "safetensors"):  # which `enjoy` and its like take in place of the pickle
+                shutil.copyfile(source / f"{NORMALIZE}.{suffix}", folder / name / f"{NORMALIZE}.{suffix}")
 
     write_folder_whole(run, write)
     n_bytes = sum(path.stat().st_size for path in source.iterdir() if path.is_file())
@@ -196,8 +199,8 @@ def checked_environment(data: Any) -> dict[str, Any]:  # Any: JSON of anyone
     frames = data.get("frame_stack")
     if frames is not None and (not isinstance(frames, int) or not 1 <= frames <= 64):
         raise UserError(f"frame_stack {frames!r} must be a number from 1 to 64")
-    wrappers = data.get("env_wrapper") or []
-    for wrapper in wrappers if isinstance(wrappers, list) else [wrappers]:
+    given = [data.get(key) or [] for key in ("env_wrapper", "vec_env_wrapper")]
+    for wrapper in (x for wrappers in given for x in (wrappers if isinstance(wrappers, list) else [wrappers])):
         (name, kwargs), *more = wrapper.items() if isinstance(wrapper, dict) and wrapper else [(wrapper, {})]
         known = isinstance(name, str) and name.startswith(WRAPPER_PACKAGES)
         known = known and all(part.isidentifier() for part in name.split("."))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import itertools
 import re
 from collections.abc import Sequence
@@ -54,8 +55,7 @@ def models_of(name: str) -> tuple[str, str]:
     :param name: of the environment, as in the names of files
     :return: files of which a finished run has one
     """
-    escaped = re.sub(r"([*?[])", r"[\1]", name)
-    return "best_model.zip", f"{escaped}.zip"
+    return "best_model.zip", f"{glob.escape(name)}.zip"
 
 
 def _parts(name: str) -> tuple[str, int, str]:

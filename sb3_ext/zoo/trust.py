@@ -27,6 +27,14 @@ def say_trusted(paths: Iterable[str | os.PathLike[str] | None]) -> None:
     print(f"Trusting {', '.join(owners)}, whose files may run code when they are read: {', '.join(map(str, there))}")
 
 
+def beside(folder: Path) -> list[Path]:
+    """
+    :param folder: of a run's settings
+    :return: files in it that are read with a model
+    """
+    return [folder / name for name in ("vecnormalize.pkl", "config.yml", "args.yml")]
+
+
 def load_statistics(path: str | os.PathLike[str], env: VecEnv) -> VecNormalize:
     """
     :param path: of a pickle that `VecNormalize.save` wrote

@@ -21,6 +21,7 @@ from sb3_ext.zoo.agents import (
     progress_bar,
 )
 from sb3_ext.zoo.errors import UserError
+from sb3_ext.zoo.typed_ids import name_in_folders
 
 if TYPE_CHECKING:
     from sb3_ext.viz.curves import Curve
@@ -34,7 +35,7 @@ def video(rest: list[str]) -> None:
     """:param rest: arguments after ``video``"""
     parser = Parser("sb3-ext video", description="Film one episode of a trained agent: MP4 or GIF, no ffmpeg needed.")
     add_agent_arguments(parser)
-    _add_film_arguments(parser)
+    _add_film_arguments(parser, "-n")
     parser.add_argument("-o", "--output", type=Path, default=Path("replay.mp4"), help=".mp4 or .gif (replay.mp4)")
     parser.add_argument("--fps", type=float, help="pictures a second (those of the environment)")
     given = parser.parse_args(rest)
@@ -81,7 +82,7 @@ def report(rest: list[str]) -> None:
     add_agent_arguments(parser)
     _add_film_arguments(parser, default="auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="(report.html)")
-    parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="(20; 0: no evaluation)")
+    parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="not steps (20; 0: no evaluation)")
     parser.add_argument("--title", help="of the page")
     given = parser.parse_args(rest)
 
@@ -203,7 +204,7 @@ def _groups_of(folders: list[str], env: str | None) -> dict[str, list[Path]]:
     :return: folders of runs by the name of their curve
     :raises UserError: where there are none
     """
-    wanted = None if env is None else env.replace("/", "-")
+    wanted = None if env is None else name_in_folders(env)
     groups: dict[str, list[Path]] = {}
     for text in folders:
         label, found, rest = text.partition("=")
@@ -259,8 +260,10 @@ def film(
         )
 
 
-def _add_film_arguments(parser: argparse.ArgumentParser, default: str = "none") -> None:
-    parser.add_argument("--max-steps", type=int, default=1000, help="of the episode (1000)")
+def _add_film_arguments(parser: argparse.ArgumentParser, *names: str, default: str = "none") -> None:
+    """:param names: more of ``--max-steps``"""
+    shown = "at most, of the one episode (1000); -n of record_video films on over its end"
+    parser.add_argument(*names, "--max-steps", "--n-timesteps", type=int, default=1000, dest="max_steps", help=shown)
     parser.add_argument("--max-side", type=int, default=480, help="of a picture, in pixels (480)")
     parser.add_argument("--stochastic", action="store_true", help="with exploration; Atari's agents always are")
     parser.add_argument(

@@ -1,0 +1,60 @@
+"""
+Ids of environments as they are typed: ``ID``, or ``MODULE:ID``, which imports the module first, as in gymnasium.
+
+For the command line alone. rl-zoo3's scripts and the names of folders know the plain id.
+"""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Sequence
+
+import gymnasium as gym
+
+from sb3_ext.zoo.errors import UserError, did_you_mean
+
+
+def environment_id(typed: str) -> str:
+    """
+    :param typed: ``ID`` or ``MODULE:ID``
+    :return: the plain id; the module is imported
+    :raises UserError: where there is no such module, or it registers no such environment
+    """
+    module, colon, env_id = typed.partition(":")
+    if not colon:
+        return typed
+    if re.fullmatch(r"[A-Za-z_][\w.]*", module) is None or not env_id or ":" in env_id:
+        raise UserError(f"--env {typed!r} is neither ID nor MODULE:ID")
+    try:
+        importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+            raise  # a package that the module needs
+        fix = "PYTHONPATH=. finds modules of this folder"
+        raise UserError(f"--env {typed}: no module named {error.name!r}; {fix}") from error
+    if env_id not in gym.registry:
+        raise UserError(f"--env {typed}: {module} registers no {env_id!r}{did_you_mean(env_id, gym.registry)}")
+    return env_id
+
+
+def with_plain_env(arguments: Sequence[str]) -> list[str]:
+    """
+    :param arguments: of one of rl-zoo3's scripts
+    :return: the same, the value of ``--env`` as a plain id
+    """
+    result = list(arguments)
+    for i, argument in enumerate(result):
+        if argument.startswith("--env="):
+            result[i] = f"--env={environment_id(argument.removeprefix('--env='))}"
+        elif i > 0 and result[i - 1] == "--env":
+            result[i] = environment_id(argument)
+    return result
+
+
+def name_in_folders(typed: str) -> str:
+    """
+    :param typed: ``ID`` or ``MODULE:ID``
+    :return: as the folders of its runs begin
+    """
+    return typed.rpartition(":")[2].replace("/", "-")
