@@ -132,10 +132,27 @@ def test_running_statistics_are_those_of_all_batches() -> None:
     np.testing.assert_allclose(standardised.std(dim=0, unbiased=False), 1, rtol=1e-4)
 
 
+def test_states_and_ends_have_statistics_of_their_own() -> None:
+    discriminator = Discriminator(VECTOR, spaces.Discrete(2))
+    alive, absorbed = steps(VECTOR, spaces.Discrete(2)), steps(VECTOR, spaces.Discrete(2), seed=5, absorbing=1.0)
+    diverged = absorbed._replace(observations=th.full((B, 3), th.inf), absorbing=th.ones(B))
+    discriminator.update_normalizers(Steps(*(th.cat([a, b]) for a, b in zip(alive, absorbed, strict=True))))
+    for normalizers, batch in ((discriminator.normalizers, alive), (discriminator.final_normalizers, absorbed)):
+        (normalizer,) = normalizers.values()
+        assert isinstance(normalizer, RunningNormalizer) and normalizer.count == B
+        assert isinstance(batch.observations, th.Tensor)
+        np.testing.assert_allclose(normalizer.mean, batch.observations.double().mean(dim=0))
+        states = discriminator.encode(batch)[:, :3]
+        np.testing.assert_allclose(states, normalizer(batch.observations), rtol=1e-6)
+    discriminator.update_normalizers(diverged)
+    assert all(x.isfinite().all() for x in discriminator.state_dict().values())
+
+
 def test_statistics_are_saved_and_images_have_none() -> None:
     discriminator = Discriminator(DICT, spaces.Discrete(2))
     assert set(discriminator.normalizers) == {"speed"}
-    discriminator.update_normalizers(tensors(DICT))
+    discriminator.update_normalizers(steps(DICT, spaces.Discrete(2)))
+    discriminator.update_normalizers(steps(DICT, spaces.Discrete(2), absorbing=1.0))
     other = Discriminator(DICT, spaces.Discrete(2))
     other.load_state_dict(discriminator.state_dict())
     batch = steps(DICT, spaces.Discrete(2))

@@ -276,8 +276,7 @@ class AdversarialReward:
             group["weight_decay"] = self.settings.weight_decay
         # As many rows of the expert's as of the policy's, so that the statistics lie between the two.
         for side in (policy, self._draw(expert, len(policy.absorbing))):
-            true_states = (side.absorbing == 0).nonzero().squeeze(-1)
-            self.discriminator.update_normalizers(take(side, true_states).observations)
+            self.discriminator.update_normalizers(side)
         draw_policy, draw_expert = self._encoded_batches(policy), self._encoded_batches(expert)
         self.discriminator.train()
         measured = [self._one_update(draw_policy(), draw_expert()) for _ in range(self.settings.discriminator_updates)]

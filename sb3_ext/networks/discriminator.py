@@ -85,7 +85,8 @@ class Discriminator(nn.Module):
     :param features_extractor_class: of observations; None = NatureCNN for images, CombinedExtractor for dictionaries,
         flat otherwise
     :param features_extractor_kwargs: its keywords
-    :param normalize_observations: standardise vectors by running statistics over policy and demonstrations
+    :param normalize_observations: standardise vectors by running statistics over policy and demonstrations, those of
+        absorbing states by their own
     :param spectral_norm: bound every layer's largest singular value to 1 (Miyato et al., 2018)
     :param dropout: share of hidden units dropped in training
     :raises ValueError: for unknown ``inputs`` or an impossible ``dropout``
@@ -121,6 +122,9 @@ class Discriminator(nn.Module):
         self.features_extractor = features_extractor_class(observation_space, **(features_extractor_kwargs or {}))
         vectors = _vector_spaces(observation_space) if normalize_observations else {}
         self.normalizers = nn.ModuleDict({key: RunningNormalizer(space.shape) for key, space in vectors.items()})
+        # Final observations are extreme ones. Measured by other states, they lie so far apart that it takes long to
+        # learn that all of them are the policy's: CartPole, whose expert never falls, needed half as many steps again.
+        self.final_normalizers = nn.ModuleDict({key: RunningNormalizer(space.shape) for key, space in vectors.items()})
         n_inputs = inputs.count("s") * (self.features_extractor.features_dim + 1)
         if "a" in inputs:
             n_inputs += encoded_action_dim(action_space)
@@ -168,7 +172,7 @@ class Discriminator(nn.Module):
         before = (steps.next_absorbing > 0) & (self.from_final == 0)
 
         def chosen(now: th.Tensor, after: th.Tensor) -> th.Tensor:
-            return now.where(before.reshape(-1, *[1] * (now.dim() - 1)), after)
+            return now.where(_like_rows(before, now), after)
 
         if isinstance(steps.observations, dict):
             assert isinstance(steps.next_observations, dict)
@@ -176,28 +180,31 @@ class Discriminator(nn.Module):
         assert isinstance(steps.next_observations, th.Tensor)
         return chosen(steps.observations, steps.next_observations)
 
-    def update_normalizers(self, observations: th.Tensor | dict[str, th.Tensor]) -> None:
-        """:param observations: [B, *shape] raw ones, of true states only"""
-        for key, normalizer in self.normalizers.items():
-            assert isinstance(normalizer, RunningNormalizer)
-            normalizer.update(observations[key] if isinstance(observations, dict) else observations)
+    def update_normalizers(self, steps: Steps) -> None:
+        """:param steps: whose observations are taken in"""
+        for normalizers, flag in ((self.normalizers, 0), (self.final_normalizers, 1)):
+            observations = _finite(each_tensor(steps.observations, lambda x, flag=flag: x[steps.absorbing == flag]))
+            for key, normalizer in normalizers.items():
+                assert isinstance(normalizer, RunningNormalizer)
+                normalizer.update(observations[key] if isinstance(observations, dict) else observations)
 
     def _shown(self, ends: th.Tensor) -> th.Tensor:
         """:return: [B] indicator of the next state"""
         return ends if self.absorbing else th.zeros_like(ends)
 
     def _state(self, observations: th.Tensor | dict[str, th.Tensor], absorbing: th.Tensor) -> th.Tensor:
-        # The final observation of a simulation that diverged is not finite.
-        finite = each_tensor(observations, lambda x: x.where(x.isfinite(), th.zeros_like(x)))
-        prepared = preprocess_obs(finite, self.observation_space)
+        prepared = preprocess_obs(_finite(observations), self.observation_space)
         if isinstance(prepared, dict):
-            prepared = {key: self._normalized(key, x) for key, x in prepared.items()}
+            prepared = {key: self._normalized(key, x, absorbing) for key, x in prepared.items()}
         else:
-            prepared = self._normalized(WHOLE, prepared)
+            prepared = self._normalized(WHOLE, prepared, absorbing)
         return th.cat([self.features_extractor(prepared), FLAG * absorbing.unsqueeze(-1)], dim=-1)
 
-    def _normalized(self, key: str, x: th.Tensor) -> th.Tensor:
-        return self.normalizers[key](x) if key in self.normalizers else x
+    def _normalized(self, key: str, x: th.Tensor, absorbing: th.Tensor) -> th.Tensor:
+        if key not in self.normalizers:
+            return x
+        final, state = self.final_normalizers[key](x), self.normalizers[key](x)
+        return final.where(_like_rows(absorbing, x) > 0, state)
 
 
 class ShapedDiscriminator(Discriminator):
@@ -252,6 +259,16 @@ MLP_DEFAULTS: dict[str, Any] = {
 }
 WHOLE = "observation"
 """name of the normaliser of an observation that is no dictionary"""
+
+
+def _finite(observations: Any) -> Any:  # Any: a tensor or a dictionary of them
+    """:return: zeros in place of what is not finite: a final observation of a simulation that diverged"""
+    return each_tensor(observations, lambda x: x.where(x.isfinite(), th.zeros_like(x)))
+
+
+def _like_rows(flags: th.Tensor, x: th.Tensor) -> th.Tensor:
+    """:return: [B, 1, ...] the flags with as many axes as x"""
+    return flags.reshape(-1, *[1] * (x.dim() - 1))
 
 
 def default_extractor(observation_space: gym.Space) -> type[BaseFeaturesExtractor]:
