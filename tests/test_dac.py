@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,6 +118,36 @@ def test_timeouts_that_count_as_terminations_are_refused() -> None:
     with pytest.raises(ValueError, match="handle_timeout_termination=False takes timeouts for terminations"):
         DAC("MlpPolicy", Steered(), demonstrations(), **SMALL, **careless)
     DAC("MlpPolicy", Steered(), demonstrations(), absorbing=False, **SMALL, **careless)
+
+
+@pytest.mark.parametrize("cls", [DAC, DACSAC])
+def test_final_observations_are_raw_where_vecnormalize_clips_them(cls: type[OffPolicyImitation]) -> None:
+    class FarOff(Steered):
+        def _obs(self) -> np.ndarray:
+            far = self.t == self.lengths[self.episode % len(self.lengths)]
+            return np.full(3, 200.0 if far else self.t / 8, dtype=np.float32)
+
+    env = VecNormalize(DummyVecEnv([FarOff]), clip_obs=1.5)
+    model: Any = cls("MlpPolicy", env, demonstrations(), **SMALL)
+    model.learn(80)
+    batch = model.replay_buffer._get_samples(np.arange(80), env=None)
+    assert (batch.next_observations == 200).all(dim=1).sum() > 10
+    assert (batch.next_observations != 200).any(dim=1).eq((batch.next_observations <= 1).all(dim=1)).all()
+
+
+@pytest.mark.parametrize("cls", [DAC, DACSAC])
+def test_learn_warns_where_the_policys_episodes_end_and_the_experts_never(cls: type[OffPolicyImitation]) -> None:
+    never = [replace(e, terminated=False, truncated=True) for e in demonstrations().episodes]
+    with pytest.warns(UserWarning, match="none of the 4 demonstrations terminates") as caught:
+        cls("MlpPolicy", Steered(), replace(demonstrations(), episodes=tuple(never)), **SMALL).learn(80)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("cls", [DAC, DACSAC])
+def test_rates_that_fall_to_zero_stay_there_when_the_last_rollout_overshoots(cls: type[OffPolicyImitation]) -> None:
+    model = trained(cls, 50, learning_rate=lambda p: 1e-3 * p, discriminator_learning_rate=lambda p: p, train_freq=45)
+    assert model.num_timesteps == 90 and model._current_progress_remaining == 0.0
+    assert model.actor.optimizer.param_groups[0]["lr"] == model.adversary.optimizer.param_groups[0]["lr"] == 0.0
 
 
 def test_the_replay_keeps_what_happened() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -277,6 +278,30 @@ def test_the_experts_absorbing_steps_stay_where_its_episodes_ended() -> None:
     assert len(np.unique(finals, axis=0)) == len(finals) > 1
 
 
+class FarOff(TaggedEnv):
+    """Whole numbers, and a final observation that no statistics expect."""
+
+    def __init__(self, dtype: type) -> None:
+        super().__init__(lengths=(5, 2, 7, 3))
+        self.dtype = dtype
+        self.observation_space = spaces.Box(0, 200, (3,), dtype)
+
+    def _obs(self) -> np.ndarray:
+        far = self.t == self.lengths[self.episode % len(self.lengths)]
+        return np.array([200 if far else 1, self.episode % 100, self.t], dtype=self.dtype)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.uint8])
+def test_final_observations_are_raw_where_vecnormalize_clips_them(dtype: type) -> None:
+    env = VecNormalize(DummyVecEnv([lambda: FarOff(dtype)]), clip_obs=1.5)
+    model = gail(env, sampled(env.observation_space, env.action_space), n_steps=32).learn(64)
+    recorder = model._recorder
+    ended = recorder.terminated | (recorder.timeout_values != 0)
+    assert ended.sum() > 5 and isinstance(recorder.next_observations, np.ndarray)
+    assert (recorder.next_observations[ended][:, 0] == 200).all()
+    assert (recorder.next_observations[~ended][:, 0] == 1).all()
+
+
 # ---------------------------------------------------------------------- SB3 around it
 
 
@@ -298,6 +323,15 @@ def test_schedules_advance_over_the_whole_training() -> None:
     model.learn(48 * 4, callback=Watch())
     np.testing.assert_allclose(rates[1:], [(7.5e-4, 1.5e-3), (5e-4, 1e-3), (2.5e-4, 5e-4)], rtol=1e-6)
     assert all((a != b).any() for a, b in pairwise(weights))
+
+
+def test_rates_that_fall_to_zero_stay_there_when_the_last_rollout_overshoots() -> None:
+    model = gail(learning_rate=lambda p: 1e-3 * p, discriminator_learning_rate=lambda p: 2e-3 * p)
+    model.learn(50)  # rollouts of 48 steps: the second ends at 96
+    assert model.policy.optimizer.param_groups[0]["lr"] == model.adversary.optimizer.param_groups[0]["lr"] == 0.0
+    adversary = adversary_of(discriminator_learning_rate=lambda p: 2e-3 * p)  # what the callback asks
+    adversary.update(separable(adversary)[0], progress_remaining=-0.5)
+    assert adversary.optimizer.param_groups[0]["lr"] == 0.0
 
 
 def test_callbacks_of_every_kind_are_called(tmp_path: Path) -> None:
@@ -591,6 +625,14 @@ def test_the_callback_refuses_what_it_cannot_relabel() -> None:
         recurrent.learn(1, callback=AdversarialCallback(demonstrations_of(TaggedEnv()), RewardSettings(shaped=True)))
 
 
+def test_masks_of_the_experts_steps_are_not_known() -> None:
+    env = DummyVecEnv([lambda: InvalidActionEnvDiscrete(dim=6, n_invalid_actions=2)])
+    model = MaskablePPO("MlpPolicy", env, n_steps=16, batch_size=16, device="cpu")
+    adversarial = AdversarialCallback(sampled(env.observation_space, env.action_space), RewardSettings(shaped=True))
+    with pytest.raises(ValueError, match="shaped=True needs the masks of the expert's steps"):
+        model.learn(1, callback=adversarial)
+
+
 def test_the_callback_does_not_go_from_one_task_to_another() -> None:
     adversarial = AdversarialCallback(demonstrations_of(TaggedEnv()), seed=0)
     PPO("MlpPolicy", tagged(), **SMALL).learn(1, callback=adversarial)
@@ -691,7 +733,69 @@ def upright(n_episodes: int, seed: int = 0) -> Demonstrations:
     return Demonstrations(tuple(episodes), env.observation_space, env.action_space, "CartPole-v1")
 
 
+# ---------------------------------------------------------------------- ends of the expert's and the policy's episodes
+
+
+def cut(n_steps: tuple[int, ...], env: gym.Env, **changes: Any) -> Demonstrations:
+    """:return: demonstrations none of which terminates"""
+    episodes = sampled(env.observation_space, env.action_space, len(n_steps), max(n_steps)).episodes
+    ends: dict[str, Any] = {"terminated": False, "truncated": True, **changes}
+    short = [
+        replace(e, observations=e.observations[: n + 1], actions=e.actions[:n], rewards=None, **ends)  # type: ignore[index]
+        for e, n in zip(episodes, n_steps, strict=True)
+    ]
+    return Demonstrations(tuple(short), env.observation_space, env.action_space)
+
+
+@pytest.mark.parametrize("unknown", [False, True])
+def test_learn_warns_once_where_the_policys_episodes_end_and_the_experts_never(unknown: bool) -> None:
+    changes: dict[str, Any] = {"terminated": None, "truncated": None} if unknown else {}
+    demonstrations = cut((4, 9, 6), TaggedEnv(), **changes)
+    with pytest.warns(UserWarning, match="none of the 3 demonstrations terminates") as caught:
+        gail(demonstrations=demonstrations).learn(96)
+    assert len(caught) == 1
+    with pytest.warns(UserWarning, match="none of the 3 demonstrations terminates"):
+        PPO("MlpPolicy", tagged(), **SMALL).learn(1, callback=AdversarialCallback(demonstrations, seed=0))
+    gail(demonstrations=demonstrations, absorbing=False).learn(1)
+    never = DummyVecEnv([lambda: TaggedEnv(truncates=True)])
+    gail(never, demonstrations).learn(1)
+
+
+def test_an_expert_that_lasts_as_long_as_the_task_allows_never_ends() -> None:
+    env = gym.make("CartPole-v1", max_episode_steps=9)
+    gail(DummyVecEnv([lambda: env]), cut((9, 9, 9), env), n_steps=64).learn(1)
+    with pytest.warns(UserWarning, match="none of the 2 demonstrations terminates"):
+        gail(DummyVecEnv([lambda: gym.make("CartPole-v1")]), cut((9, 9), env), n_steps=64).learn(1)
+
+
 # ---------------------------------------------------------------------- bad input
+
+
+def test_discrete_values_must_begin_at_0() -> None:
+    """SB3's PPO hands actions from 0 on to the environment, and cannot encode the observations."""
+    plain = TaggedEnv()
+    shifted = gym.wrappers.TransformAction(plain, lambda a: a - 2, spaces.Discrete(3, start=2))
+    many = gym.wrappers.TransformAction(plain, lambda a: a[0] - 1, spaces.MultiDiscrete([3], start=[1]))
+    for env, space in ((shifted, r"Discrete\(3, start=2\)"), (many, r"MultiDiscrete\(\[3\], start=\[1\]\)")):
+        demonstrations = demonstrations_of(env)
+        for bc_epochs in (0, 1):
+            with pytest.raises(ValueError, match=f"action space {space} must begin at 0"):
+                GAIL("MlpPolicy", env, demonstrations, bc_epochs=bc_epochs, **SMALL)
+        model = PPO("MlpPolicy", env, **SMALL)
+        with pytest.raises(ValueError, match=r"action space .* must begin at 0"):
+            model.learn(1, callback=AdversarialCallback(demonstrations))
+        with pytest.raises(ValueError, match=r"action space .* must begin at 0"):
+            behaviour_cloning(model, demonstrations, 1)
+
+
+@pytest.mark.parametrize("part", [spaces.Discrete(5, start=-2), spaces.MultiDiscrete([3, 4], start=[1, -1])], ids=str)
+@pytest.mark.parametrize("in_dict", [False, True])
+def test_discrete_observations_must_begin_at_0(part: spaces.Space[Any], in_dict: bool) -> None:
+    space: spaces.Space[Any] = spaces.Dict({"x": part, "y": spaces.Discrete(2)}) if in_dict else part
+    env = gym.wrappers.TransformObservation(TaggedEnv(), lambda _: space.sample(), space)
+    policy = "MultiInputPolicy" if in_dict else "MlpPolicy"
+    with pytest.raises(ValueError, match=r"observation space .* must begin at 0"):
+        GAIL(policy, env, demonstrations_of(env), **SMALL)
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.gail.doors import check_starts
 from sb3_ext.gail.reward import channels_first, check_spaces, kept_transitions
 from sb3_ext.gail.rollouts import as_policy_acts
 
@@ -39,8 +40,10 @@ def behaviour_cloning(
     :param max_grad_norm: of an update
     :param seed: of the order of the steps
     :return: mean negative log-probability of each epoch
-    :raises ValueError: for demonstrations of another task or without a kept step, or a recurrent policy
+    :raises ValueError: for demonstrations of another task or without a kept step, a recurrent policy,
+        or discrete values that do not begin at 0
     """
+    check_starts(model.observation_space, model.action_space)
     check_spaces(demonstrations, model.observation_space, model.action_space)
     if hasattr(model.policy, "lstm_actor"):
         raise ValueError("behaviour_cloning cannot fit a recurrent policy: its steps are drawn one by one")

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 
+from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from sb3_ext.demonstrations import Demonstrations, load
+from sb3_ext.gail.doors import check_starts
 from sb3_ext.gail.reward import AdversarialReward, RewardSettings, check_spaces
 from sb3_ext.gail.rollouts import RolloutRecorder, learn_reward
 
@@ -46,8 +48,9 @@ class AdversarialCallback(RolloutRecorder):
 
     def _init_callback(self) -> None:
         """
-        :raises ValueError: for an algorithm without rollouts, demonstrations of another task, or AIRL's shaped
-            discriminator with a recurrent policy, which has no log-probability of a single step
+        :raises ValueError: for an algorithm without rollouts, demonstrations of another task, discrete values that do
+            not begin at 0, or AIRL's shaped discriminator with a policy that does not give the log-probability of the
+            expert's single steps
         """
         model: BaseAlgorithm = self.model  # whatever the user called `learn` of
         if not isinstance(model, OnPolicyAlgorithm):
@@ -55,6 +58,9 @@ class AdversarialCallback(RolloutRecorder):
             raise ValueError(f"AdversarialCallback relabels rollouts, which {name} has not; DAC is for a replay")
         if self.settings.shaped and hasattr(model.policy, "lstm_actor"):
             raise ValueError("shaped=True needs log-probabilities of single steps, which a recurrent policy has not")
+        if self.settings.shaped and isinstance(model.policy, MaskableActorCriticPolicy):
+            raise ValueError("shaped=True needs the masks of the expert's steps, which demonstrations do not hold")
+        check_starts(model.observation_space, model.action_space)
         check_spaces(self.demonstrations, model.observation_space, model.action_space)
         if self.adversary is None:
             self.adversary = AdversarialReward(

@@ -21,6 +21,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayB
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.sac import SAC
 
+from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.gail.imitation import Imitation
 from sb3_ext.gail.reward import AdversarialReward
@@ -88,7 +89,9 @@ class RelabelledReplay:
         return getattr(self.replay, name)
 
 
-class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
+class OffPolicyImitation(
+    Imitation, ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm
+):
     """
     Goes before an off-policy algorithm for continuous actions among the bases of a class.
 
@@ -180,13 +183,15 @@ class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, Ato
         n = adversary.settings.discriminator_batch_size * adversary.settings.discriminator_updates
         batch = view.replay.sample(n, env=None)
         steps = view.steps(batch)
+        ends = steps.next_absorbing.cpu().numpy() > 0
+        if ends.any():
+            adversary.compare_ends(self.env)
         seen = join(steps, adversary.absorbing_steps(steps))
         for name, value in adversary.update(seen, self._current_progress_remaining).items():
             self.logger.record_mean(f"discriminator/{name}", value)
         rewards = adversary.rewards(steps)
         self.logger.record_mean("discriminator/reward_mean", float(rewards.mean()))
         self.logger.record_mean("discriminator/reward_std", float(rewards.std()))
-        ends = steps.next_absorbing.cpu().numpy() > 0
         if adversary.absorbing and ends.any():
             values = adversary.values_of_absorbing(steps)[ends]
             self.logger.record_mean("discriminator/absorbing_value", float(values.mean()))

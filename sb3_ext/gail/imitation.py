@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.demonstrations import Demonstrations, load
+from sb3_ext.gail.doors import check_starts
 from sb3_ext.gail.reward import AdversarialReward, RewardSettings, check_spaces
 from sb3_ext.networks.discriminator import Discriminator
 from sb3_ext.saving import AtomicSaveMixin
@@ -87,6 +88,7 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
         # SB3's `load`, and with it rl-zoo3's -i, makes attributes of keywords: they replace what was saved.
         given = {name: vars(self).pop(name) for name in SETTINGS if name in vars(self)}
         self.reward_settings = replace(self.reward_settings, **given)
+        check_starts(self.observation_space, self.action_space)
         super()._setup_model()  # type: ignore[safe-super]  # the algorithm's
         self.adversary = AdversarialReward(
             self.observation_space, self.action_space, self.gamma, self.device, self.seed, self.reward_settings

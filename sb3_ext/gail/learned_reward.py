@@ -12,6 +12,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from sb3_ext.demonstrations.data import Observations
 from sb3_ext.gail.reward import AdversarialReward
 from sb3_ext.networks.discriminator import ShapedDiscriminator, Steps
+from sb3_ext.vec_envs import keep_final_observations
 
 
 class LearnedReward(VecEnvWrapper):
@@ -36,6 +37,7 @@ class LearnedReward(VecEnvWrapper):
         for name in ("observation_space", "action_space"):
             if getattr(venv, name) != getattr(adversary, name):
                 raise ValueError(f"{name} {getattr(venv, name)}, the reward was learned on {getattr(adversary, name)}")
+        keep_final_observations(venv)
         self.adversary = adversary
 
     def reset(self) -> VecEnvObs:

@@ -18,11 +18,12 @@ from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
-from stable_baselines3.common.vec_env import VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 from torch import nn
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.demonstrations.data import Transitions, rows_of, subspaces
+from sb3_ext.gail.doors import warn_of_other_ends
 from sb3_ext.networks.discriminator import INPUTS, Discriminator, ShapedDiscriminator, Steps, take
 from sb3_ext.ops.adversarial import (
     absorbing_return,
@@ -178,6 +179,8 @@ class AdversarialReward:
             weight_decay=settings.weight_decay,
             fused=True,
         )
+        self.demonstrations: Demonstrations | None = None
+        self.ends_compared = False
         self.expert: Steps | None = None
         self.unseen: Steps | None = None
 
@@ -189,6 +192,7 @@ class AdversarialReward:
         """
         check_spaces(demonstrations, self.observation_space, self.action_space)
         self.discriminator.from_final.fill_(demonstrations.finals_known)
+        self.demonstrations, self.ends_compared = demonstrations, False
         unseen = None
         if int(self.settings.held_out * len(demonstrations)) > 0:
             unseen, demonstrations = demonstrations.split(self.settings.held_out, seed)
@@ -255,6 +259,16 @@ class AdversarialReward:
             log_prob=th.zeros_like(last.log_prob),
         )
 
+    def compare_ends(self, env: VecEnv | None) -> None:
+        """
+        To be called when an episode of the policy has terminated; the first call after `set_demonstrations` counts.
+
+        :param env: of the policy
+        """
+        if self.absorbing and self.demonstrations is not None and not self.ends_compared:
+            self.ends_compared = True
+            warn_of_other_ends(self.demonstrations, env)
+
     def update(
         self, policy: Steps, progress_remaining: float, log_prob_of: Callable[[Steps], th.Tensor] | None = None
     ) -> dict[str, float]:
@@ -271,7 +285,8 @@ class AdversarialReward:
         if self.discriminator.reads_log_prob:
             assert log_prob_of is not None
             expert = expert._replace(log_prob=log_prob_of(expert))
-        update_learning_rate(self.optimizer, self.learning_rate(progress_remaining))
+        # A last rollout may go beyond the end of training, and SB3's progress with it below 0.
+        update_learning_rate(self.optimizer, self.learning_rate(min(max(progress_remaining, 0.0), 1.0)))
         for group in self.optimizer.param_groups:  # a loaded state brings the weight decay that it was saved with
             group["weight_decay"] = self.settings.weight_decay
         # As many rows of the expert's as of the policy's, so that the statistics lie between the two.

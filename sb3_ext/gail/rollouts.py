@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from sb3_ext.demonstrations.data import Observations
 from sb3_ext.gail.reward import AdversarialReward
 from sb3_ext.networks.discriminator import Steps, take
+from sb3_ext.vec_envs import keep_final_observations, raw_final_observation
 
 
 class RolloutRecorder(BaseCallback):
@@ -56,6 +57,9 @@ class RolloutRecorder(BaseCallback):
                 f"{normalizer.observation_space} became {self.model.observation_space}; make VecNormalize the outer one"
             )
 
+        assert self.model.env is not None
+        keep_final_observations(self.model.env)
+
     def _on_rollout_start(self) -> None:
         shape = (self.model.rollout_buffer.buffer_size, self.model.n_envs)
         space = self.model.observation_space
@@ -79,10 +83,9 @@ class RolloutRecorder(BaseCallback):
         self.actions[t] = self.locals.get("clipped_actions", self.locals["actions"])
         self.env_rewards[t] = self.locals["rewards"]  # a copy: SB3 writes into its own afterwards
         for i in np.flatnonzero(dones):
-            final = infos[i]["terminal_observation"]
-            _put(self.next_observations, (t, i), self._raw_final(final))
+            _put(self.next_observations, (t, i), raw_final_observation(infos[i]))
             if infos[i].get("TimeLimit.truncated", False):
-                self.timeout_values[t, i] = self._value(final, int(i))
+                self.timeout_values[t, i] = self._value(infos[i]["terminal_observation"], int(i))
             else:
                 self.terminated[t, i] = True
         return True
@@ -137,11 +140,6 @@ class RolloutRecorder(BaseCallback):
         normalizer = self._normalizer()
         return observations if normalizer is None else normalizer.get_original_obs()
 
-    def _raw_final(self, observation: Any) -> Any:  # Any: an array or a dictionary of arrays
-        # The inverse is exact but where VecNormalize clipped, at 10 standard deviations.
-        normalizer = self._normalizer()
-        return observation if normalizer is None else normalizer.unnormalize_obs(observation)
-
     def _value(self, observation: Any, i: int) -> float:
         """:return: V of a final observation, in a recurrent policy with the state after the last step"""
         policy: Any = self.model.policy  # recurrent ones take more arguments
@@ -168,6 +166,8 @@ def learn_reward(
     shape = recorder.terminated.shape
     steps = recorder.steps(reward)
     log = model.logger.record
+    if recorder.terminated.any():
+        reward.compare_ends(model.env)
     seen = join(steps, reward.absorbing_steps(steps))
     metrics = reward.update(seen, model._current_progress_remaining, lambda expert: log_prob_of(model, expert))
     rewards = reward.rewards(steps).reshape(shape)
