@@ -108,5 +108,5 @@ EXPERTS: dict[str, Callable[[gym.Env, np.ndarray], Any]] = {
     "Docking-v0": docks,
     "LunarLander-v3": lands,
 }
-gym.register("Bridge-v0", Bridge, max_episode_steps=100)
-gym.register("Docking-v0", Docking, max_episode_steps=200)
+gym.register("Bridge-v0", f"{__name__}:Bridge", max_episode_steps=100)
+gym.register("Docking-v0", f"{__name__}:Docking", max_episode_steps=200)

@@ -136,7 +136,8 @@ def test_states_and_ends_have_statistics_of_their_own() -> None:
     discriminator = Discriminator(VECTOR, spaces.Discrete(2))
     alive, absorbed = steps(VECTOR, spaces.Discrete(2)), steps(VECTOR, spaces.Discrete(2), seed=5, absorbing=1.0)
     diverged = absorbed._replace(observations=th.full((B, 3), th.inf), absorbing=th.ones(B))
-    discriminator.update_normalizers(Steps(*(th.cat([a, b]) for a, b in zip(alive, absorbed, strict=True))))
+    both: Any = [th.cat([a, b]) for a, b in zip(alive, absorbed, strict=True)]  # type: ignore[list-item]  # of a Box
+    discriminator.update_normalizers(Steps(*both))
     for normalizers, batch in ((discriminator.normalizers, alive), (discriminator.final_normalizers, absorbed)):
         (normalizer,) = normalizers.values()
         assert isinstance(normalizer, RunningNormalizer) and normalizer.count == B

@@ -7,6 +7,7 @@ import os
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
 
 from sb3_ext.demonstrations import Demonstrations, load
 from sb3_ext.gail.doors import check_starts
@@ -58,7 +59,8 @@ class AdversarialCallback(RolloutRecorder):
             raise ValueError(f"AdversarialCallback relabels rollouts, which {name} has not; DAC is for a replay")
         if self.settings.shaped and hasattr(model.policy, "lstm_actor"):
             raise ValueError("shaped=True needs log-probabilities of single steps, which a recurrent policy has not")
-        if self.settings.shaped and isinstance(model.policy, MaskableActorCriticPolicy):
+        policy: BasePolicy = model.policy  # MaskablePPO's is none of SB3's actor-critics, whatever the types say
+        if self.settings.shaped and isinstance(policy, MaskableActorCriticPolicy):
             raise ValueError("shaped=True needs the masks of the expert's steps, which demonstrations do not hold")
         check_starts(model.observation_space, model.action_space)
         check_spaces(self.demonstrations, model.observation_space, model.action_space)

@@ -183,7 +183,8 @@ class Discriminator(nn.Module):
     def update_normalizers(self, steps: Steps) -> None:
         """:param steps: whose observations are taken in"""
         for normalizers, flag in ((self.normalizers, 0), (self.final_normalizers, 1)):
-            observations = _finite(each_tensor(steps.observations, lambda x, flag=flag: x[steps.absorbing == flag]))
+            rows = (steps.absorbing == flag).nonzero().squeeze(-1)
+            observations = _finite(take(steps, rows).observations)
             for key, normalizer in normalizers.items():
                 assert isinstance(normalizer, RunningNormalizer)
                 normalizer.update(observations[key] if isinstance(observations, dict) else observations)
