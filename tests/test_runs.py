@@ -18,6 +18,7 @@ import pytest
 import yaml
 from gymnasium import spaces
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.save_util import load_from_pkl
 
 from sb3_ext import R2D2, saving
@@ -247,6 +248,21 @@ def test_ctrl_c_while_the_result_is_saved_skips_the_evaluation(
     assert not (RUNS / f"{NAME}_1" / "interrupted.json").exists()
 
 
+def test_each_run_has_its_own_curves_and_goes_on_with_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """SB3 would go on in the latest folder, which is another run's by now."""
+    with monkeypatch.context() as patch:
+        at_step(100, kill(signal.SIGINT), patch)
+        assert cli.main(command("-tb", "tb")) == 0
+    assert cli.main(command("-tb", "tb", steps=40)) == 0
+    folders = [Path("tb") / NAME / f"R2D2_{n}" for n in (1, 2)]
+    assert sorted((Path("tb") / NAME).iterdir()) == folders
+    assert [len(list(folder.glob("events*"))) for folder in folders] == [1, 1]
+    assert cli.main(command("-tb", "tb", "--resume", f"{RUNS}/{NAME}_1")) == 0
+    assert [len(list(folder.glob("events*"))) for folder in folders] == [2, 1]
+    assert cli.main(command("-tb", "tb", "-i", f"{RUNS}/{NAME}_1/{NAME}.zip", steps=40)) == 0
+    assert len(list((Path("tb") / NAME).iterdir())) == 3
+
+
 # ---------------------------------------------------------------------- killed
 
 
@@ -347,6 +363,23 @@ def test_a_set_that_is_cut_off_is_not_whole(tmp_path: Path) -> None:
     assert not moved.is_whole(True, True), "statistics of the end are not those of step 20"
 
 
+def test_the_best_model_so_far_is_taken_over_with_its_score(tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    first.mkdir()
+    np.savez(first / "evaluations.npz", results=np.array([[1.0, 3.0], [0.0, 1.0]]))
+    (first / "best_model.zip").write_bytes(b"best")
+    whole = (first / "evaluations.npz").read_bytes()
+    for content, score, n_files in ((whole, 2.0, 2), (whole[:-40], -np.inf, 0)):  # killed while it wrote
+        (first / "evaluations.npz").write_bytes(content)
+        run = experiment()
+        run.create_log_folder()
+        callback = EvalCallback(MemoryChainEnv())
+        run.callbacks = [callback]
+        run._take_over_the_best(checkpoints.Interrupted(first, 100))
+        assert callback.best_mean_reward == score
+        assert len([path for path in Path(run.save_path).iterdir() if path.is_file()]) == n_files
+
+
 # ---------------------------------------------------------------------- workers
 
 
@@ -425,6 +458,16 @@ def test_a_disk_that_is_full_at_a_checkpoint_ends_training_and_what_fits_is_save
     names = {path.name for path in (RUNS / f"{NAME}_1").iterdir()}
     assert {"rl_model_100_steps.zip", "rl_model_replay_buffer_100_steps.pkl", f"{NAME}.zip"} <= names
     assert not any(name.startswith((".", "rl_model_200")) for name in names)
+
+
+def test_an_error_of_the_environment_is_not_taken_for_one_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> None:
+        raise ConnectionRefusedError(errno.ECONNREFUSED, "refused")
+
+    at_step(150, broken, monkeypatch)
+    with pytest.raises(ConnectionRefusedError):
+        cli.main(command())
+    assert not (RUNS / f"{NAME}_1" / f"{NAME}.zip").exists()
 
 
 @pytest.mark.parametrize("from_then_on", ["rl_model_200", "replay_buffer"])

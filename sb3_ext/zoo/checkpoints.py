@@ -15,7 +15,7 @@ import json
 import re
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -79,13 +79,14 @@ class Interrupted:
     """that it was to make"""
     num_timesteps: int | None = None
     """that the model of its end has made; None where it could not save one"""
+    tensorboard: str | None = None
+    """folder of its curves"""
 
     NAME: ClassVar[str] = "interrupted.json"
 
     def write(self) -> None:
         """Whole or not at all."""
-        data = {"n_timesteps": self.n_timesteps, "num_timesteps": self.num_timesteps}
-        content = json.dumps(data).encode()
+        content = json.dumps({key: x for key, x in asdict(self).items() if key != "folder"}).encode()
 
         def write(file: io.BufferedIOBase) -> None:
             file.write(content)
@@ -108,7 +109,13 @@ class Interrupted:
         try:
             data = json.loads(path.read_text())
             made = data["num_timesteps"]
-            return cls(folder, int(data["n_timesteps"]), None if made is None else int(made))
+            curves = data["tensorboard"]
+            return cls(
+                folder,
+                int(data["n_timesteps"]),
+                None if made is None else int(made),
+                None if curves is None else str(curves),
+            )
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path} is broken; -i goes on from any model") from None
 

@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import errno
 import functools
+import inspect
 import os
 import shlex
 import shutil
@@ -33,6 +34,7 @@ from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
+from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, sync_envs_normalization
 
@@ -311,8 +313,9 @@ class Experiment(ExperimentManager):
             stack.push(self._drop_folder_of_a_failure)
             stack.enter_context(whole_saves())
             stack.enter_context(self.stop.listening())
+            tensorboard = self._log_to_tensorboard(model)
             with self._going_on(model) as n_timesteps:
-                self.run = Interrupted(Path(self.save_path), n_timesteps)
+                self.run = Interrupted(Path(self.save_path), n_timesteps, tensorboard=tensorboard)
                 self.run.write()
                 try:
                     super().learn(model)
@@ -322,6 +325,22 @@ class Experiment(ExperimentManager):
             asked = self.stop.is_asked or self.trouble is not None
             self.is_interrupted = asked and model.num_timesteps < n_timesteps
             self._until_saved = stack.pop_all()
+
+    def _log_to_tensorboard(self, model: BaseAlgorithm) -> str | None:
+        """
+        SB3 counts folders as rl-zoo3 does, and goes on in the latest one, whoever's it is. Here each run has its own,
+        and an interrupted run goes on in that.
+
+        :return: the folder, None where nothing is logged
+        """
+        if model.tensorboard_log is None:
+            return None
+        folder = None if self.resume is None else self.resume.tensorboard
+        if folder is None or not Path(folder).is_dir():
+            name = inspect.signature(type(model).learn).parameters["tb_log_name"].default or type(model).__name__
+            folder = str(take_folder(Path(model.tensorboard_log) / f"{name}_1"))
+        model.set_logger(configure(folder, ["stdout", "tensorboard"] if self.verbose > 0 else ["tensorboard"]))
+        return folder
 
     def _drop_folder_of_a_failure(self, kind: type[BaseException] | None, *_: object) -> None:
         """A run that failed before its first step leaves none; what failed is raised again."""
@@ -337,9 +356,17 @@ class Experiment(ExperimentManager):
         dead = [line for env in (model.env, *evaluation) for line in deaths(env)]
         if dead:
             return "; ".join(dead)
-        if isinstance(error, OSError) and error.errno in DISK_FULL:
+        if self._is_about_the_disk(error):
+            assert isinstance(error, OSError)
             return f"{error.strerror}{f', writing {error.filename}' if error.filename else ''}"
         raise error
+
+    def _is_about_the_disk(self, error: Exception) -> bool:
+        """:return: whether it is full, or does not let a file of this run be written"""
+        if not isinstance(error, OSError):
+            return False
+        is_ours = isinstance(error.filename, str) and Path(self.save_path) in Path(error.filename).parents
+        return is_ours or error.errno in DISK_FULL
 
     @contextlib.contextmanager
     def _going_on(self, model: BaseAlgorithm) -> Iterator[int]:
@@ -395,7 +422,7 @@ class Experiment(ExperimentManager):
             self.evaluate_result(model)
 
     def _save(self, model: BaseAlgorithm) -> None:
-        """:raises UserError: where the disk is full; the replay, which is large, comes last"""
+        """:raises UserError: where the disk does not take it; the replay, which is large, comes last"""
         saves_replay = self.save_replay_buffer or self.is_interrupted
         self.save_replay_buffer = False
         try:
@@ -408,10 +435,10 @@ class Experiment(ExperimentManager):
                 return
             replace(self.run, num_timesteps=model.num_timesteps).write()
         except OSError as error:
-            if error.errno not in DISK_FULL:
+            if not self._is_about_the_disk(error):
                 raise
             raise UserError(
-                f"{error.strerror}, writing {error.filename}: what was saved before is whole; once there is room, "
+                f"{error.strerror}, writing {error.filename}: what was saved before is whole; once that is mended, "
                 f"`--resume {self.save_path}` goes on from the newest checkpoint"
             ) from error
         print(f"Interrupted after {model.num_timesteps} of {self.run.n_timesteps} steps. Go on with")
