@@ -110,7 +110,10 @@ def write_whole(
         return
     remove_leftovers(final.parent)
     with _temporary_name(final) as temporary:
-        raw = TellingFile(temporary, stat.S_IMODE(final.stat().st_mode) if final.exists() else None)
+        try:
+            raw = TellingFile(temporary, stat.S_IMODE(final.stat().st_mode) if final.exists() else None)
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(named)) from error
         try:
             with io.BufferedWriter(raw) as file:
                 write(file)
@@ -134,6 +137,7 @@ class TellingFile(io.FileIO):
     def __init__(self, path: pathlib.Path, mode: int | None) -> None:
         self.failure: OSError | None = None
         super().__init__(path, "x", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode))
+        _lock(self.fileno())
         if mode is not None:
             os.chmod(path, mode)  # also what the umask took away
 
@@ -179,7 +183,8 @@ def write_folder_whole(path: str | os.PathLike[str], write: Callable[[pathlib.Pa
     remove_leftovers(final.parent)
     with _temporary_name(final) as temporary:
         temporary.mkdir()
-        write(temporary)
+        with _held(temporary):
+            write(temporary)
         try:
             os.rename(temporary, final)
         except OSError as error:
@@ -191,13 +196,18 @@ def write_folder_whole(path: str | os.PathLike[str], write: Callable[[pathlib.Pa
 
 def remove_leftovers(folder: pathlib.Path) -> None:
     """:param folder: where temporary files and folders are removed that no process writes to any more"""
-    with os.scandir(folder) as entries:
+    with (
+        contextlib.suppress(OSError),
+        os.scandir(folder) as entries,
+    ):  # one may write into a folder that one cannot list
         names = [(entry.name, found) for entry in entries if (found := _TEMPORARY.fullmatch(entry.name)) is not None]
-    for name, found in names:
-        left = folder / name
-        if left in _under_way or (int(found[1]) != os.getpid() and _is_alive(int(found[1]))):
-            continue
-        _remove(left)
+        for name, found in names:
+            left, pid = folder / name, int(found[1])
+            if left in _under_way or (pid != os.getpid() and _is_alive(pid)):
+                continue
+            with contextlib.suppress(OSError), _held(left) as is_ours:  # in /tmp it may be another user's
+                if is_ours:
+                    _remove(left)
 
 
 @contextlib.contextmanager
@@ -211,6 +221,34 @@ def _temporary_name(final: pathlib.Path) -> Iterator[pathlib.Path]:
     finally:
         _remove(temporary)
         _under_way.discard(temporary)
+
+
+@contextlib.contextmanager
+def _held(path: pathlib.Path) -> Iterator[bool]:
+    """
+    :param path: of a temporary file or folder
+    :return: False where someone else holds it: a process in another container, whose id means nothing here
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        yield _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    """:return: False where someone else has the lock; where there are no locks, everyone has it"""
+    try:
+        import fcntl
+    except ModuleNotFoundError:  # Windows
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        pass  # a file system without locks
+    return True
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import functools
 import io
 import os
@@ -139,6 +140,30 @@ def test_a_living_process_keeps_its_temporary_file(tmp_path: Path) -> None:
     assert (tmp_path / "model.zip").read_bytes() == b"child" and not list(tmp_path.glob(".*.tmp"))
     for each in (read, written, go_on, say):
         os.close(each)
+
+
+def test_a_process_of_another_container_keeps_its_temporary_file(tmp_path: Path) -> None:
+    """Its id is nobody's here, or somebody else's; but it holds the file."""
+    child = os.fork()
+    if child == 0:
+        os._exit(0)
+    os.waitpid(child, 0)
+    theirs = tmp_path / f".model.zip.{saving.HOST}.{child}-0.tmp"
+    with theirs.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        write_whole(tmp_path / "model.zip", "zip", content(b"ours"))
+        assert theirs.exists()
+    write_whole(tmp_path / "model.zip", "zip", content(b"ours"))
+    assert not theirs.exists()
+
+
+def test_where_nothing_can_be_written_the_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "some temporary name")
+
+    monkeypatch.setattr(saving, "TellingFile", refuse)
+    with pytest.raises(PermissionError, match=r"Permission denied: '.*/model\.zip'"):
+        write_whole(tmp_path / "model", "zip", content(b"new"))
 
 
 def test_two_threads_that_save_to_one_path_leave_one_whole_file(tmp_path: Path) -> None:

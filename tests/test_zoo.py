@@ -1,12 +1,14 @@
 """`sb3-ext` on small runs: rl-zoo3's flags work with our algorithms, and wrong input ends in one line."""
 
 import argparse
+import contextlib
 import gc
 import os
 import pickle
 import shlex
 import signal
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -310,6 +312,22 @@ def test_optimize_then_train_the_first_trial(headless_folder: Path, capsys: pyte
     assert expected.pop("policy_kwargs").items() <= hyperparams["policy_kwargs"].items()
     for name in expected.keys() - {setting.split(":")[0] for setting in TINY}:
         assert hyperparams[name] == expected[name]
+
+
+def test_a_study_without_a_name_gets_one_and_its_storage_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """rl-zoo3's warning would show the password."""
+    seen: list[Any] = []
+    monkeypatch.setattr(optuna, "create_study", lambda **keywords: seen.append(keywords))
+    given = argparse.Namespace(conf_file=None, num_threads=1, env=ENV, algo="r2d2", env_kwargs=None)
+    experiment = Experiment(given, "r2d2", ENV, "logs", n_timesteps=64, verbose=0, storage="mysql://me:pw@host/db")
+    with warnings.catch_warnings(), contextlib.suppress(AttributeError):
+        warnings.simplefilter("error")
+        experiment.hyperparameters_optimization()
+    (keywords,) = seen
+    assert keywords["study_name"].startswith(f"r2d2-{ENV}-") and keywords["storage"] == "mysql://me:pw@host/db"
+    assert "pw@" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("n_envs", [1, 16])

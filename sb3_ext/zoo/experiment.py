@@ -16,6 +16,7 @@ import inspect
 import os
 import shlex
 import shutil
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -302,6 +303,13 @@ class Experiment(ExperimentManager):
             if self.algo in ALGORITHMS:
                 stack.enter_context(mock.patch.object(exp_manager, "EvalCallback", LatestBestCallback))
             super().create_callbacks()
+
+    def hyperparameters_optimization(self) -> None:
+        """Adds: a study in a storage has a name; rl-zoo3 warns of one without and shows the storage's password."""
+        if self.storage is not None and self.study_name is None:
+            self.study_name = f"{self.algo}-{self.env_name}-{int(time.time())}"
+            print(f"The study is called {self.study_name}; --study-name chooses, and goes on with one")
+        super().hyperparameters_optimization()
 
     def learn(self, model: BaseAlgorithm) -> None:
         """
