@@ -35,7 +35,9 @@ from sb3_ext.envs import MemoryChainEnv, PendulumPixelsEnv
 from sb3_ext.gail import RewardSettings
 from sb3_ext.zoo import agents, cli, config_path, register
 from sb3_ext.zoo.configs import read_presets
+from sb3_ext.zoo.errors import UserError
 from sb3_ext.zoo.experiment import ZOO_KEYS, Experiment, LatestBestCallback, has_image
+from sb3_ext.zoo.hub_cli import checked_environment, environment_of
 from sb3_ext.zoo.keywords import check_keywords, keywords_of
 from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
 from sb3_ext.zoo.vec_wrappers import has_channels_last, normalized_last
@@ -262,6 +264,13 @@ def test_wrappers_are_put_below_normalize() -> None:
     }
     assert given == {"frame_stack": 2, "vec_env_wrapper": "mine.Wrapper"}
     assert not has_channels_last(spaces.Box(0, 255, (1, 84, 84), np.uint8))
+
+
+def test_wrappers_below_normalize_are_shared_with_the_agent() -> None:
+    below = normalized_last({"frame_stack": 2, "normalize": True}, spaces.Box(0, 255, (84, 84, 1), np.uint8))
+    assert checked_environment(environment_of(below)) == {"vec_env_wrapper": below["vec_env_wrapper"]}
+    with pytest.raises(UserError, match=r"env_wrapper 'subprocess\.run': only wrappers of"):
+        checked_environment({"vec_env_wrapper": ["subprocess.run"]})
 
 
 def test_env_kwargs_of_the_yml_reach_the_evaluation(monkeypatch: pytest.MonkeyPatch) -> None:
