@@ -85,6 +85,24 @@ def test_it_is_said_whose_files_are_trusted_and_safe_ones_are_taken_instead(
         cli.main(["enjoy", *RECURRENT, "-f", str(tmp_path / "logs"), "--load-best", "--no-render"])
 
 
+def test_a_folder_of_safe_files_is_filmed_and_nobody_needs_to_be_trusted(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The same episode as from the zip and the pickle."""
+    run = Path("logs/r2d2/CartPoleNoVel-v1_2")
+    with (run / "CartPoleNoVel-v1" / "vecnormalize.pkl").open("rb") as file:
+        normalize = pickle.load(file)
+    model = R2D2.load(run / "CartPoleNoVel-v1.zip", device="cpu")
+    save_safe(model, tmp_path / "agent", vec_normalize=normalize)
+    said = []
+    for path in (run / "CartPoleNoVel-v1.zip", tmp_path / "agent"):
+        assert cli.main(["video", *RECURRENT, "--model", str(path), "-n", "40", "-o", "safe.gif"]) == 0
+        said.append(capsys.readouterr().out)
+    lines = [text.splitlines()[-1] for text in said]
+    assert lines[0] == lines[1] and "steps, return" in lines[0]
+    assert "Trusting " in said[0] and "Trusting " not in said[1]
+
+
 class Forbidden:
     """A pickle that shall not be read."""
 

@@ -41,7 +41,7 @@ def add_agent_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--env", required=True, type=environment_id, help="environment id, or MODULE:ID")
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
     parser.add_argument("--exp-id", type=int, default=0, help="run in it (0: the latest, -1: no folder per run)")
-    parser.add_argument("--model", type=Path, help="a zip instead; settings beside it are used")
+    parser.add_argument("--model", type=Path, help="a zip, with the settings beside it, or a folder of safe files")
     parser.add_argument("--last", action="store_true", help="the last model, although there is a best one")
     parser.add_argument("--seed", type=int, default=0, help="(0)")
     parser.add_argument("--device", default="auto", help="PyTorch device")
@@ -135,11 +135,16 @@ def load_agent(given: argparse.Namespace, keep_settings: bool = False, film: boo
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
     from sb3_ext.zoo.run_folders import latest_run, models_of
+    from sb3_ext.zoo.safe_agents import load_safe_agent
     from sb3_ext.zoo.trust import beside, load_statistics, say_trusted
 
     if given.algo not in ALGOS:
         raise UserError(f"unknown --algo {given.algo!r}{did_you_mean(given.algo, ALGOS)}")
     name = EnvironmentName(given.env)
+    if given.model is not None and given.model.is_dir():
+        drawn = {"render_mode": "rgb_array"} if film else {}
+        model, env, saved = load_safe_agent(given, {**env_kwargs_of(given), **drawn})
+        return Agent(model, env, given.model / "policy.safetensors", saved)
     if given.model is None:
         runs = given.folder / given.algo
         run_id = given.exp_id or latest_run(runs, name, models_of(name)[1:] if given.last else models_of(name))
