@@ -7,7 +7,7 @@ Pendulum-v1 pays at each step, the other task, a point on a line that looks for 
 are the constructor's, which are SB3's; "block" is that of Pendulum-v1 in zoo_configs; "prioritized" lays
 LayerNormPolicy and loss-adjusted priorities over it, as the MuJoCo blocks have them; "scaled" adds scale_reward=True.
 All act with Gaussian noise of 0.1. A score is the return in units of 1, 0 for random actions and 1 for what the same
-agent reaches at unit 1. Finished runs stay in results/reward_units_continuous.csv.
+agent reaches at unit 1 without scale_reward. Finished runs stay in results/reward_units_continuous.csv.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SHARE = 0.9  # of what unit 1 reaches
 
 
 class Search(gym.Env):
-    """A point on a line. The episode ends with a reward of 1 where it stops close to 0.5, with 0 after 30 steps."""
+    """A point on a line. The episode ends with a reward of 1 close to 0.5, without after 30 steps."""
 
     def __init__(self) -> None:
         self.observation_space = spaces.Box(-1.0, 1.0, (1,), np.float32)
@@ -50,7 +50,7 @@ class Search(gym.Env):
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.t += 1
         self.x = min(max(self.x + 0.1 * float(action[0]), -1.0), 1.0)
-        found = abs(self.x - 0.5) < 0.05 and abs(float(action[0])) < 0.5
+        found = abs(self.x - 0.5) < 0.05
         return np.array([self.x], np.float32), float(found), found, self.t == 30, {}
 
 
@@ -67,7 +67,7 @@ class Task:
 
 TASKS = (
     Task("Pendulum-v1", lambda: gym.make("Pendulum-v1"), 10_000, -1230.0),
-    Task("search", Search, 5_000, 0.27),
+    Task("search", Search, 5_000, 0.29),
 )
 SETTINGS = ("block", "block-scaled", "prioritized", "prioritized-scaled", "defaults", "defaults-scaled")
 AGENTS = tuple(f"{algo}-{settings}" for settings in SETTINGS for algo in ("td3", "ddpg"))
@@ -106,31 +106,34 @@ def run(task: Task, agent: str, unit: str, seed: int, n_steps: int) -> dict[str,
 
 
 def report(table: Table) -> None:
-    """Print the mean return of each agent at each unit, and its score."""
+    """Print the mean return of each agent at each unit, its score and the number of seeds."""
     cells: list[tuple[object, ...]] = []
     for task in TASKS:
         for agent in AGENTS:
             means = {unit: table.values("final_mean", task=task.name, agent=agent, unit=unit) for unit in UNITS}
-            if all(len(values) for values in means.values()):
-                best = means["1"].mean() - task.random
-                scores = {unit: (values.mean() - task.random) / best for unit, values in means.items()}
-                shown = [f"{means[unit].mean():.4g} ({scores[unit]:.2f})" for unit in UNITS]
-                kept = "yes" if min(scores.values()) >= SHARE else "no"
-                cells.append((f"{task.name}, {agent}", *shown, kept, min(len(x) for x in means.values())))
-    print_rows(("task, agent", *[f"unit {unit}" for unit in UNITS], f">= {SHARE}", "seeds"), cells)
+            if not any(len(values) for values in means.values()):
+                continue
+            # What is not scaled is compared with itself at unit 1; what is, with the same settings without.
+            plain = table.values("final_mean", task=task.name, agent=agent.removesuffix("-scaled"), unit="1")
+            best = plain.mean() - task.random if len(plain) else float("nan")
+            scores = {unit: (x.mean() - task.random) / best for unit, x in means.items() if len(x)}
+            shown = [f"{means[u].mean():.4g} ({scores[u]:.2f}, {len(means[u])})" if u in scores else "-" for u in UNITS]
+            cells.append((f"{task.name}, {agent}", *shown, "yes" if min(scores.values()) >= SHARE else "no"))
+    print_rows(("task, agent", *[f"unit {unit}" for unit in UNITS], f">= {SHARE}"), cells)
 
 
 def main() -> None:
     arguments = parser(__doc__, seeds=2)
     arguments.add_argument("--agents", nargs="+", default=list(AGENTS), choices=list(AGENTS), help="only these")
     arguments.add_argument("--tasks", nargs="+", default=[t.name for t in TASKS], help="only these")
+    arguments.add_argument("--units", nargs="+", default=list(UNITS), choices=list(UNITS), help="only these")
     args = parse(arguments)
     columns = (*RUN_COLUMNS, "unit")
     table = Table("reward_units_continuous", columns, key=KEY, saved=not args.quick, fresh=args.fresh)
     for seed in range(args.seeds):
         for agent in args.agents:
             for task in TASKS:
-                for unit in UNITS:
+                for unit in args.units:
                     if task.name in args.tasks and not table.has(task=task.name, agent=agent, unit=unit, seed=seed):
                         table.add(run(task, agent, unit, seed, 300 if args.quick else task.n_steps))
     print(hardware())

@@ -82,6 +82,20 @@ def test_timeouts_are_terminations_where_that_is_asked_for() -> None:
     assert every_item(filled(10)).dones.sum() == 1
 
 
+@pytest.mark.parametrize("n_added", [1, 3, 31])
+def test_no_sum_goes_on_over_a_cut(n_added: int) -> None:
+    replay = filled(n_added, 60, 2, n_steps=3, gamma=0.5)
+    replay.cut()
+    for t in range(2):  # of another trajectory
+        obs = np.full((2, 2), 100.0 + t)
+        replay.add(obs, obs + 1, np.zeros((2, 1)), np.full(2, 1000.0), np.zeros(2, bool), [{}, {}])
+    batch = every_item(replay)
+    is_new = batch.observations[:, 0] >= 100
+    assert int(is_new.sum()) == 4 and (batch.rewards[is_new] >= 1000).all()
+    assert (batch.rewards[~is_new] < 100).all() and (batch.next_observations[~is_new][:, 0] < 2).all()
+    DeviceReplayBuffer(10, OBS, ACT, "cpu").cut()  # of nothing
+
+
 def test_a_pickled_replay_goes_on() -> None:
     replay = filled(37)
     copy = pickle.loads(pickle.dumps(replay))

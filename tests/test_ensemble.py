@@ -6,7 +6,7 @@ import pytest
 import torch as th
 from torch import nn
 
-from sb3_ext.networks.ensemble import EnsembleLayerNorm, EnsembleLinear, layer_norm_mlp, simba
+from sb3_ext.networks.ensemble import EnsembleLayerNorm, EnsembleLinear, ResidualBlock, layer_norm_mlp, simba
 
 N, B = 3, 5
 
@@ -67,3 +67,29 @@ def test_the_first_members_alone_are_the_first_of_all(make: type[nn.Module]) -> 
     x[1] -= 1.0
     same = (changed == torso(x)).flatten(1).all(dim=1)
     assert same.tolist() == [True, False, True], "a member reads its own input alone"
+
+
+def test_members_begin_as_the_plain_layer_does() -> None:
+    th.manual_seed(0)
+    ours, theirs = EnsembleLinear(20, 64, 30), [nn.Linear(64, 30) for _ in range(20)]
+    for name in ("weight", "bias"):
+        x, y = getattr(ours, name), th.stack([getattr(one, name) for one in theirs])
+        assert float(x.abs().max()) == pytest.approx(float(y.abs().max()), rel=0.02)
+        assert float(x.std()) == pytest.approx(float(y.std()), rel=0.1)
+        assert len(x.unique()) > 0.99 * x.numel(), "no two members alike"
+
+
+@pytest.mark.parametrize("n_blocks", [1, 3])
+def test_simba_by_a_second_formula(n_blocks: int) -> None:
+    th.manual_seed(0)
+    torso = simba(1, 4, 2, [8] * n_blocks)
+    into, *blocks, norm, out = torso.children()
+    assert len(blocks) == n_blocks
+    x = th.randn(1, B, 4)
+    h = into(x)
+    for block in blocks:
+        assert isinstance(block, ResidualBlock)
+        assert float(block.up.weight.std()) == pytest.approx((2 / 8) ** 0.5, rel=0.15), "He et al. (2015)"
+        assert float(block.down.weight.std()) == pytest.approx((2 / 32) ** 0.5, rel=0.15)
+        h = h + block.down(block.up(block.norm(h)).clamp(min=0))
+    th.testing.assert_close(torso(x), out(norm(h)))

@@ -106,6 +106,17 @@ def set_group(**settings: Any) -> Callable[[Any], None]:
     return lambda model: model.critic.optimizer.param_groups[0].update(settings)
 
 
+def rate_as_number(model: Any) -> None:
+    model.critic.optimizer.param_groups[0]["lr"], model.lr_schedule = 0.5, lambda left: 1e-2
+
+
+def load_state(model: Any) -> None:
+    state = copy.deepcopy(model.critic.optimizer.state_dict())
+    for moments in state["state"].values():
+        moments["exp_avg"] *= -1
+    model.critic.optimizer.load_state_dict(state)
+
+
 CHANGES: dict[str, Callable[[Any], Any]] = {
     "gamma": lambda m: setattr(m, "gamma", 0.5),
     "tau": lambda m: setattr(m, "tau", 0.5),
@@ -117,11 +128,9 @@ CHANGES: dict[str, Callable[[Any], Any]] = {
     "betas": set_group(betas=(0.5, 0.9)),
     "eps": set_group(eps=1e-2),
     "weight_decay": set_group(weight_decay=1e-2),
-    "a rate that is a number again": set_group(lr=0.5),
+    "a rate that is a number again": rate_as_number,
     "frozen parameters": freeze,
-    "another optimizer's state": lambda m: m.critic.optimizer.load_state_dict(
-        copy.deepcopy(m.critic.optimizer.state_dict())
-    ),
+    "another optimizer's state": load_state,
     "an optimizer that begins anew": lambda m: m.critic.optimizer.state.clear(),
     "parameters that were saved": lambda m: m.set_parameters(copy.deepcopy(m.get_parameters())),
     "weights": lambda m: m.policy.load_state_dict({k: x * 0.9 for k, x in m.policy.state_dict().items()}),
@@ -149,6 +158,16 @@ def test_each_size_of_batch_has_its_graph(cuda: StandIn) -> None:
         train_both(models, batch_size=size)
         assert_same_weights(*models)
     assert len(models[0]._captured.graphs) == 4
+
+
+def test_a_batch_stays_the_caller_s(cuda: StandIn) -> None:
+    model, _ = pair()
+    first, second = model.replay_buffer.sample(12), model.replay_buffer.sample(12)
+    rewards = first.rewards.clone()
+    assert not th.equal(rewards, second.rewards)
+    for batch in [first] * 5 + [second]:
+        model._captured(batch, False, False)
+    assert th.equal(first.rewards, rewards)
 
 
 # ---------------------------------------------------------------------- the learning rate
