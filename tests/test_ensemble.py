@@ -73,7 +73,7 @@ def test_members_begin_as_the_plain_layer_does() -> None:
     th.manual_seed(0)
     ours, theirs = EnsembleLinear(20, 64, 30), [nn.Linear(64, 30) for _ in range(20)]
     for name in ("weight", "bias"):
-        x, y = getattr(ours, name), th.stack([getattr(one, name) for one in theirs])
+        x, y = getattr(ours, name).detach(), th.stack([getattr(one, name) for one in theirs]).detach()
         assert float(x.abs().max()) == pytest.approx(float(y.abs().max()), rel=0.02)
         assert float(x.std()) == pytest.approx(float(y.std()), rel=0.1)
         assert len(x.unique()) > 0.99 * x.numel(), "no two members alike"
@@ -89,7 +89,7 @@ def test_simba_by_a_second_formula(n_blocks: int) -> None:
     h = into(x)
     for block in blocks:
         assert isinstance(block, ResidualBlock)
-        assert float(block.up.weight.std()) == pytest.approx((2 / 8) ** 0.5, rel=0.15), "He et al. (2015)"
-        assert float(block.down.weight.std()) == pytest.approx((2 / 32) ** 0.5, rel=0.15)
+        assert float(block.up.weight.detach().std()) == pytest.approx((2 / 8) ** 0.5, rel=0.15), "He et al. (2015)"
+        assert float(block.down.weight.detach().std()) == pytest.approx((2 / 32) ** 0.5, rel=0.15)
         h = h + block.down(block.up(block.norm(h)).clamp(min=0))
     th.testing.assert_close(torso(x), out(norm(h)))

@@ -296,7 +296,7 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
         if self.compile == "on":
             raise ValueError(f'compile="on": updates cannot be captured, {fault}: use "auto"')
         self._captured = None
-        warnings.warn(f'updates cannot be captured, {fault}: they run as they are, as with compile="off"', stacklevel=4)
+        warnings.warn(f'updates cannot be captured, {fault}: they run as they are, as with compile="off"', stacklevel=6)
 
     def _constants(self) -> Constants:
         """:return: what an update reads that a graph would not see change"""
