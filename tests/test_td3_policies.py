@@ -204,6 +204,13 @@ def test_an_episode_that_a_second_learn_finds_under_way_does_not_count() -> None
     assert model._worst_of_best == pytest.approx(8.0)
 
 
+def test_the_first_episode_after_a_reset_counts_from_its_beginning() -> None:
+    model = TD3("MlpPolicy", Long(4, 8.0), checkpoint_episodes=1, **{**SMALL, **arch(), "learning_starts": 0})
+    model.learn(2)
+    model.learn(4)  # which resets
+    assert model._worst_of_best == pytest.approx(8.0)
+
+
 # ---------------------------------------------------------------------- a second learn
 
 
