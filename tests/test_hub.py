@@ -356,8 +356,8 @@ def test_an_agent_goes_to_the_hub_and_back_and_is_watched(
         ({"env_wrapper": {"gymnasium.wrappers.A": {}, "os.system": {}}}, "only wrappers of"),
         ({"frame_stack": 10**9}, "frame_stack 1000000000 must be"),
         ({"env_kwargs": {"xml_file": "/etc/passwd"}}, "env_kwargs .* must be numbers"),
-        ({"normalize": "__import__('os')"}, "is none of env_wrapper, frame_stack, env_kwargs"),
-        ("text", "is none of env_wrapper, frame_stack, env_kwargs"),
+        ({"normalize": "__import__('os')"}, "is none of env_wrapper, vec_env_wrapper, frame_stack, env_kwargs"),
+        ("text", "is none of env_wrapper, vec_env_wrapper, frame_stack, env_kwargs"),
     ],
     ids=str,
 )
