@@ -87,19 +87,21 @@ def model_of(cls: type[QLearning], env: VecEnv | gym.Env, **keywords: Any) -> QL
     return cls(name, env, n_step=2, policy_kwargs=arch, **{**SMALL, **windows, **keywords})
 
 
-def stored_episodes(model: QLearning) -> list[dict[str, np.ndarray]]:
-    """:return: observations of each stored episode of env 0, the final one last"""
+def stored_episodes(model: QLearning) -> list[tuple[int, dict[str, np.ndarray]]]:
+    """:return: number and observations of each stored episode of every env, the final observation last"""
     replay = model.replay_buffer
     assert replay is not None
     episodes, n = [], LENGTH + 1
-    for first in range(0, int(replay._head[0]) - n + 1, n):
-        episodes.append({key: x[first : first + n] for key, x in replay._cells.items()})
-    assert len(episodes) >= 10
+    for lane in range(model.n_envs):
+        for number in range(1, int(replay._head[lane]) // n + 1):
+            first = lane * replay.buffer_size + (number - 1) * n
+            episodes.append((number, {key: x[first : first + n] for key, x in replay._cells.items()}))
+    assert len(episodes) >= 10 * model.n_envs
     return episodes
 
 
 def assert_as_given(model: QLearning) -> None:
-    for number, episode in enumerate(stored_episodes(model), start=1):
+    for number, episode in stored_episodes(model):
         expected = [*range(LENGTH), 200 + number % 50]
         for x in episode.values():
             assert (x == np.reshape(expected, (-1, *[1] * (x.ndim - 1)))).all(), (number, x[-1].ravel()[:3])
@@ -150,7 +152,7 @@ def test_frame_stacks_under_vec_normalize(order: str) -> None:
     env = VecFrameStack(VecTransposeImage(env), 2) if order == "transposed first" else VecFrameStack(env, 2)
     model = model_of(Rainbow, VecNormalize(env, norm_obs=False, norm_reward=True))
     model.learn(100)
-    for number, episode in enumerate(stored_episodes(model), start=1):
+    for number, episode in stored_episodes(model):
         assert episode[""].shape[1:] == (6, 36, 40)
         assert episode[""][-1, :, 0, 0].tolist() == [LENGTH - 1] * 3 + [200 + number % 50] * 3
 
