@@ -10,6 +10,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
+from demo_worlds import without_final
 from gymnasium import spaces
 from PIL import Image
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
@@ -187,6 +188,64 @@ def test_ends() -> None:
     assert "truncated: episodes 6 are cut before the time limit" in the(check(mixed, env), "truncated:").text
     immortal = gym.make("Walk-v0", dies=False)
     assert not [f for f in check(walks(home), immortal) if "never terminates" in f.text]
+
+
+def shortened(episode: Episode, n: int, **ends: Any) -> Episode:
+    rewards = None if episode.rewards is None else episode.rewards[:n]
+    return replace(
+        episode,
+        observations=np.asarray(episode.observations)[: n + 1],
+        actions=episode.actions[:n],
+        rewards=rewards,
+        **ends,
+    )
+
+
+def about_ends(demos: Demonstrations, env: Any = None) -> list[str]:
+    findings = check(demos, env, n_random_steps=5)  # too few to terminate
+    return [f"{f.level}: {f.text}" for f in findings if f.text.startswith(("term", "trunc", "observations: the final"))]
+
+
+def test_an_expert_that_is_always_cut_is_told_of_though_random_steps_do_not_terminate() -> None:
+    # As a file that lost its terminations: episodes of many lengths, all of them cut.
+    cut = each(walks(away), lambda e: replace(e, terminated=False, truncated=True))
+    assert len(set(cut.lengths)) > 1
+    (found,) = about_ends(cut, gym.make("Walk-v0"))
+    assert found.startswith(
+        "warning: truncated: episodes 0, 1, 2, 3, 4, ... (6 in all) are cut before the time limit of 30"
+    )
+    assert "none terminates: who imitates them learns never to finish" in found
+    (alone,) = about_ends(cut)
+    assert alone.startswith(
+        f"warning: truncated: all 6 episodes, after {cut.lengths.min()} to {cut.lengths.max()} steps"
+    )
+    assert about_ends(each(walks(home), lambda e: shortened(e, 20))) == [], "one length may be a time limit"
+    assert about_ends(walks(away)) == []
+
+
+def test_a_time_limit_recorded_as_a_termination_is_told_of_without_an_environment() -> None:
+    same = each(walks(home), lambda e: replace(e, terminated=True, truncated=False))
+    (found,) = about_ends(same)
+    assert found.startswith("warning: terminated: all 6 episodes terminate after exactly 30 steps: a time limit")
+
+
+def test_what_is_unknown_is_told() -> None:
+    (found,) = about_ends(each(walks(away), lambda e: replace(e, terminated=None, truncated=None)), gym.make("Walk-v0"))
+    assert found.startswith("warning: terminated: nobody knows how episodes 0, 1, 2, 3, 4, ... (6 in all) ended")
+    lacking = each(walks(away), without_final)
+    (found,) = about_ends(lacking, gym.make("Walk-v0"))
+    assert found.startswith("warning: observations: the final one of episodes 0, 1, 2")
+    assert "last state and action count" in found
+    text = info(lacking)
+    assert "final         observation unknown in 6 episodes" in text
+    assert "6 unknown" in info(each(walks(away), lambda e: replace(e, terminated=None, truncated=None)))
+
+
+def test_a_file_may_claim_a_vast_number_of_actions() -> None:
+    demos = walks(home)
+    vast = Demonstrations(demos.episodes, demos.observation_space, spaces.Discrete(2**40))
+    assert inconsistency(vast) == inconsistency(demos)
+    assert "inconsistency" in info(vast)
 
 
 def test_lost_final_observations() -> None:

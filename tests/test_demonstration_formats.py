@@ -14,7 +14,7 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import pytest
-from demo_worlds import PAIRS, assert_same_space, random_demos
+from demo_worlds import PAIRS, assert_same_space, random_demos, with_unknowns, without_final
 from gymnasium import spaces
 
 from sb3_ext.demonstrations import (
@@ -167,10 +167,26 @@ def sb2_file(path: pathlib.Path, **changes: Any) -> pathlib.Path:
     return path
 
 
+SILENT: dict[str, Any] = {"terminated": "unknown"}  # what a caller says of ends where a test is about something else
+
+
+@pytest.mark.parametrize(
+    ("terminated", "ends"), [(True, (True, False)), (False, (False, True)), ("unknown", (None, None))]
+)
+def test_sb2_keeps_the_last_step_and_the_end_that_the_caller_knows(
+    tmp_path: pathlib.Path, terminated: Any, ends: Any
+) -> None:
+    demos = read_sb2(sb2_file(tmp_path / "demos.npz"), *whole(random_demos()), terminated=terminated)
+    assert [e.actions.tolist() for e in demos.episodes] == [[2, 3, 4], [5]]
+    assert [e.observations[:, 0].tolist() for e in demos.episodes] == [[0, 1, 2], [3]]  # type: ignore[index]
+    assert demos.returns.tolist() == [7, 8]
+    assert [(e.terminated, e.truncated, e.final_known) for e in demos.episodes] == [(*ends, False)] * 2
+
+
 def test_sb2_final_observations_are_dropped_or_repeated(tmp_path: pathlib.Path) -> None:
     path = sb2_file(tmp_path / "demos.npz")
     spaces_of = whole(random_demos())
-    dropped = read_sb2(path, *spaces_of)
+    dropped = read_sb2(path, *spaces_of, final_observation="drop")
     assert [e.actions.tolist() for e in dropped.episodes] == [[2, 3]]  # of one step nothing is left
     assert [e.observations[:, 0].tolist() for e in dropped.episodes] == [[0, 1, 2]]  # type: ignore[index]
     assert [(e.terminated, e.truncated) for e in dropped.episodes] == [(False, True)]
@@ -182,18 +198,37 @@ def test_sb2_final_observations_are_dropped_or_repeated(tmp_path: pathlib.Path) 
         assert [(e.terminated, e.truncated) for e in repeated.episodes] == [(terminated, not terminated)] * 2
 
 
+def test_sb2_ends_by_the_time_limit_of_the_environment(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = sb2_file(tmp_path / "demos.npz")
+    for limit, ends in ((3, [(False, True), (True, False)]), (4, [(True, False)] * 2)):
+        monkeypatch.setitem(gym.registry, LIMITED, gym.envs.registration.EnvSpec(LIMITED, max_episode_steps=limit))
+        demos = read_sb2(path, *whole(random_demos()), env_id=LIMITED, terminated="time_limit")
+        assert [(e.terminated, e.truncated) for e in demos.episodes] == ends
+    monkeypatch.setitem(gym.registry, LIMITED, gym.envs.registration.EnvSpec(LIMITED, max_episode_steps=2))
+    with pytest.raises(ValueError, match=r"episode 0: 3 steps are more than the time limit of .*, 2"):
+        read_sb2(path, *whole(random_demos()), env_id=LIMITED, terminated="time_limit")
+
+
+def test_sb2_unknowns_come_back(tmp_path: pathlib.Path) -> None:
+    demos = with_unknowns(random_demos("image", lengths=(4, 1, 6, 2)))
+    assert read_sb2(write_sb2(demos, tmp_path / "demos"), *whole(demos)) == bare(demos, seeds=False)
+
+
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
+        ({}, {}, "terminated: the file does not say how episodes ended; pass terminated=True or False"),
         ({}, {"final_observation": "repeat"}, "terminated: the file does not say"),
         ({}, {"final_observation": "keep"}, "final_observation 'keep'"),
+        ({}, {"terminated": "perhaps"}, "terminated 'perhaps' must be True, False or one of time_limit, unknown"),
+        ({}, {"terminated": "time_limit", "env_id": "No-v0"}, "knows no time limit of env_id 'No-v0'"),
         ({"obs": np.array(["a.jpg"] * 4)}, {}, "obs: dtype <U5"),
         ({"obs": np.array([{}] * 4)}, {}, "obs: .*pickle"),
         ({"obs": np.zeros((4, 2), np.float32)}, {}, "obs: shape"),
         ({"actions": np.zeros((3, 1), np.int64)}, {}, "actions: shape"),
         ({"episode_starts": np.zeros(4, bool)}, {}, "episode_starts: the first"),
         ({"episode_starts": np.zeros(0, bool)}, {}, "episode_starts: the first"),
-        ({"actions": np.zeros((4, 1), np.int64)}, {}, "actions: 0 at step 0 lies outside"),
+        ({"actions": np.zeros((4, 1), np.int64)}, SILENT, "actions: 0 at step 0 lies outside"),
     ],
 )
 def test_sb2_wrong_files_are_refused(
@@ -230,7 +265,7 @@ def test_d3rlpy_finds_what_it_looks_for(tmp_path: pathlib.Path) -> None:
             assert bool(found["terminated"]) == episode.terminated
 
 
-@pytest.mark.parametrize("how", ["drop", "repeat"])
+@pytest.mark.parametrize("how", ["unknown", "drop", "repeat"])
 def test_d3rlpy_files_without_final_observations(tmp_path: pathlib.Path, how: Any) -> None:
     h5py = pytest.importorskip("h5py", reason=IN_EXTRA)
     demos = random_demos("image")
@@ -251,13 +286,17 @@ def test_d3rlpy_files_without_final_observations(tmp_path: pathlib.Path, how: An
     expected = []
     for e in demos.episodes:
         assert isinstance(e.observations, np.ndarray) and e.rewards is not None
-        if how == "repeat":
+        if how == "unknown":
+            expected.append(without_final(e, truncated=not e.terminated, seed=None))
+        elif how == "repeat":
             last = np.concatenate([e.observations[:-1], e.observations[-2:-1]])
             expected.append(Episode(last, e.actions, e.rewards, e.terminated, not e.terminated))
         elif len(e) > 1:
             expected.append(Episode(e.observations[:-1], e.actions[:-1], e.rewards[:-1], False, True))
     for path in (new, old):
         assert list(read_d3rlpy(path, *whole(demos), final_observation=how).episodes) == expected
+    if how == "unknown":
+        assert read_d3rlpy(new, *whole(demos)).episodes == tuple(expected), "which is the default"
 
 
 @pytest.mark.parametrize(
@@ -267,7 +306,7 @@ def test_d3rlpy_files_without_final_observations(tmp_path: pathlib.Path, how: An
         ("actions_1", np.zeros((1, 1)), "actions: float64 numbers"),
         ("observations_2", np.zeros((6, 2), np.float32), r"observations_2: shape \(6, 2\)"),
         ("observations_0_0", np.zeros(3), "observations_0_0: a tuple"),
-        ("rewards_0", "text", r"rewards_0: dtype \|S4"),
+        ("rewards_0", "text", "rewards_0: dtype object"),
         ("num_episodes", 4, "observations_3|actions_3"),
     ],
 )
@@ -407,13 +446,14 @@ LIMITED = "sb3_ext-test/Limited-v0"
         (None, True, 4, (True, False)),
         (None, False, 4, (False, True)),
         (None, True, 5, (False, True)),  # the time limit of LIMITED
+        (None, False, 7, (False, True)),
         ([{}] * 4, True, 5, (False, True)),
         ([{}, {"TimeLimit.truncated": True}], True, 4, (False, True)),
         ([{"TimeLimit.truncated": True}, {"TimeLimit.truncated": np.bool_(False)}], True, 5, (True, False)),
         (np.array([{}, {"TimeLimit.truncated": True}]), True, 4, (False, True)),
         ([{"terminated": True, "truncated": True}], True, 4, (True, True)),
         (['{"TimeLimit.truncated": true}'], True, 4, (False, True)),
-        (['{"py/object": "os.system"}'], True, 4, (True, False)),
+        (['{"py/object": "os.system"}'], True, 4, (True, False)),  # shorter than the time limit
         (["{"], True, 4, (True, False)),
     ],
 )
@@ -424,6 +464,24 @@ def test_terminal_is_taken_apart(
     monkeypatch.setitem(gym.registry, LIMITED, spec)
     demos = from_trajectories([trajectory(infos, terminal, n)], *whole(random_demos()), env_id=LIMITED)
     assert (demos.episodes[0].terminated, demos.episodes[0].truncated) == ends
+
+
+@pytest.mark.parametrize("env_id", [None, "No-v0", "CliffWalking-v1"])  # the last one has no time limit
+def test_an_end_that_nobody_wrote_down_is_asked_for(env_id: str | None) -> None:
+    # As `imitation.data.rollout` gives CartPole: all as long as the time limit, or shorter.
+    trajectories = [trajectory(None, n=5), trajectory(None, n=5), trajectory(None, terminal=False)]
+    asks = rf"terminated: the infos of 2 of 3 trajectories do not say .* env_id {env_id!r}; pass terminated="
+    with pytest.raises(ValueError, match=asks):
+        from_trajectories(trajectories, *whole(random_demos()), env_id=env_id)
+    for given, ends in ((True, (True, False)), (False, (False, True)), ("unknown", (None, None))):
+        demos = from_trajectories(trajectories, *whole(random_demos()), env_id=env_id, terminated=given)  # type: ignore[arg-type]
+        assert [(e.terminated, e.truncated) for e in demos.episodes] == [ends, ends, (False, True)]
+
+
+def test_an_episode_longer_than_the_time_limit_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(gym.registry, LIMITED, gym.envs.registration.EnvSpec(LIMITED, max_episode_steps=5))
+    with pytest.raises(ValueError, match=r"episode 0: 6 steps are more than the time limit of .*, 5"):
+        from_trajectories([trajectory(None, n=6)], *whole(random_demos()), env_id=LIMITED)
 
 
 def test_infos_are_not_looked_at_where_looking_decodes_them() -> None:
@@ -521,8 +579,8 @@ def test_a_pickle_in_the_infos_does_not_run(tmp_path: pathlib.Path, serialize: A
     table = table.set_column(table.schema.names.index("infos"), "infos", infos)
     with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    assert read_imitation(path, *whole(demos)).n_steps == demos.n_steps
-    assert from_trajectories(serialize.load(path), *whole(demos)).n_steps == demos.n_steps
+    assert read_imitation(path, *whole(demos), **SILENT).n_steps == demos.n_steps
+    assert from_trajectories(serialize.load(path), *whole(demos), **SILENT).n_steps == demos.n_steps
     assert not marker.exists()
     _ = serialize.load(path)[0].infos[-1]  # the file is a live one
     assert marker.exists()
@@ -537,8 +595,8 @@ def test_a_pickle_in_the_infos_does_not_run(tmp_path: pathlib.Path, serialize: A
             lambda f: (f / "state.json").write_text('{"_data_files": [{"filename": "../x.arrow"}]}'),
             "'../x.arrow' is not a file of this folder",
         ),
-        (lambda f: (f / "data-00000-of-00001.arrow").write_bytes(b"no arrow"), "folder: "),
-        (lambda f: (f / "data-00000-of-00001.arrow").unlink(), "folder: "),
+        (lambda f: (f / "data-00000-of-00001.arrow").write_bytes(b"no arrow"), "arrow: cannot be read"),
+        (lambda f: (f / "data-00000-of-00001.arrow").unlink(), "arrow: cannot be read"),
     ],
 )
 def test_imitation_wrong_folders_are_refused(
@@ -583,7 +641,7 @@ def test_imitation_wrong_columns_are_refused(tmp_path: pathlib.Path, column: str
     with pa.OSFile(str(tmp_path / "data.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     with pytest.raises(ValueError, match=message):
-        read_imitation(tmp_path, *whole(random_demos()))
+        read_imitation(tmp_path, *whole(random_demos()), **SILENT)
 
 
 # ---------------------------------------------------------------------------------------------------------------- all
@@ -609,6 +667,13 @@ def test_nothing_is_lost_silently(tmp_path: pathlib.Path, name: str) -> None:
     if name != "imitation":
         with pytest.raises(ValueError, match="rewards: unknown in"):
             write(random_demos(rewards=False), tmp_path / "demos-v0")
+    unknown = with_unknowns(random_demos())
+    for episode, what in ((0, "its final observation is unknown"), (1, "nobody knows how it ended")):
+        one = replace(unknown, episodes=unknown.episodes[episode : episode + 1])
+        if (name, episode) == ("d3rlpy", 0) or name == "SB2":
+            continue  # has no final observations anyway; says nothing of ends anyway
+        with pytest.raises(ValueError, match=f"episode 0: {what}, and {name}.*"):
+            write(one, tmp_path / "demos-v0")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -634,5 +699,5 @@ def test_duck_types_are_enough() -> None:
     ducks = [
         SimpleNamespace(obs=e.observations, acts=e.actions, infos=None, terminal=e.terminated) for e in demos.episodes
     ]
-    again = from_trajectories(ducks, *whole(demos))
+    again = from_trajectories(ducks, *whole(demos), terminated=True)
     assert [e.terminated for e in again.episodes] == [True, False, True]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import copy
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, NamedTuple
 
 import gymnasium as gym
@@ -146,15 +146,16 @@ def inconsistency(demos: Demonstrations, seed: int = 0) -> Inconsistency | None:
     :return: None where too few states are nearly equal to say anything
     """
     exact, near = _states(demos)
-    actions = np.concatenate([_numbers(episode.actions, demos.action_space) for episode in demos.episodes])  # [N, A]
+    actions = np.concatenate([episode.actions for episode in demos.episodes])
+    differs = _differences(
+        actions.reshape(len(actions), -1), isinstance(demos.action_space, spaces.Box | spaces.MultiBinary)
+    )
     owner = np.repeat(np.arange(len(demos)), demos.lengths)
     rng = np.random.default_rng(seed)
     states = np.sort(rng.permutation(len(actions))[:MAX_STATES])
     queries = np.sort(rng.permutation(states)[:MAX_QUERIES])
-    spread = actions.var(axis=0)
-    if not spread.any():
+    if differs is None:
         return Inconsistency(0.0, len(queries), len(queries))
-    actions = actions[:, spread > 0] / np.sqrt(spread[spread > 0])
     differences: list[np.ndarray] = []
     for chunk in np.array_split(queries, len(queries) // 100 + 1):
         distance = np.zeros((len(chunk), len(states)), dtype=np.float32)
@@ -165,7 +166,7 @@ def inconsistency(demos: Demonstrations, seed: int = 0) -> Inconsistency | None:
         # Of many equal ones a random one: the first would be the start of an episode more often than not.
         nearest = np.where(distance <= distance.min(axis=1, keepdims=True), rng.random(distance.shape), -1).argmax(1)
         close = distance[np.arange(len(chunk)), nearest] < NEAR**2
-        differences.append(((actions[chunk] - actions[states[nearest]])[close] ** 2).mean(axis=1))
+        differences.append(differs(chunk[close], states[nearest][close]))
     pairs = np.concatenate(differences)
     # Two independent draws differ by twice the variance, which is 1 now.
     return None if len(pairs) < MIN_PAIRS else Inconsistency(float(pairs.mean() / 2), len(pairs), len(queries))
@@ -190,14 +191,31 @@ def _states(demos: Demonstrations) -> tuple[np.ndarray, np.ndarray]:
     return exact.reshape(-1) if digests.shape[1] else np.zeros(demos.n_steps, dtype=np.int64), near
 
 
-def _numbers(actions: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
-    """:return: [T, A] in which any two different choices differ alike"""
-    if isinstance(space, spaces.Discrete):
-        return np.eye(int(space.n))[actions - int(space.start)]
-    if isinstance(space, spaces.MultiDiscrete):
-        flat = (actions - space.start).reshape(len(actions), -1)
-        return np.concatenate([np.eye(int(n))[flat[:, i]] for i, n in enumerate(space.nvec.reshape(-1))], axis=1)
-    return actions.reshape(len(actions), -1).astype(np.float64)
+def _differences(actions: np.ndarray, continuous: bool) -> Callable[[np.ndarray, np.ndarray], np.ndarray] | None:
+    """
+    :param actions: [N, C]
+    :param continuous: whether numbers that are near each other are near as actions; those of zeros and ones are, too
+    :return: of rows to rows the mean squared difference, in variances; None where all are equal. A choice counts as one
+        column of zeros and ones for each choice that was made, which are not written out: there may be 2^40 of them
+    """
+    if continuous:
+        numbers = actions.astype(np.float64)
+        spread = numbers.var(axis=0)
+        scaled = numbers[:, spread > 0] / np.sqrt(spread[spread > 0])
+        return (lambda a, b: ((scaled[a] - scaled[b]) ** 2).mean(axis=1)) if scaled.shape[1] else None
+    codes, weights, n_columns = [], [], 0
+    for column in actions.T:
+        _, code, count = np.unique(column, return_inverse=True, return_counts=True)
+        if len(count) > 1:
+            share = count / len(actions)
+            codes.append(code)
+            weights.append((1 / (share * (1 - share)))[code])  # of zeros and ones the variance is p (1 - p)
+            n_columns += len(count)
+    if not codes:
+        return None
+    which, weight = np.stack(codes, axis=1), np.stack(weights, axis=1)  # [N, C]
+    # Two different choices differ in two columns.
+    return lambda a, b: ((which[a] != which[b]) * (weight[a] + weight[b])).sum(axis=1) / n_columns
 
 
 def _seeds_and_copies(demos: Demonstrations) -> Iterator[Finding]:

@@ -166,7 +166,7 @@ class Demonstrations:
     :param episodes: at least one
     :param observation_space: Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them
     :param action_space: Box, Discrete, MultiDiscrete or MultiBinary
-    :param env_id: gymnasium's id, None = unknown
+    :param env_id: gymnasium's id without a module, None = unknown
     :param versions: of the packages that made them, by name
     :raises ValueError: with the episode and the field, where an array is not of its space's shape or dtype, an action
         or a discrete observation lies outside its space, or rewards differ in dtype
@@ -182,6 +182,8 @@ class Demonstrations:
         object.__setattr__(self, "episodes", tuple(self.episodes))
         if not self.episodes:
             raise ValueError("episodes: demonstrations need at least one")
+        if self.env_id is not None and ":" in self.env_id:
+            raise ValueError(f"env_id: {self.env_id!r} names a module to import; files hold the id behind the colon")
         check_spaces(self.observation_space, self.action_space)
         parts = subspaces(self.observation_space, "observations")
         reward_dtypes = {e.rewards.dtype for e in self.episodes if e.rewards is not None}

@@ -32,8 +32,10 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from sb3_ext.demonstrations.budget import BYTES_PER_CHARACTER, BYTES_PER_EPISODE, Budget
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, fields, subspaces
-from sb3_ext.demonstrations.spaces_json import space_from_json, space_to_json
+from sb3_ext.demonstrations.spaces_json import BYTES_PER_BOUND, space_from_json, space_to_json
+from sb3_ext.env_ids import id_of_file
 from sb3_ext.saving import write_whole
 
 FORMAT = "sb3_ext demonstrations"
@@ -87,22 +89,26 @@ def save(demos: Demonstrations, path: Path) -> pathlib.Path:
     return path
 
 
-def load(path: Path) -> Demonstrations:
+def load(path: Path, max_bytes: int | None = None) -> Demonstrations:
     """
     Read a file that `save` wrote. No part of it is unpickled.
 
     :param path: of the file; ``.npz`` is added unless it is there
+    :param max_bytes: that reading may make, None = 256 MiB, or 100 times the file's size where that is more
     :raises ValueError: with the file and the field, where the file is not what `save` writes
     :raises FileNotFoundError: if there is none
     """
     path = npz_path(path)
-    with NpzReader(path) as file:
+    with NpzReader(path, max_bytes) as file:
         header = _header(file)
-        observation_space = space_from_json(header["observation_space"], f"{path}: observation_space")
-        action_space = space_from_json(header["action_space"], f"{path}: action_space")
+        observation_space, action_space = (
+            space_from_json(header[name], f"{path}: {name}", file.budget.left // BYTES_PER_BOUND)
+            for name in ("observation_space", "action_space")
+        )
         lengths = file.read("lengths", kind="i", ndim=1).astype(np.int64)
         n_episodes = len(lengths)
-        if n_episodes == 0 or lengths.min() < 1 or lengths.max() > 2**48:
+        file.budget.take(n_episodes * BYTES_PER_EPISODE, "lengths")
+        if n_episodes == 0 or lengths.min() < 1 or lengths.max() > 2**40:
             file.refuse("lengths", "must be one positive length per episode")
         has_rewards, terminated, truncated = (
             file.read(name, kind="b", ndim=1, length=n_episodes) for name in ("has_rewards", "terminated", "truncated")
@@ -179,17 +185,18 @@ class NpzReader:
     Arrays of an ``.npz`` of unknown origin, one after the other. Pickles are never loaded.
 
     :param path: of the file
+    :param max_bytes: that reading may make, see `Budget`
     :raises ValueError: here and in `read`, with the file and the field, where something is wrong
     """
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, max_bytes: int | None = None) -> None:
         self.path = path
+        self.budget = Budget(path, path.stat().st_size, max_bytes)
         try:
             # NotImplementedError is zipfile's word for a file that asks for a newer version of the format.
             self._archive = zipfile.ZipFile(path)
         except (zipfile.BadZipFile, struct.error, EOFError, ValueError, NotImplementedError) as error:
             raise ValueError(f"{path}: not an .npz file, or cut short ({error})") from None
-        self._size = path.stat().st_size
         self.names = {name.removesuffix(".npy") for name in self._archive.namelist() if name.endswith(".npy")}
 
     def __enter__(self) -> NpzReader:
@@ -213,8 +220,8 @@ class NpzReader:
             self.refuse(name, "missing")
         info = self._archive.getinfo(f"{name}.npy")
         # Sizes that cannot be true are refused before memory is asked for.
-        if info.file_size > DEFLATE_BOUND * info.compress_size + 1024 or info.compress_size > self._size:
-            self.refuse(name, f"claims {info.file_size} bytes in a file of {self._size}")
+        if info.file_size > DEFLATE_BOUND * info.compress_size + 1024 or info.compress_size > self.budget.n_bytes:
+            self.refuse(name, f"claims {info.file_size} bytes in a file of {self.budget.n_bytes}")
         try:
             with self._archive.open(info) as member:
                 shape, dtype = _npy_header(member)
@@ -232,6 +239,7 @@ class NpzReader:
                 n_bytes *= size
             if n_bytes != info.file_size - start:
                 self.refuse(name, f"{info.file_size - start} bytes for shape {shape} of {dtype}")
+            self.budget.take(n_bytes, name)
             with self._archive.open(info) as member:
                 return np.lib.format.read_array(member, allow_pickle=False)
         except (
@@ -270,6 +278,7 @@ def _npy_header(member: Any) -> tuple[tuple[int, ...], np.dtype]:  # Any: zipfil
 def _header(file: NpzReader) -> dict[str, Any]:
     """:return: the checked header; spaces are checked by their own reader"""
     text = str(file.read("header", kind="U", ndim=0))
+    file.budget.take(len(text) * BYTES_PER_CHARACTER, "header")
     try:
         header = json.loads(text)
     except (ValueError, RecursionError) as error:
@@ -283,13 +292,21 @@ def _header(file: NpzReader) -> dict[str, Any]:
         if name not in header:
             file.refuse(name, "missing")
     if not isinstance(header["env_id"], str | None):
-        file.refuse("env_id", f"{header['env_id']!r} is no text")
-    if not isinstance(header["versions"], dict) or not all(isinstance(v, str) for v in header["versions"].values()):
+        file.refuse("env_id", f"{str(header['env_id'])[:200]!r} is no text")
+    if header["env_id"] is not None:
+        id_of_file(header["env_id"], f"{file.path}: env_id")
+    versions = header["versions"]
+    if not isinstance(versions, dict) or not all(is_plain(x) for item in versions.items() for x in item):
         file.refuse("versions", "must map package names to versions")
     seeds = header["seeds"]
-    if not isinstance(seeds, list) or not all(s is None or type(s) is int for s in seeds):
-        file.refuse("seeds", "must be a list of integers and nulls")
+    if not isinstance(seeds, list) or not all(s is None or (type(s) is int and s >= 0) for s in seeds):
+        file.refuse("seeds", "must be a list of integers, none below 0, and nulls")
     return header
+
+
+def is_plain(text: Any) -> bool:  # Any: JSON
+    """:return: whether it is text, and none that moves a terminal's cursor"""
+    return isinstance(text, str) and text.isprintable()
 
 
 def _joined(parts: dict[str, np.ndarray]) -> Observations:

@@ -32,6 +32,7 @@ from stable_baselines3.common.vec_env import (
 
 import sb3_ext
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, check_spaces
+from sb3_ext.env_ids import without_module
 
 logger = logging.getLogger(__name__)
 
@@ -98,9 +99,8 @@ def record(
     finally:
         if made is not None:
             made.close()
-    return Demonstrations(
-        tuple(episodes), view.observation_space, view.env.action_space, env_id or _env_id(view.env), package_versions()
-    )
+    env_id = without_module(env_id) or _env_id(view.env)
+    return Demonstrations(tuple(episodes), view.observation_space, view.env.action_space, env_id, package_versions())
 
 
 def package_versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 MAX_NUMBERS = 2**27  # in one space's bounds; a crafted shape must not fill the memory
+BYTES_PER_BOUND = 64  # of a Box, while it is made: two bounds, their copies, and where they are finite
 MAX_DEPTH = 8
 
 Json = dict[str, Any]  # Any: what JSON may hold
@@ -48,8 +49,8 @@ def space_from_json(data: Json, name: str, max_numbers: int = MAX_NUMBERS) -> sp
     :raises ValueError: with the name, where it is not a space
     """
     try:
-        return _space(data, 0, [max_numbers])
-    except (ValueError, TypeError, KeyError, AssertionError, OverflowError, RecursionError) as error:
+        return _space(data, 0, [min(max_numbers, MAX_NUMBERS)])
+    except (ValueError, TypeError, KeyError, AssertionError, OverflowError, RecursionError, MemoryError) as error:
         raise ValueError(f"{name}: not a space ({type(error).__name__}: {error})") from None
 
 
@@ -58,7 +59,7 @@ def _space(data: Json, depth: int, left: list[int]) -> spaces.Space[Any]:
         raise ValueError(f"nested deeper than {MAX_DEPTH}")
     kind = data["type"]
     if kind == "Dict":
-        parts = [(str(key), _space(part, depth + 1, left)) for key, part in data["spaces"]]
+        parts = [(_key(key), _space(part, depth + 1, left)) for key, part in data["spaces"]]
         if len(dict(parts)) != len(parts):
             raise ValueError("a key appears twice")
         return spaces.Dict(parts)
@@ -110,6 +111,12 @@ def _shape(data: Any, left: list[int]) -> tuple[int, ...]:
         raise ValueError(f"shape {shape} has more than {left[0]} numbers or a negative size")
     left[0] -= numbers
     return shape
+
+
+def _key(data: Any) -> str:
+    if not isinstance(data, str) or not data.isprintable():
+        raise ValueError(f"key {data!r} is no printable text")
+    return data
 
 
 def _integer(data: Any) -> int:

@@ -79,7 +79,7 @@ def know_env(env_id: str, packages: list[str]) -> None:
         importlib.import_module(package)
     if env_id.startswith("ALE/"):
         gym.register_envs(importlib.import_module("ale_py"))
-    if env_id in gym.registry or ":" in env_id:
+    if env_id in gym.registry:
         return
     # Only now: rl-zoo3 patches gymnasium's TimeLimit when it is imported.
     if find_spec("rl_zoo3") is not None:

@@ -22,6 +22,7 @@ from sb3_ext.zoo.agents import (
     progress_bar,
 )
 from sb3_ext.zoo.errors import UserError, did_you_mean
+from sb3_ext.zoo.typed_ids import environment_id
 
 if TYPE_CHECKING:
     from sb3_ext.demonstrations import Demonstrations
@@ -54,6 +55,8 @@ Where a game needs one of these keys, the other one is left. A closed window or 
 NATIVE = "npz"
 # Formats whose readers need the spaces of an environment.
 WITHOUT_SPACES = {"imitation", "sb2", "d3rlpy"}
+TERMINATED: dict[str, Any] = {"yes": True, "no": False, "time-limit": "time_limit", "unknown": "unknown"}
+OF_DATASETS = ("dataset_info.json", "dataset_dict.json", "state.json")  # files in a folder of that package
 FORMATS = (NATIVE, "minari", *sorted(WITHOUT_SPACES))
 
 
@@ -212,15 +215,14 @@ def push(given: argparse.Namespace) -> None:
 
 def pull(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
-    from sb3_ext.zoo.hub_cli import check_env_id
     from sb3_ext.zoo.hub_data import load_demonstrations
 
     target = None if given.output is None else _target(given.output, given.overwrite)
-    demos = load_demonstrations(given.repo_id, revision=given.revision)
+    demos = load_demonstrations(given.repo_id, revision=given.revision, max_bytes=given.max_bytes)
     if target is None:
         if demos.env_id is None:
             raise UserError(f"{given.repo_id} does not name its environment: name the file by -o")
-        check_env_id(demos.env_id)  # it becomes a name of a file
+        # It becomes a name of a file, which `load` has seen to: `id_of_file`.
         target = _target(default_path(demos.env_id), given.overwrite)
     _save_and_tell(demos, target)
 
@@ -244,7 +246,7 @@ def _parser() -> Parser:
     sub.set_defaults(run=record)
 
     sub = raw("play", help="play yourself", description="Play, and keep your episodes.", epilog=PLAY_NOTES)
-    sub.add_argument("env", help="environment id")
+    sub.add_argument("env", type=environment_id, help="environment id, or MODULE:ID")
     sub.add_argument("--keys", help="KEY=ACTION,... in place of the environment's own keys, see below")
     sub.add_argument("-n", "--n-episodes", "--episodes", type=int, help="end after as many kept ones")
     sub.add_argument("--fps", type=float, help="steps per second (the environment's own; 0: as fast as possible)")
@@ -265,6 +267,7 @@ def _parser() -> Parser:
     sub = raw("pull", help="from the Hugging Face Hub", description="Download a data set. Nothing of it is run.")
     sub.add_argument("--repo-id", required=True, help="user/name")
     sub.add_argument("--revision", help="branch, tag or commit")
+    _add_limit(sub)
     _add_output(sub)
     sub.set_defaults(run=pull)
 
@@ -295,17 +298,28 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="file or folder; for minari also the id of a data set on this machine")
     parser.add_argument("--from", dest="source", choices=FORMATS, help="its format (found out)")
-    parser.add_argument("--env", help="environment id (the one in the file)")
+    parser.add_argument("--env", type=environment_id, help="environment id, or MODULE:ID (the one in the file)")
     parser.add_argument(
         "--final-observation",
-        choices=("drop", "repeat"),
-        default="drop",
-        help="sb2, d3rlpy: where the last observation is missing, drop the last step or repeat the one before (drop)",
+        choices=("unknown", "repeat", "drop"),
+        default="unknown",
+        help="sb2, d3rlpy: where the last observation is missing, say so, repeat the one before, or drop the last step "
+        "and with it the end (unknown)",
     )
     parser.add_argument(
-        "--terminated", action=argparse.BooleanOptionalAction, help="sb2: how episodes end, where the file does not say"
+        "--terminated",
+        choices=tuple(TERMINATED),
+        help="sb2, imitation: how episodes end where the file does not say; time-limit: those as long as the "
+        "environment's were cut, shorter ones terminated",
     )
+    _add_limit(parser)
     add_env_arguments(parser)
+
+
+def _add_limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-bytes", type=int, help="of memory that reading may take (256 MiB, or 100 times the size on disk)"
+    )
 
 
 def _target(path: Path, overwrite: bool) -> Path:
@@ -341,9 +355,9 @@ def _read(given: argparse.Namespace, path: str) -> Demonstrations:
 
     source = given.source or _format_of(path)
     if source == NATIVE:
-        return demonstrations.load(path)
+        return demonstrations.load(path, given.max_bytes)
     if source == "minari":
-        return demonstrations.read_minari(path)
+        return demonstrations.read_minari(path, given.max_bytes)
     if not Path(path).exists():
         raise UserError(f"there is no {path}")
     if given.env is None:
@@ -352,21 +366,21 @@ def _read(given: argparse.Namespace, path: str) -> Demonstrations:
     env = gym.make(given.env, **env_kwargs_of(given))
     spaces = (env.observation_space, env.action_space)
     env.close()
-    if source == "imitation":
-        return demonstrations.read_imitation(path, *spaces, env_id=given.env)
-    final: Any = given.final_observation  # argparse has checked it
-    if source == "sb2":
-        return demonstrations.read_sb2(
-            path, *spaces, env_id=given.env, final_observation=final, terminated=given.terminated
-        )
-    return demonstrations.read_d3rlpy(path, *spaces, env_id=given.env, final_observation=final)
+    keywords: dict[str, Any] = {"env_id": given.env, "max_bytes": given.max_bytes}
+    if source != "d3rlpy":
+        keywords["terminated"] = None if given.terminated is None else TERMINATED[given.terminated]
+    if source != "imitation":
+        keywords["final_observation"] = given.final_observation
+    return getattr(demonstrations, f"read_{source}")(path, *spaces, **keywords)
 
 
 def _format_of(path: str) -> str:
     """:return: the format of a file or folder that is there, by its content where names do not tell"""
     place = Path(path)
+    if place.suffix == ".parquet" or any((place / name).is_file() for name in OF_DATASETS):
+        return "imitation"
     if place.is_dir():
-        return "imitation" if (place / "dataset_info.json").is_file() else "minari"
+        return "minari"
     if place.suffix in (".h5", ".hdf5"):
         return "d3rlpy"
     if place.suffix == ".npz" and zipfile.is_zipfile(place):

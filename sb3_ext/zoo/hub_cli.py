@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import shutil
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
+from sb3_ext.env_ids import id_of_file
 from sb3_ext.zoo.agents import Agent, Parser, add_agent_arguments, command_of, evaluate, load_agent, load_to_film
 from sb3_ext.zoo.errors import UserError
 from sb3_ext.zoo.registry import ALGORITHMS, register
@@ -171,8 +171,10 @@ def load(rest: list[str]) -> None:
 
 def check_env_id(env_id: Any) -> None:  # Any: JSON of anyone
     """:raises UserError: for what is no name of an environment, or would be another path"""
-    if not isinstance(env_id, str) or ".." in env_id or re.fullmatch(r"[A-Za-z0-9][\w./-]*", env_id, re.ASCII) is None:
-        raise UserError(f"env_id {env_id!r} is no name of an environment that can be shared")
+    try:
+        id_of_file(env_id)
+    except ValueError as error:
+        raise UserError(str(error)) from None
 
 
 def environment_of(hyperparams: dict[str, Any]) -> dict[str, Any]:

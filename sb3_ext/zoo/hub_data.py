@@ -61,6 +61,7 @@ def load_demonstrations(
     token: str | None = None,
     cache_dir: str | os.PathLike[str] | None = None,
     endpoint: str | None = None,
+    max_bytes: int | None = None,
 ) -> Demonstrations:
     """
     :param repo_id: "user/name"
@@ -68,6 +69,7 @@ def load_demonstrations(
     :param token: None = that of `hf auth login`
     :param cache_dir: of downloads
     :param endpoint: of another hub
+    :param max_bytes: that reading may make, None = by the file's size
     :return: the episodes, checked as every file is; nothing of the data set is run
     :raises UserError: where there is no such data set, revision or file
     :raises UnsafeFile: for a file of more than 16 GiB
@@ -81,7 +83,7 @@ def load_demonstrations(
             path = download_file(repo_id, DATA, revision, token, cache_dir, endpoint, repo_type="dataset")
         except RemoteEntryNotFoundError:
             raise UserError(f"the data set {repo_id} has no {DATA}: it was not pushed by sb3_ext") from None
-    return load(path)
+    return load(path, max_bytes)
 
 
 def _card(demos: Demonstrations, repo_id: str) -> bytes:

@@ -1,22 +1,41 @@
-"""Plain arrays as demonstrations. A number is never changed on the way: a dtype is, where every value survives it."""
+"""
+Plain arrays as demonstrations. Integers are never changed on the way; floats of another width are rounded to the
+space's dtype, with a warning where that changes one.
+"""
 
 from __future__ import annotations
 
 import importlib
+import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from gymnasium import spaces
 
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations
+from sb3_ext.env_ids import without_module
 
-FinalObservation = Literal["drop", "repeat"]
+FinalObservation = Literal["unknown", "repeat", "drop"]
 """
-What to do where a file lacks the observation behind an episode's last step. ``"drop"``: leave the last step out, which
-makes every episode a cut (truncated) one. ``"repeat"``: take the last known observation for it, and so keep the last
-action and the way in which the episode ended.
+What to do where a file lacks the observation behind an episode's last step. ``"unknown"``: say so; the last state, the
+last action and the way in which the episode ended are kept. ``"repeat"``: take the last known observation for it, which
+is untrue. ``"drop"``: leave the last step out, which makes every episode a cut (truncated) one: who imitates them
+learns no end.
 """
+
+
+class Parts(NamedTuple):
+    """An episode as a reader finds it."""
+
+    observations: Any
+    """[T+1, *shape], or a dictionary of such arrays; T rows where the final one is unknown"""
+    actions: np.ndarray
+    rewards: np.ndarray | None
+    terminated: bool | None
+    truncated: bool | None
+    seed: int | None = None
+    final_known: bool = True
 
 
 def from_arrays(
@@ -24,34 +43,41 @@ def from_arrays(
     actions: Sequence[Any],
     rewards: Sequence[Any] | None = None,
     *,
-    terminated: Sequence[bool],
-    truncated: Sequence[bool] | None = None,
+    terminated: Sequence[bool | None],
+    truncated: Sequence[bool | None] | None = None,
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
     env_id: str | None = None,
     seeds: Sequence[int | None] | None = None,
     versions: Mapping[str, str] | None = None,
+    final_known: Sequence[bool] | None = None,
 ) -> Demonstrations:
     """
     Demonstrations from one array per episode and field.
 
-    :param observations: of each episode [T+1, *shape], or a dictionary of such arrays
+    :param observations: of each episode [T+1, *shape], or a dictionary of such arrays; T rows where the final
+        observation is unknown
     :param actions: of each episode [T, *shape], as the environment executed them
     :param rewards: of each episode [T]
-    :param terminated: whether each episode reached a terminal state
+    :param terminated: whether each episode reached a terminal state, None = unknown
     :param truncated: whether each was cut off; default: the ones that did not terminate
-    :param observation_space: arrays are cast to its dtype where that changes no value
+    :param observation_space: arrays are cast to its dtype, see above
     :param action_space: likewise
     :param env_id: gymnasium's id
     :param seeds: that the environment was reset with
     :param versions: of the packages that made them, by name
+    :param final_known: whether the observation behind each episode's last step is there; default: all are
     :raises ValueError: with the episode and the field
     """
     if truncated is None:
-        truncated = [not end for end in terminated]
-    per_episode = {"actions": actions, "terminated": terminated, "truncated": truncated}
+        truncated = [None if end is None else not end for end in terminated]
+    if final_known is None:
+        final_known = [True] * len(observations)
+    per_episode: dict[str, Sequence[Any]] = {"actions": actions, "terminated": terminated, "truncated": truncated}
+    per_episode |= {"final_known": final_known}
     per_episode |= {} if rewards is None else {"rewards": rewards}
     per_episode |= {} if seeds is None else {"seeds": seeds}
+    rounded: dict[str, str] = {}
     for name, values in per_episode.items():
         if len(values) != len(observations):
             raise ValueError(f"{name}: of {len(values)} episodes, observations of {len(observations)}")
@@ -60,32 +86,83 @@ def from_arrays(
         try:
             episodes.append(
                 Episode(
-                    observations=cast_observations(observations[i], observation_space),
-                    actions=cast_exactly(actions[i], action_space.dtype, "actions"),
+                    observations=cast_observations(observations[i], observation_space, rounded),
+                    actions=cast(actions[i], action_space.dtype, "actions", rounded),
                     rewards=None if rewards is None else as_numbers(rewards[i], "rewards"),
-                    terminated=bool(terminated[i]),
-                    truncated=bool(truncated[i]),
+                    terminated=terminated[i],
+                    truncated=truncated[i],
                     seed=None if seeds is None else seeds[i],
+                    final_known=final_known[i],
                 )
             )
         except ValueError as error:
             raise ValueError(f"episode {i}: {error}") from None
+    if rounded:
+        changes = "; ".join(f"{name}: {change}" for name, change in rounded.items())
+        warnings.warn(f"{changes}, the dtype of their space: numbers changed in their last digits", stacklevel=2)
+    env_id = without_module(env_id)
     return Demonstrations(tuple(episodes), observation_space, action_space, env_id, dict(versions or {}))
 
 
-def cast_observations(observations: Any, space: spaces.Space[Any]) -> Observations:
+def from_parts(
+    parts: Sequence[Parts],
+    observation_space: spaces.Space[Any],
+    action_space: spaces.Space[Any],
+    env_id: str | None,
+    versions: Mapping[str, str] | None = None,
+) -> Demonstrations:
+    """Parameters and errors as in `from_arrays`."""
+    with_rewards = all(part.rewards is not None for part in parts)
+    return from_arrays(
+        [part.observations for part in parts],
+        [part.actions for part in parts],
+        [part.rewards for part in parts] if with_rewards else None,
+        terminated=[part.terminated for part in parts],
+        truncated=[part.truncated for part in parts],
+        observation_space=observation_space,
+        action_space=action_space,
+        env_id=env_id,
+        seeds=[part.seed for part in parts],
+        versions=versions,
+        final_known=[part.final_known for part in parts],
+    )
+
+
+def cast_observations(observations: Any, space: spaces.Space[Any], rounded: dict[str, str]) -> Observations:
     """
     :param observations: [T+1, *shape], or a dictionary of such arrays
     :param space: of one of them
+    :param rounded: see `cast`
     :return: the same numbers in the space's dtypes
-    :raises ValueError: where a number would change, or keys differ
+    :raises ValueError: where an integer would change, or keys differ
     """
     if not isinstance(space, spaces.Dict):
-        return cast_exactly(observations, space.dtype, "observations")
+        return cast(observations, space.dtype, "observations", rounded)
     if not isinstance(observations, Mapping) or observations.keys() != space.keys():
         given = sorted(observations) if isinstance(observations, Mapping) else type(observations).__name__
         raise ValueError(f"observations: {given}; the space has {sorted(space)}")
-    return {key: cast_exactly(observations[key], part.dtype, f"observations.{key}") for key, part in space.items()}
+    return {key: cast(observations[key], part.dtype, f"observations.{key}", rounded) for key, part in space.items()}
+
+
+def cast(values: Any, dtype: np.dtype | None, name: str, rounded: dict[str, str]) -> np.ndarray:
+    """
+    :param values: an array, or nested lists
+    :param dtype: wanted
+    :param name: what to call them
+    :param rounded: gets the name where numbers had to be rounded, and from what to what
+    :return: the same numbers, the nearest floats of ``dtype`` where it is one
+    :raises ValueError: where an integer would change, a float become one, or a number leave the range of ``dtype``
+    """
+    values = as_numbers(values, name)
+    if dtype is None or not dtype.kind == values.dtype.kind == "f":
+        return cast_exactly(values, dtype, name)
+    with np.errstate(over="ignore", under="ignore"):
+        result = values.astype(dtype)
+    if not np.array_equal(np.isfinite(values), np.isfinite(result)):
+        return cast_exactly(values, dtype, name)  # names the number
+    if np.isfinite(values).all() and (result.astype(values.dtype) != values).any():
+        rounded[name] = f"{values.dtype} rounded to {dtype}"
+    return result
 
 
 def cast_exactly(values: Any, dtype: np.dtype | None, name: str) -> np.ndarray:
@@ -130,26 +207,27 @@ def as_numbers(values: Any, name: str) -> np.ndarray:
     return values
 
 
-def without_final(
-    observations: np.ndarray,
-    actions: np.ndarray,
-    rewards: np.ndarray | None,
-    final_observation: FinalObservation,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """
-    Make T observations and T actions an episode's.
+def check_final_observation(how: FinalObservation) -> None:
+    """:raises ValueError: for what is no `FinalObservation`"""
+    if how not in get_args(FinalObservation):
+        choice = " or ".join(map(repr, get_args(FinalObservation)))
+        raise ValueError(f"final_observation {how!r} must be {choice}")
 
-    :param observations: [T, *shape]
-    :param actions: [T, *shape]
-    :param rewards: [T]
-    :param final_observation: see `FinalObservation`; ``"drop"`` may leave no step
-    :return: observations with one row more than actions and rewards
+
+def without_final(parts: Parts, how: FinalObservation) -> Parts:
     """
-    if final_observation == "repeat":
-        return np.concatenate([observations, observations[-1:]]), actions, rewards
-    if final_observation != "drop":
-        raise ValueError(f"final_observation {final_observation!r} must be 'drop' or 'repeat'")
-    return observations, actions[:-1], None if rewards is None else rewards[:-1]
+    :param parts: an episode of T observations for T actions
+    :param how: see `FinalObservation`; ``"drop"`` may leave no step
+    :return: what is to become an episode
+    """
+    if how == "unknown":
+        return parts._replace(final_known=False)
+    parts = parts._replace(final_known=True)
+    if how == "repeat":
+        return parts._replace(observations=np.concatenate([parts.observations, parts.observations[-1:]]))
+    rewards = None if parts.rewards is None else parts.rewards[:-1]
+    # The episode went on behind what is left of it, however it ended.
+    return parts._replace(actions=parts.actions[:-1], rewards=rewards, terminated=False, truncated=True)
 
 
 def refuse_kept(demos: Demonstrations, format_name: str) -> None:

@@ -1,7 +1,7 @@
 """
-d3rlpy's HDF5 files: `ReplayBuffer.dump` (2.x) and the `MDPDataset` of 1.x.
+d3rlpy's HDF5 files: `ReplayBuffer.dump` (2.x), the `MDPDataset` of 1.x, and D4RL's, which are tables like those.
 
-Both have T observations for T actions. Our writer adds two arrays per episode that d3rlpy does not look at
+Both of d3rlpy have T observations for T actions. Our writer adds two arrays per episode that d3rlpy does not look at
 (``final_observation_i``, ``truncated_i``), with which nothing of an episode is lost but its seed.
 """
 
@@ -10,21 +10,25 @@ from __future__ import annotations
 import io
 import os
 import pathlib
+import warnings
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
+from sb3_ext.demonstrations.budget import BYTES_PER_EPISODE, Budget, size_on_disk
 from sb3_ext.demonstrations.data import Demonstrations
 from sb3_ext.demonstrations.formats.arrays import (
     FinalObservation,
-    as_numbers,
-    from_arrays,
+    Parts,
+    check_final_observation,
+    from_parts,
     optional,
     refuse_kept,
     refuse_unknown,
     without_final,
 )
+from sb3_ext.demonstrations.formats.hdf5 import Hdf5Reader
 from sb3_ext.saving import write_whole
 
 VERSION = "2.1"  # d3rlpy.dataset.io.DATASET_VERSION, 2.0.3 to 2.8.1
@@ -73,93 +77,154 @@ def read_d3rlpy(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
     env_id: str | None = None,
-    final_observation: FinalObservation = "drop",
+    final_observation: FinalObservation = "unknown",
+    max_bytes: int | None = None,
 ) -> Demonstrations:
     """
-    Read a file of d3rlpy 1 or 2.
+    Read a file of d3rlpy 1 or 2, or of D4RL.
+
+    Ends are the file's own. One of a single table without ``timeouts`` and ``episode_terminals`` may hide cuts, which
+    a warning says; ``next_observations`` show them, and give the final ones.
 
     :param path: of the file
     :param observation_space: of the task
     :param action_space: of the task
     :param env_id: to write down
     :param final_observation: what to do about the last observation where the file lacks it, see `FinalObservation`
+    :param max_bytes: that reading may make, None = by the file's size
     :raises ValueError: with the file and the field
     """
-    h5py = optional("h5py")
-    if not pathlib.Path(path).is_file():
+    check_final_observation(final_observation)
+    optional("h5py")
+    path = pathlib.Path(path)
+    if not path.is_file():
         raise FileNotFoundError(f"{path}: no such file")
-    try:
-        with h5py.File(path, "r") as file:
-            read = _read_v2 if "columns" in file else _read_v1
-            episodes = read(file, observation_space, action_space, final_observation)
-    except (OSError, KeyError) as error:
-        raise ValueError(f"{path}: not a dataset of d3rlpy, or cut short ({error})") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    with Hdf5Reader(path, "a dataset of d3rlpy", Budget(path, size_on_disk(path), max_bytes)) as file:
+        read = _read_v2 if "columns" in file else _read_table
+        found = read(file, observation_space, action_space)
+    episodes = [episode if episode.final_known else without_final(episode, final_observation) for episode in found]
     # Of an episode of one step, "drop" leaves none.
-    episodes = [episode for episode in episodes if len(episode[1])]
+    episodes = [episode for episode in episodes if len(episode.actions)]
     try:
-        return from_arrays(
-            [episode[0] for episode in episodes],
-            [episode[1] for episode in episodes],
-            [episode[2] for episode in episodes],
-            terminated=[episode[3] for episode in episodes],
-            truncated=[episode[4] for episode in episodes],
-            observation_space=observation_space,
-            action_space=action_space,
-            env_id=env_id,
-        )
+        return from_parts(episodes, observation_space, action_space, env_id)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-Parts = tuple[np.ndarray, np.ndarray, Any, bool, bool]  # observations, actions, rewards, terminated, truncated
-
-
-def _read_v2(file: Any, obs_space: Any, action_space: Any, final_observation: FinalObservation) -> list[Parts]:
-    version = file["version"][()]
-    version = version.decode() if isinstance(version, bytes) else str(version)
+def _read_v2(file: Hdf5Reader, obs_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> list[Parts]:
+    version = file.read_text("version")
     if version != VERSION:
-        raise ValueError(f"version: {version!r}; only {VERSION} is known")
+        file.refuse("version", f"{version!r}; only {VERSION} is known")
     episodes: list[Parts] = []
-    for i in range(int(file["num_episodes"][()])):
+    for i in range(int(file.read("num_episodes", kind="iu", ndim=0))):
+        file.budget.take(BYTES_PER_EPISODE, f"observations_{i}")
         if f"observations_{i}_0" in file:
-            raise ValueError(f"observations_{i}_0: a tuple of observations; one array per episode is needed")
-        actions = _array(file, f"actions_{i}", action_space)
-        observations = _array(file, f"observations_{i}", obs_space)
-        rewards = as_numbers(file[f"rewards_{i}"][()], f"rewards_{i}").reshape(-1)
-        terminated = bool(file[f"terminated_{i}"][()])
-        if f"final_observation_{i}" in file:
-            final = _array(file, f"final_observation_{i}", obs_space)
-            truncated = bool(file[f"truncated_{i}"][()])
-            episodes.append((np.concatenate([observations, final]), actions, rewards, terminated, truncated))
-        else:
-            episodes.append(_without_final(observations, actions, rewards, terminated, final_observation))
+            file.refuse(f"observations_{i}_0", "a tuple of observations; one array per episode is needed")
+        actions = _rows(file, f"actions_{i}", action_space)
+        observations = _rows(file, f"observations_{i}", obs_space)
+        rewards = file.read(f"rewards_{i}").reshape(-1)
+        terminated = _flag(file, f"terminated_{i}")
+        final_known = f"final_observation_{i}" in file
+        if final_known:
+            observations = np.concatenate([observations, _rows(file, f"final_observation_{i}", obs_space)])
+        # d3rlpy ends an episode in two ways, and writes down whether it was the one.
+        truncated = _flag(file, f"truncated_{i}") if f"truncated_{i}" in file else not terminated
+        episodes.append(Parts(observations, actions, rewards, terminated, truncated, final_known=final_known))
     return episodes
 
 
-def _read_v1(file: Any, obs_space: Any, action_space: Any, final_observation: FinalObservation) -> list[Parts]:
-    observations = _array(file, "observations", obs_space)
-    actions = _array(file, "actions", action_space)
-    rewards = as_numbers(file["rewards"][()], "rewards").reshape(-1)
-    terminals = as_numbers(file["terminals"][()], "terminals").reshape(-1).astype(bool)
-    ends = terminals
-    if "episode_terminals" in file:
-        ends = ends | as_numbers(file["episode_terminals"][()], "episode_terminals").reshape(-1).astype(bool)
-    lengths = {len(observations), len(actions), len(rewards), len(ends)}
+# Of a table of N steps behind each other: d3rlpy 1 has "episode_terminals", D4RL "timeouts" and "next_observations".
+_MARKS = ("episode_terminals", "timeouts")
+_COLUMNS = {"observations", "actions", "rewards", "terminals", "next_observations", *_MARKS}
+
+
+def _read_table(file: Hdf5Reader, obs_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> list[Parts]:
+    """
+    ::
+
+        step               0  1  2 | 3  4 | 5  6        episodes
+        terminals          .  .  1 | .  . | .  .        the first terminated
+        timeouts           .  .  . | .  1 | .  .        the second was cut
+                                                        the third was still running: cut
+    """
+    if "observations" not in file:
+        file.refuse("observations", "missing; not a dataset of d3rlpy or D4RL")
+    observations = _rows(file, "observations", obs_space)
+    n_steps = len(observations)
+    more = [name for name in file.children() if name not in _COLUMNS and _is_column(file, name, n_steps)]
+    if "terminals" not in file:
+        hint = f"; there are {', '.join(more)}, whose meaning is not known here" if more else ""
+        file.refuse("terminals", f"missing: where episodes terminated{hint}")
+    actions = _rows(file, "actions", action_space)
+    rewards = file.read("rewards").reshape(-1)
+    terminals = _marks(file, "terminals")
+    marks = {name: _marks(file, name) for name in _MARKS if name in file}
+    following = _rows(file, "next_observations", obs_space) if "next_observations" in file else None
+    columns = [observations, actions, rewards, terminals, *marks.values()]
+    columns += [] if following is None else [following]
+    lengths = {len(column) for column in columns}
     if len(lengths) != 1:
-        raise ValueError(f"observations, actions, rewards, terminals: lengths {sorted(lengths)} differ")
-    # Steps behind the last mark belong to an episode that was still running.
-    cuts = np.flatnonzero(ends[:-1]) + 1
-    pieces = zip(*(np.split(values, cuts) for values in (observations, actions, rewards, terminals)), strict=True)
-    return [_without_final(obs, acts, rews, bool(ended[-1]), final_observation) for obs, acts, rews, ended in pieces]
+        names = ", ".join(["observations, actions, rewards, terminals", *marks])
+        file.refuse(names, f"lengths {sorted(lengths)} differ")
+    cut = np.zeros(n_steps, dtype=bool)
+    for mark in marks.values():
+        cut |= mark
+    # An episode that terminates at its time limit has both marks in D4RL; d3rlpy 1 marks every end.
+    truncated = cut & ~terminals | marks.get("timeouts", np.zeros(n_steps, dtype=bool))
+    ends = cut | terminals
+    unmarked = np.zeros(n_steps, dtype=bool)
+    if following is not None and n_steps > 1:
+        other = (following[:-1] != observations[1:]).reshape(n_steps - 1, -1).any(axis=1)
+        unmarked[:-1] = other & ~ends[:-1]
+        if unmarked.sum() > n_steps / 2:
+            file.refuse("next_observations", f"{int(unmarked.sum())} of {n_steps} are not the observation that follows")
+    _warn_about_ends(file, int(unmarked.sum()), bool(marks), following is not None, more)
+    # Steps behind the last mark belong to an episode that was still running; terminals say that it had not terminated.
+    cuts = np.flatnonzero((ends | unmarked)[:-1]) + 1
+    file.budget.take((len(cuts) + 1) * BYTES_PER_EPISODE, "terminals")
+    bounds = zip([0, *cuts], [*cuts, n_steps], strict=True)
+    episodes = []
+    for begin, end in bounds:
+        rows, dead = observations[begin:end], bool(terminals[end - 1])
+        if following is not None:
+            rows = np.concatenate([rows, following[end - 1 : end]])
+        parts = Parts(rows, actions[begin:end], rewards[begin:end], dead, bool(truncated[end - 1]) or not dead)
+        episodes.append(parts._replace(final_known=following is not None))
+    return episodes
 
 
-def _without_final(
-    observations: np.ndarray, actions: np.ndarray, rewards: np.ndarray, terminated: bool, how: FinalObservation
-) -> Parts:
-    terminated = terminated and how == "repeat"
-    return (*without_final(observations, actions, rewards, how), terminated, not terminated)
+def _warn_about_ends(file: Hdf5Reader, n_unmarked: int, marked: bool, has_next: bool, more: list[str]) -> None:
+    fields = f"; fields that are not read: {', '.join(more)}" if more else ""
+    if n_unmarked:
+        text = f"next_observations: after {n_unmarked} steps another observation follows than the next one, and "
+        text += "nothing marks an end there: each is taken for a cut"
+    elif not marked and not has_next:
+        text = "terminals: the only marks of ends. There are no timeouts or episode_terminals, so where a time limit "
+        text += "cut an episode the next one would be taken for its continuation"
+    elif more:
+        text, fields = f"fields that are not read: {', '.join(more)}", ""
+    else:
+        return
+    warnings.warn(f"{file.path}: {text}{fields}", stacklevel=4)
+
+
+def _is_column(file: Hdf5Reader, name: str, n_steps: int) -> bool:
+    """:return: whether it has one number per step, as marks of ends have"""
+    return file.shape(name) in ((n_steps,), (n_steps, 1))
+
+
+def _marks(file: Hdf5Reader, name: str) -> np.ndarray:
+    values = file.read(name).reshape(-1)
+    if not np.isin(values, (0, 1)).all():
+        file.refuse(name, "marks must be 0 or 1")
+    return values.astype(bool)
+
+
+def _flag(file: Hdf5Reader, name: str) -> bool:
+    values = file.read(name)
+    if values.size != 1 or values.item() not in (0, 1):
+        file.refuse(name, f"must be a single 0 or 1, has shape {values.shape}")
+    return bool(values.item())
 
 
 def _column(values: np.ndarray) -> np.ndarray:
@@ -167,9 +232,10 @@ def _column(values: np.ndarray) -> np.ndarray:
     return values[:, None] if values.ndim == 1 else values
 
 
-def _array(file: Any, name: str, space: spaces.Space[Any]) -> np.ndarray:
-    values = as_numbers(file[name][()], name)
+def _rows(file: Hdf5Reader, name: str, space: spaces.Space[Any]) -> np.ndarray:
+    assert space.dtype is not None  # it is a space of arrays
+    values = file.read(name, itemsize=space.dtype.itemsize)
     shape = (len(values), *(space.shape or ())) if values.ndim else ()
     if not shape or values.size != np.prod(shape):
-        raise ValueError(f"{name}: shape {values.shape}, {space} needs {shape}")
+        file.refuse(name, f"shape {values.shape}, {space} needs {shape}")
     return values.reshape(shape)

@@ -11,9 +11,10 @@ episode is read as plain JSON, and only for how the episode ended.
     True       "terminated", "truncated" (ours)        as they say
     True       "TimeLimit.truncated"                   truncated if true, else terminated
     True       neither, length = time limit of env_id  truncated
-    True       neither                                 terminated
+    True       neither, shorter than it                terminated
+    True       neither, and no time limit is known     as ``terminated=`` says; without it the reader asks
 
-The last two lines matter: `imitation.data.rollout` throws infos away unless told otherwise.
+The last three lines matter: `imitation.data.rollout` throws infos away unless told otherwise.
 """
 
 from __future__ import annotations
@@ -24,12 +25,20 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from sb3_ext.demonstrations.budget import (
+    BYTES_PER_CHARACTER,
+    BYTES_PER_EPISODE,
+    Budget,
+    RefusedError,
+    size_on_disk,
+)
 from sb3_ext.demonstrations.data import Demonstrations, Episode
 from sb3_ext.demonstrations.formats.arrays import from_arrays, optional, refuse_kept, refuse_unknown
+from sb3_ext.demonstrations.formats.arrow import arrow_errors, numbers, read_batches
+from sb3_ext.demonstrations.formats.ends import CUT, End, Terminated, ends_of, time_limit
 from sb3_ext.saving import write_folder_whole
 
 INSTALL_IMITATION = "pip install --no-deps imitation==1.0.1"
@@ -40,23 +49,23 @@ def from_trajectories(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
     env_id: str | None = None,
+    terminated: Terminated | None = None,
 ) -> Demonstrations:
     """
     :param trajectories: `imitation.data.types.Trajectory` or `TrajectoryWithRew`, or anything with their attributes
     :param observation_space: of the task
     :param action_space: of the task
     :param env_id: to write down; its time limit tells cuts from terminations where infos do not
-    :raises ValueError: with the episode and the field
+    :param terminated: how those ended whose infos do not say, see `sb3_ext.demonstrations.formats.ends`; default: by
+        the time limit of ``env_id``, if gymnasium knows it
+    :raises ValueError: with the episode and the field; also where nobody says how the episodes ended
     """
     rewards = [getattr(trajectory, "rews", None) for trajectory in trajectories]
     with_rewards = [values is not None for values in rewards]
     if any(with_rewards) and not all(with_rewards):
         raise ValueError(f"rews: in {sum(with_rewards)} of {len(rewards)} trajectories; all or none must have them")
     infos = [_last_info(trajectory.infos) for trajectory in trajectories]
-    ends = [
-        _ends(bool(trajectory.terminal), info, len(trajectory.acts), env_id)
-        for trajectory, info in zip(trajectories, infos, strict=True)
-    ]
+    ends = _ends(trajectories, infos, env_id, terminated)
     return from_arrays(
         # DictObs is no dictionary, but has its items.
         [dict(t.obs.items()) if hasattr(t.obs, "items") else t.obs for t in trajectories],
@@ -149,6 +158,8 @@ def read_imitation(
     observation_space: spaces.Space[Any],
     action_space: spaces.Space[Any],
     env_id: str | None = None,
+    terminated: Terminated | None = None,
+    max_bytes: int | None = None,
 ) -> Demonstrations:
     """
     Read a folder of `imitation.data.serialize.save`. Neither `imitation` nor `datasets` nor jsonpickle is needed.
@@ -157,69 +168,90 @@ def read_imitation(
     :param observation_space: of the task
     :param action_space: of the task
     :param env_id: see `from_trajectories`
+    :param terminated: see `from_trajectories`
+    :param max_bytes: that reading may make, None = by the folder's size
     :raises ValueError: with the folder, the episode and the field
     """
-    pa = optional("pyarrow")
+    optional("pyarrow")
     folder = pathlib.Path(path)
-    if not folder.is_dir():
-        if folder.exists():
-            raise ValueError(f"{folder}: imitation's older .npz and .pkl files run code; save them anew as a folder")
-        raise FileNotFoundError(f"{folder}: no such folder")
+    _check_layout(folder)
+    budget = Budget(folder, size_on_disk(folder), max_bytes)
+    sizes = {
+        name: space.dtype.itemsize
+        for name, space in (("obs", observation_space), ("acts", action_space))
+        if space.dtype is not None
+    }
     trajectories = []
     try:
-        for file in _data_files(folder):
-            with pa.memory_map(str(file)) as source, pa.ipc.open_stream(source) as reader:
-                for batch in reader:
-                    trajectories += [_ReadTrajectory(pa, batch, row) for row in range(batch.num_rows)]
-        return from_trajectories(trajectories, observation_space, action_space, env_id)
-    except (pa.ArrowException, OSError, ValueError) as error:
+        for file in _data_files(folder, budget):
+            for batch in read_batches(file):
+                budget.take(batch.num_rows * BYTES_PER_EPISODE, file.name)
+                with arrow_errors(file):
+                    trajectories += [_ReadTrajectory(batch, row, sizes, budget) for row in range(batch.num_rows)]
+        return from_trajectories(trajectories, observation_space, action_space, env_id, terminated)
+    except RefusedError:
+        raise
+    except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
+
+
+def _check_layout(folder: pathlib.Path) -> None:
+    """What people give in its place is refused with what to do."""
+    as_one = 'd.save_to_disk("folder")'
+    if folder.suffix == ".parquet" or (folder.is_dir() and not (folder / "state.json").exists() and _parquets(folder)):
+        where = "" if folder.is_file() else f" ({_parquets(folder)[0].name}, ...)"
+        raise ValueError(
+            f"{folder}: parquet{where} is not what imitation saves; with the package datasets: "
+            f'd = datasets.load_dataset("parquet", data_files=...)["train"]; {as_one}, and read that folder'
+        )
+    if folder.is_file():
+        raise ValueError(f"{folder}: imitation's older .npz and .pkl files run code; save them anew as a folder")
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    if (folder / "dataset_dict.json").is_file():
+        splits = sorted(part.parent.name for part in folder.glob("*/state.json"))
+        raise ValueError(
+            f"{folder}: a DatasetDict with the splits {', '.join(splits) or '(none)'}; read one of them, as "
+            f"{folder / (splits[0] if splits else 'train')}"
+        )
+
+
+def _parquets(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(folder.rglob("*.parquet"))
 
 
 class _ReadTrajectory:
     """One row of the table, with `Trajectory`'s attributes."""
 
-    def __init__(self, pa: Any, batch: Any, row: int) -> None:
+    def __init__(self, batch: Any, row: int, sizes: dict[str, int], budget: Budget) -> None:  # Any: of pyarrow
         for name in ("obs", "acts", "infos", "terminal"):
             if name not in batch.schema.names:
-                raise ValueError(f"{name}: missing; the columns are {batch.schema.names}")
-        self.obs = _nested(pa, batch, "obs", row)
-        self.acts = _nested(pa, batch, "acts", row)
-        self.rews = _nested(pa, batch, "rews", row) if "rews" in batch.schema.names else None
+                raise RefusedError(f"{budget.path}: {name}: missing; the columns are {batch.schema.names}")
+        columns = {name: batch.column(name) for name in ("obs", "acts", "rews") if name in batch.schema.names}
+        try:
+            read = {name: numbers(column, name, row) for name, column in columns.items()}
+        except ValueError as error:
+            raise RefusedError(f"{budget.path}: {error}") from None
+        for name, array in read.items():
+            budget.take(array.size * sizes.get(name, 0), name)  # what it is cast to
+        self.obs, self.acts, self.rews = read["obs"], read["acts"], read.get("rews")
         self.terminal = batch.column("terminal")[row].as_py()
+        if not isinstance(self.terminal, bool):
+            raise RefusedError(f"{budget.path}: terminal: {self.terminal!r} in row {row}; true or false is needed")
         infos = batch.column("infos")[row]
-        self.infos = [infos.values[-1].as_py()] if infos.is_valid and len(infos.values) else None
+        values = getattr(infos, "values", None)
+        self.infos = [values[-1].as_py()] if values is not None and len(values) else None
 
 
-def _nested(pa: Any, batch: Any, name: str, row: int) -> np.ndarray:
-    """:return: lists of lists of numbers as one array; all of a depth have one length"""
-    column = batch.column(name)
-    # An extension type of `datasets`, if that is imported; else Arrow sees what lies below.
-    values = (column.storage if isinstance(column.type, pa.BaseExtensionType) else column).slice(row, 1)
-    shape = []
-    while hasattr(values.type, "value_type"):
-        if values.null_count:
-            raise ValueError(f"{name}: a list is missing")
-        inner = values.flatten()
-        if len(values) == 0 or len(inner) % len(values):
-            raise ValueError(f"{name}: lists of different lengths in row {row}")
-        lengths = set(values.value_lengths().to_pylist()) if hasattr(values, "value_lengths") else set()
-        if len(lengths) > 1:
-            raise ValueError(f"{name}: lists of different lengths in row {row}")
-        shape.append(len(inner) // len(values))
-        values = inner
-    if values.null_count:
-        raise ValueError(f"{name}: a number is missing in row {row}")
-    if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)):
-        raise ValueError(f"{name}: {values.type} in row {row}; numbers are needed")
-    return values.to_numpy(zero_copy_only=False).reshape(shape)
-
-
-def _data_files(folder: pathlib.Path) -> list[pathlib.Path]:
+def _data_files(folder: pathlib.Path, budget: Budget) -> list[pathlib.Path]:
+    path = folder / "state.json"
     try:
-        state = json.loads((folder / "state.json").read_text())
+        budget.take(path.stat().st_size * BYTES_PER_CHARACTER, "state.json")
+        state = json.loads(path.read_text())
         names = [entry["filename"] for entry in state["_data_files"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except RefusedError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"state.json: cannot be read ({error}); not a folder of imitation") from None
     for name in names:
         if not isinstance(name, str) or pathlib.PurePath(name).name != name:
@@ -242,19 +274,33 @@ def _last_info(infos: Any) -> Mapping[str, Any]:
     return last if isinstance(last, Mapping) else {}
 
 
-def _ends(terminal: bool, info: Mapping[str, Any], n_steps: int, env_id: str | None) -> tuple[bool, bool]:
-    """:return: terminated, truncated; the table is above"""
+def _ends(
+    trajectories: Sequence[Any], infos: Sequence[Mapping[str, Any]], env_id: str | None, terminated: Terminated | None
+) -> list[End]:
+    """:return: of each; the table is above"""
+    ends = [_written_end(bool(t.terminal), info) for t, info in zip(trajectories, infos, strict=True)]
+    lengths = [len(t.acts) for t, end in zip(trajectories, ends, strict=True) if end is None]
+    if lengths and terminated is None and time_limit(env_id) is not None:
+        terminated = "time_limit"
+    where = (
+        f"the infos of {len(lengths)} of {len(ends)} trajectories do not say how they ended, and gymnasium knows no "
+    )
+    where += f"time limit of env_id {env_id!r}"
+    said = iter(ends_of(terminated, lengths, env_id, where) if lengths else [])
+    return [next(said) if end is None else end for end in ends]
+
+
+def _written_end(terminal: bool, info: Mapping[str, Any]) -> End | None:
+    """:return: None where nothing is written"""
     flags = {name: info.get(name) for name in ("terminated", "truncated", "TimeLimit.truncated")}
     known = {name: bool(value) for name, value in flags.items() if isinstance(value, bool | np.bool_)}
     if not terminal:
-        return False, True
+        return CUT
     if {"terminated", "truncated"} <= known.keys():
         return known["terminated"], known["truncated"]
     if "TimeLimit.truncated" in known:
         return not known["TimeLimit.truncated"], known["TimeLimit.truncated"]
-    spec = gym.registry.get(env_id) if env_id is not None else None
-    cut = spec is not None and spec.max_episode_steps == n_steps
-    return not cut, cut
+    return None
 
 
 def _info(episode: Episode) -> dict[str, Any]:
@@ -310,4 +356,4 @@ def _floats(rewards: np.ndarray) -> np.ndarray:
 
 
 def _integer(value: Any) -> int | None:
-    return value if type(value) is int else None
+    return value if type(value) is int and value >= 0 else None

@@ -1,24 +1,36 @@
 """
-Minari datasets in a local folder, read and written by the package itself. Images are never compressed with loss.
+Minari datasets in a local folder. The package writes them, and images never with loss.
 
-Minari makes an environment from the file's own entry point where a dataset lacks its spaces, and that runs whatever the
-file names. Such a dataset is refused before Minari sees it.
+We read them ourselves: Minari makes an environment from the file's own entry point where a dataset lacks its spaces,
+which runs whatever the file names, follows links out of HDF5 files, and counts nothing before it makes it.
 """
 
 from __future__ import annotations
 
 import inspect
-import json
 import os
 import pathlib
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NoReturn
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from sb3_ext.demonstrations.budget import BYTES_PER_EPISODE, Budget, RefusedError, size_on_disk
 from sb3_ext.demonstrations.data import Demonstrations, subspaces
-from sb3_ext.demonstrations.formats.arrays import from_arrays, optional, refuse_kept, refuse_unknown
+from sb3_ext.demonstrations.files import is_plain
+from sb3_ext.demonstrations.formats.arrays import Parts, from_parts, optional, refuse_kept, refuse_unknown
+from sb3_ext.demonstrations.formats.minari_episodes import (
+    FLAGS,
+    Columns,
+    parse_json,
+    read_arrow_episodes,
+    read_hdf5_episodes,
+    read_json,
+)
+from sb3_ext.demonstrations.spaces_json import BYTES_PER_BOUND, MAX_DEPTH, space_from_json
+from sb3_ext.env_ids import id_of_file
 from sb3_ext.saving import write_folder_whole
 
 
@@ -94,84 +106,127 @@ def write_minari(
     return write_folder_whole(folder, write)
 
 
-def read_minari(source: Any) -> Demonstrations:
+def read_minari(source: Any, max_bytes: int | None = None) -> Demonstrations:
     """
     Read a dataset that is on this machine; nothing is downloaded.
 
     :param source: a `minari.MinariDataset`, its folder, or the id of one below Minari's root
+    :param max_bytes: that reading may make, None = by the folder's size
     :raises ValueError: with the episode and the field, where the dataset does not hold whole episodes
     """
     minari = optional("minari")
+    indices: Sequence[int] | None = None
     if isinstance(source, minari.MinariDataset):
-        return _demonstrations(source)
-    folder = pathlib.Path(source).expanduser()
-    if not folder.is_dir():
-        folder = optional("minari.storage.datasets_root_dir").get_dataset_path(str(source))
-    folder = folder / "data" if (folder / "data").is_dir() else folder
+        folder, indices = pathlib.Path(source.storage.data_path), [int(i) for i in source.episode_indices]
+    else:
+        folder = pathlib.Path(source).expanduser()
+        if not folder.is_dir():
+            folder = optional("minari.storage.datasets_root_dir").get_dataset_path(str(source))
+        folder = folder / "data" if (folder / "data").is_dir() else folder
     if not folder.is_dir():
         raise FileNotFoundError(f"{source}: no folder and no local dataset of Minari; get it with `minari download`")
-    _check_metadata(folder)
+    budget = Budget(folder, size_on_disk(folder), max_bytes)
+    metadata = _read_metadata(folder, budget)
+    observation_space, action_space = (
+        _space(metadata, name, folder, budget) for name in ("observation_space", "action_space")
+    )
+    n_episodes = metadata["total_episodes"]
+    budget.take((n_episodes if indices is None else len(indices)) * BYTES_PER_EPISODE, "total_episodes")
+    is_jpeg = optional("minari.dataset.minari_storage").is_image_space
+    if metadata.get("jpeg_encoding", True) is False:
+        is_jpeg = _never
+    reader = read_hdf5_episodes if metadata["data_format"] == "hdf5" else read_arrow_episodes
+    episodes = reader(folder, indices or range(n_episodes), observation_space, action_space, is_jpeg, budget)
     try:
-        return _demonstrations(minari.MinariDataset(folder))
+        parts = [_parts(i, episode) for i, episode in enumerate(episodes)]
+        return from_parts(parts, observation_space, action_space, metadata["env_id"], metadata["versions"])
+    except RefusedError:
+        raise
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from None
-    except (OSError, KeyError, IndexError, AssertionError, RuntimeError, TypeError) as error:
-        raise ValueError(f"{folder}: not a dataset of Minari, or cut short ({type(error).__name__}: {error})") from None
 
 
-def _demonstrations(dataset: Any) -> Demonstrations:
-    metadata = dataset.storage.metadata
-    episodes = list(dataset.iterate_episodes())
-    seeds = [_seed(more) for more in dataset.storage.get_episode_metadata(dataset.episode_indices)]
-    terminated, truncated = [], []
-    for i, episode in enumerate(episodes):
-        for flag in ("terminations", "truncations"):
-            if np.any(getattr(episode, flag)[:-1]):
-                raise ValueError(f"episode {i}: {flag}: set before the last step")
-        terminated.append(bool(len(episode) and episode.terminations[-1]))
-        # Collected steps may just stop: that is a cut.
-        truncated.append(bool(len(episode) and episode.truncations[-1]) or not terminated[-1])
-    env_id = metadata.get("sb3_ext_env_id") or (dataset.env_spec.id if dataset.env_spec is not None else None)
-    versions = metadata.get("sb3_ext_versions")
-    return from_arrays(
-        [episode.observations for episode in episodes],
-        [episode.actions for episode in episodes],
-        [episode.rewards for episode in episodes],
-        terminated=terminated,
-        truncated=truncated,
-        observation_space=_in_written_order(dataset),
-        action_space=dataset.action_space,
-        env_id=env_id,
-        seeds=seeds,
-        versions={"minari": str(dataset.minari_version)} if versions is None else versions,
-    )
+def _parts(i: int, episode: Columns) -> Parts:
+    ends = []
+    for flag in FLAGS:
+        values = getattr(episode, flag)
+        if values.shape != (len(episode.actions),) or not np.isin(values, (0, 1)).all():
+            raise ValueError(f"episode {i}: {flag}: must be 0 or 1 for each of {len(episode.actions)} actions")
+        if values[:-1].any():
+            raise ValueError(f"episode {i}: {flag}: set before the last step")
+        ends.append(bool(len(values) and values[-1]))
+    # Collected steps may just stop, which `terminations` says is no terminal state: a cut.
+    terminated, truncated = ends[0], ends[1] or not ends[0]
+    return Parts(episode.observations, episode.actions, episode.rewards, terminated, truncated, episode.seed)
 
 
-def _in_written_order(dataset: Any) -> spaces.Space[Any]:
-    """Minari sorts the keys of a Dict when it reads; a network's features lie in the order of the environment."""
-    space = dataset.observation_space
-    if not isinstance(space, spaces.Dict):
-        return space
-    written = json.loads(dataset.storage.read_raw_metadata(dataset.storage.data_path)["observation_space"])
-    return spaces.Dict([(key, space[key]) for key in written["subspaces"]])
+def _never(_: spaces.Space[Any]) -> bool:
+    return False
 
 
-def _check_metadata(folder: pathlib.Path) -> None:
+def _read_metadata(folder: pathlib.Path, budget: Budget) -> dict[str, Any]:
+    """:return: the checked metadata, ``env_id`` and ``versions`` among it; spaces are still text"""
     path = folder / "metadata.json"
-    try:
-        metadata = json.loads(path.read_text())
-    except FileNotFoundError:
-        raise ValueError(f"{path}: missing; not a dataset of Minari") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: not JSON ({error})") from None
+
+    def refuse(name: str, why: str) -> NoReturn:
+        raise RefusedError(f"{path}: {name}: {why}")
+
+    if not path.is_file():
+        raise RefusedError(f"{path}: missing; not a dataset of Minari")
+    metadata = read_json(path, budget)
+    if not isinstance(metadata, dict):
+        raise RefusedError(f"{path}: not a dataset of Minari")
     for name in ("observation_space", "action_space", "data_format", "dataset_id", "minari_version"):
-        if not isinstance(metadata, dict) or not isinstance(metadata.get(name), str):
-            raise ValueError(f"{path}: {name}: missing; write it with Minari 0.4 or later")
+        if not isinstance(metadata.get(name), str):
+            refuse(name, "missing; write it with Minari 0.4 or later")
+    if metadata["data_format"] not in ("hdf5", "arrow", "parquet"):
+        refuse("data_format", f"{metadata['data_format'][:100]!r} is not hdf5, arrow or parquet")
+    n_episodes = metadata.get("total_episodes")
+    if type(n_episodes) is not int or n_episodes < 0:
+        refuse("total_episodes", f"{n_episodes!r} is no number of episodes")
+    if not isinstance(metadata.get("jpeg_encoding", True), bool):
+        refuse("jpeg_encoding", f"{metadata['jpeg_encoding']!r} must be true or false")
+    env_id, place = metadata.get("sb3_ext_env_id"), "sb3_ext_env_id"
+    if env_id is None and metadata.get("env_spec") is not None:
+        env_id, place = _id_of_spec(metadata["env_spec"], path, budget), "env_spec"
+    metadata["env_id"] = None if env_id is None else id_of_file(env_id, f"{path}: {place}")
+    versions = metadata.get("sb3_ext_versions", {"minari": metadata["minari_version"]})
+    if not isinstance(versions, dict) or not all(is_plain(x) for item in versions.items() for x in item):
+        refuse("sb3_ext_versions", "must map package names to versions")
+    metadata["versions"] = versions
+    return metadata
 
 
-def _seed(metadata: Any) -> int | None:
-    seed = metadata.get("seed")
-    return None if seed is None else int(seed)
+def _id_of_spec(text: Any, path: pathlib.Path, budget: Budget) -> Any:  # Any: JSON
+    try:
+        return parse_json(text, budget, "env_spec")["id"]
+    except RefusedError:
+        raise
+    except (ValueError, TypeError, KeyError) as error:
+        raise RefusedError(f"{path}: env_spec: has no id ({type(error).__name__}: {error})") from None
+
+
+def _space(metadata: dict[str, Any], name: str, folder: pathlib.Path, budget: Budget) -> spaces.Space[Any]:
+    place = f"{folder / 'metadata.json'}: {name}"
+    try:
+        data = _as_ours(parse_json(metadata[name], budget, name))
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        raise RefusedError(f"{place}: not a space ({type(error).__name__}: {error})") from None
+    return space_from_json(data, place, budget.left // BYTES_PER_BOUND)
+
+
+def _as_ours(data: Any, depth: int = 0) -> Any:  # Any: JSON
+    """
+    :return: Minari's description of a space as `space_from_json` reads it, which checks it. The keys of a Dict stay in
+        the order in which they were written, which is that of a network's features; Minari itself sorts them
+    """
+    if not isinstance(data, dict) or depth > MAX_DEPTH:
+        return data
+    if data.get("type") == "Dict":
+        return {"type": "Dict", "spaces": [[key, _as_ours(x, depth + 1)] for key, x in data["subspaces"].items()]}
+    if data.get("type") == "MultiBinary" and isinstance(data["n"], list):
+        return {"type": "MultiBinary", "shape": data["n"], "n": None}
+    return {"shape": [], **data}
 
 
 def _env_spec(env_id: str | None) -> Any:
