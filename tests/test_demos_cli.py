@@ -135,6 +135,68 @@ def test_record_makes_the_environment_of_the_training() -> None:
     assert len(recorded.episodes[0]) == lengths[4] != lengths[10]
 
 
+def test_a_module_typed_with_the_environment_is_imported(
+    headless_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import gymnasium
+
+    (headless_folder / "handmade_envs.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('Handmade-v0', 'gymnasium.envs.classic_control:CartPoleEnv', max_episode_steps=20)\n"
+    )
+    monkeypatch.syspath_prepend(headless_folder)
+    hold_the_pole(monkeypatch)
+    try:
+        assert demos("play", "handmade_envs:Handmade-v0", "--fps", "0", "-n", "2", "--seed", "7") == 0
+        assert "Saved demos/Handmade-v0.npz" in capsys.readouterr().out
+        played = load("demos/Handmade-v0.npz")
+        assert played.env_id == "Handmade-v0" and played.lengths.tolist() == [20, 20]
+        assert demos("check", "demos/Handmade-v0.npz", "--env", "handmade_envs:Handmade-v0") == 0
+        assert "against Handmade-v0" in capsys.readouterr().out
+        del gymnasium.registry["Handmade-v0"], sys.modules["handmade_envs"]
+        # The file does not bring its module: whoever has the file may not name it.
+        assert demos("check", "demos/Handmade-v0.npz") == 2
+        assert "unknown environment 'Handmade-v0'" in capsys.readouterr().err
+        assert demos("check", "demos/Handmade-v0.npz", "--gym-packages", "handmade_envs") == 0
+    finally:
+        gymnasium.registry.pop("Handmade-v0", None)
+        sys.modules.pop("handmade_envs", None)
+    capsys.readouterr()
+    for command in (["play"], ["check", "demos/Handmade-v0.npz", "--env"]):
+        assert demos(*command, "nowhere_envs:Foo-v0") == 2
+        assert "no module named 'nowhere_envs'" in capsys.readouterr().err
+
+
+def test_a_file_that_does_not_say_how_episodes_ended_asks(capsys: pytest.CaptureFixture[str]) -> None:
+    """As SB2 writes CartPole: float64, no final observations, no ends."""
+    rng = np.random.default_rng(0)
+    starts = np.zeros(700, dtype=bool)
+    starts[[0, 500]] = True
+    np.savez(
+        "expert.npz",
+        obs=rng.normal(size=(700, 4)) / 100,
+        actions=rng.integers(0, 2, (700, 1)),
+        rewards=np.ones(700),
+        episode_returns=np.array([500.0, 200.0]),
+        episode_starts=starts,
+    )
+    convert = ["convert", "expert.npz", "ours.npz", "--env", "CartPole-v1"]
+    assert demos(*convert) == 2
+    error = capsys.readouterr().err
+    assert "terminated: the file does not say how episodes ended" in error and "--terminated" in error
+    assert not Path("ours.npz").exists()
+    assert demos(*convert, "--terminated", "time-limit") == 0
+    (cut, dead) = load("ours.npz").episodes
+    assert (cut.terminated, cut.truncated, cut.final_known, len(cut)) == (False, True, False, 500)
+    assert (dead.terminated, dead.truncated, dead.final_known, len(dead)) == (True, False, False, 200)
+    assert demos("check", "ours.npz") == 0
+    assert "the final one of episodes 0, 1 is unknown" in capsys.readouterr().out
+    assert demos("check", "expert.npz", "--env", "CartPole-v1", "--final-observation", "drop") == 1
+    assert "error: terminated: your expert never terminates" in capsys.readouterr().out
+    assert demos("info", "ours.npz", "--max-bytes", "100") == 2
+    assert "pass max_bytes=" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("target", "flags", "modules"),
     [
@@ -194,6 +256,7 @@ def test_convert_there_and_back(
         ("info none", "there is no none; a data set of Minari by its id needs --from minari"),
         ("check no.npz", "no.npz: not an .npz file, or cut short"),
         ("info a.h5", "there is no a.h5"),
+        ("info a.parquet --env CartPole-v1", "there is no a.parquet"),
         ("info no.npz --from sb2", "the sb2 format does not hold the spaces: name the environment by --env"),
         ("convert a.npz b", "b: the name does not tell the format; pass --to, one of npz, minari"),
     ],

@@ -41,7 +41,7 @@ class Budget:
         if self.made > self.limit:
             raise RefusedError(
                 f"{self.path}: {name}: {self.n_bytes} bytes on disk become {self.made} or more in memory, {self.limit} "
-                f"are allowed; pass max_bytes={self.made} or more if you trust the file"
+                f"are allowed; pass max_bytes={self.made} or more (--max-bytes) if you trust the file"
             )
 
     @property

@@ -47,7 +47,7 @@ def ends_of(terminated: Terminated | None, lengths: Sequence[int], env_id: str |
         raise ValueError(
             f"terminated: {where}; pass terminated=True or False for all of them, "
             '"time_limit" where an episode as long as the limit of env_id was cut and a shorter one terminated, or '
-            '"unknown"'
+            '"unknown" (--terminated on the command line)'
         )
     if isinstance(terminated, bool):
         return [DEAD if terminated else CUT] * len(lengths)
