@@ -46,8 +46,10 @@ class Hub:
     objects: dict[str, bytes] = field(default_factory=dict)
     failures: dict[str, Any] = field(default_factory=dict)
     """
-    create, preupload, batch, put, commit: a status; truncate: name of a file that is cut off; sizes: untrue ones
+    create, preupload, batch, put, commit, info: a status; truncate: name of a file that is cut off; sizes: untrue ones
     """
+    moves: dict[str, tuple[str, dict[str, bytes]]] = field(default_factory=dict)
+    """commits that are added to a repository once the file of this name, or "info", was asked for"""
     requests: list[str] = field(default_factory=list)
     endpoint: str = ""
 
@@ -187,6 +189,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._json({"success": True, "commitOid": sha, "commitUrl": url, "hookOutput": ""})
 
     def _info(self, path: str) -> None:
+        if self._fails("info"):
+            return
         repo_id, _, revision = _repo_id_of(path).partition("/revision/")
         found = self._find(repo_id, revision or "main")
         if found is not None:
@@ -196,6 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
             self._json(
                 {"id": repo_id, "modelId": repo_id, "sha": sha, "siblings": siblings, "private": False, "tags": []}
             )
+            self._move(repo_id, "info")
 
     def _resolve(self, path: str) -> None:
         repo_id, _, rest = path.lstrip("/").partition("/resolve/")
@@ -214,6 +219,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self._send(200, content, headers)
+        if self.command == "GET":
+            self._move(repo_id, name)
 
     # ------------------------------------------------------------------ answers
 
@@ -231,6 +238,11 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             self._error(404, "RevisionNotFound", f"Invalid rev id: {revision}")
         return found
+
+    def _move(self, repo_id: str, name: str) -> None:
+        """Somebody pushes in the middle of a download."""
+        if name in self.hub.moves:
+            self.hub.repositories[repo_id].commits.append(self.hub.moves.pop(name))
 
     def _may_write(self) -> bool:
         return self.headers.get("authorization") == f"Bearer {TOKEN}"

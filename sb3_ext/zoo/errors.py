@@ -3,6 +3,8 @@
 import difflib
 from collections.abc import Iterable
 
+MAX_MESSAGE = 600  # characters of a line that may quote a file
+
 
 class UserError(Exception):
     """Wrong input; the message is the one line to print."""
@@ -19,3 +21,17 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     if matches:
         return f", did you mean {matches[0]!r}?"
     return f"; known: {', '.join(names)}" if len(names) < 30 else ""
+
+
+class UnsafeFile(ValueError):
+    """
+    A file that is not what it should be; nothing of it was run.
+
+    :param message: names file and field. It may quote the file: what no terminal should get is taken out, and a long
+        one is cut
+    """
+
+    def __init__(self, message: str) -> None:
+        # A terminal obeys control characters, and a file may hold megabytes of text.
+        line = " ".join("".join(x if x.isprintable() else " " for x in message[: 2 * MAX_MESSAGE]).split())
+        super().__init__(line if len(line) <= MAX_MESSAGE else f"{line[:MAX_MESSAGE]} ...")

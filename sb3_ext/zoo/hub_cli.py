@@ -122,8 +122,8 @@ def load(rest: list[str]) -> None:
 
     from sb3_ext.saving import write_folder_whole
     from sb3_ext.zoo.hub import download
-    from sb3_ext.zoo.plain_json import decode
     from sb3_ext.zoo.safe_files import CONFIG, NORMALIZE, load_safe, load_vec_normalize, read_json
+    from sb3_ext.zoo.safe_normalize import observed_space
 
     register()
     begin = time.perf_counter()
@@ -155,8 +155,7 @@ def load(rest: list[str]) -> None:
             from stable_baselines3.common.vec_env import DummyVecEnv
 
             spaces = gym.Env()
-            seen = read_json(source / f"{NORMALIZE}.json")["observation_space"]
-            spaces.observation_space = decode(seen, "observation_space")
+            spaces.observation_space = observed_space(source)
             spaces.action_space = model.action_space
             load_vec_normalize(source, DummyVecEnv([lambda: spaces])).save(str(folder / name / "vecnormalize.pkl"))
             for suffix in ("json", "safetensors"):  # which `enjoy` and its like take in place of the pickle
@@ -199,7 +198,7 @@ def checked_environment(data: Any) -> dict[str, Any]:  # Any: JSON of anyone
     if not isinstance(data.get("env_kwargs", {}), dict) or not _is_numbers(data.get("env_kwargs")):
         raise UserError(f"env_kwargs {data['env_kwargs']!r} must be numbers")
     frames = data.get("frame_stack")
-    if frames is not None and (not isinstance(frames, int) or not 1 <= frames <= 64):
+    if frames is not None and (type(frames) is not int or not 1 <= frames <= 64):
         raise UserError(f"frame_stack {frames!r} must be a number from 1 to 64")
     given = [data.get(key) or [] for key in ("env_wrapper", "vec_env_wrapper")]
     for wrapper in (x for wrappers in given for x in (wrappers if isinstance(wrappers, list) else [wrappers])):

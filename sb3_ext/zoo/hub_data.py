@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import tempfile
@@ -9,7 +10,9 @@ import tempfile
 from sb3_ext.demonstrations import Demonstrations, load, save
 from sb3_ext.demonstrations.info import info
 from sb3_ext.zoo.errors import UserError
-from sb3_ext.zoo.hub import CARD, check_sizes, download_file, named_errors
+from sb3_ext.zoo.hub import CARD, Source, named_errors
+from sb3_ext.zoo.hub_card import as_text, fenced
+from sb3_ext.zoo.redaction import redacted
 
 DATA = "demonstrations.npz"
 MAX_DATA_BYTES = 16 * 2**30
@@ -78,9 +81,9 @@ def load_demonstrations(
     from huggingface_hub.errors import RemoteEntryNotFoundError  # of the extra `hub`
 
     with named_errors(repo_id, revision):
-        check_sizes(repo_id, {DATA: MAX_DATA_BYTES}, revision, token, endpoint, repo_type="dataset")
+        where = Source(repo_id, revision, token, cache_dir, endpoint, "dataset")
         try:
-            path = download_file(repo_id, DATA, revision, token, cache_dir, endpoint, repo_type="dataset")
+            path = where.download(DATA, MAX_DATA_BYTES, where.info())
         except RemoteEntryNotFoundError:
             raise UserError(f"the data set {repo_id} has no {DATA}: it was not pushed by sb3_ext") from None
     return load(path, max_bytes)
@@ -92,8 +95,11 @@ def _card(demos: Demonstrations, repo_id: str) -> bytes:
     data = DatasetCardData(
         tags=["reinforcement-learning", "imitation-learning", "stable-baselines3", "sb3-ext", demos.env_id or "unknown"]
     )
-    lines = ["---", data.to_yaml(), "---", "", f"# Demonstrations on {demos.env_id or 'an unnamed environment'}", ""]
-    lines += ["```", info(demos), "```", "", "Load them without running any code of this data set:", "", "```python"]
-    lines += ["from sb3_ext.zoo.hub_data import load_demonstrations", ""]
-    lines += [f'demos = load_demonstrations("{repo_id}")', "```", ""]
+    title = f"# Demonstrations on {as_text(demos.env_id or 'an unnamed environment')}"
+    lines = ["---", data.to_yaml(), "---", "", title, "", *fenced(redacted(info(demos))), ""]
+    lines += ["Load them without running any code of this data set:", ""]
+    example = (
+        f"from sb3_ext.zoo.hub_data import load_demonstrations\n\ndemos = load_demonstrations({json.dumps(repo_id)})"
+    )
+    lines += [*fenced(example, "python"), ""]
     return "\n".join(lines).encode()
