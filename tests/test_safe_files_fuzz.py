@@ -136,7 +136,7 @@ def test_no_weight_is_anything(saved: Path, tmp_path: Path) -> None:
                 save_file(changed, folder / name)
                 with pytest.raises(UnsafeFile, match=f"{name}: .*{key.split('/')[0]}"):
                     load_safe(folder, device="cpu")
-            save_file({**tensors, f"{key}x": x}, folder / name)
+            save_file({**tensors, f"{key}x": x.clone()}, folder / name)
             with pytest.raises(UnsafeFile, match=f"{name}: "):
                 load_safe(folder, device="cpu")
         negative = {k: -y - 1 if k.endswith(("exp_avg_sq", "step")) else y for k, y in tensors.items()}

@@ -27,9 +27,11 @@ from sb3_ext.networks import C51Head, GRUCore, ImpalaResNet, LSTMCore, QuantileH
 from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy
 from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.td3.policies import NormalizedExtractor
+from sb3_ext.zoo.keyword_checks import annotations_of, check_value
 
 MAX_DEPTH = 16
 MAX_SPACE = 2**21  # numbers in the bounds of a space: a picture of 800 x 800 in colour
+MAX_PARTS = 1000  # spaces in a space
 MAX_LENGTH = 100_000  # entries of one list, array or text
 
 ACTIVATIONS = ("ReLU", "Tanh", "ELU", "LeakyReLU", "GELU", "SiLU", "Sigmoid", "Softplus", "SELU", "Mish", "Identity")
@@ -159,12 +161,27 @@ def decode(data: Any, name: str, depth: int = 0) -> Any:  # Any: what JSON may h
     readers: dict[str, Callable[[dict[str, Any], str, int], Any]] = {
         "$class": _class,
         "$object": _object,
-        "$space": lambda x, what, level: space_from_json(decode(x["$space"], what, level + 1), what, MAX_SPACE),
+        "$space": _space,
         "$array": _array,
         "$tuple": lambda x, what, level: tuple(decode(part, what, level + 1) for part in _list(x["$tuple"], what)),
         "$float": _float,
     }
     return readers[tags[0]](data, name, depth)
+
+
+def _space(data: dict[str, Any], name: str, depth: int) -> spaces.Space[Any]:
+    plain = decode(data["$space"], name, depth + 1)
+    n_parts = _n_parts(plain)
+    if n_parts > MAX_PARTS:
+        raise NotPlain(f"{name}: not a space ({n_parts} parts, more than {MAX_PARTS})")
+    return space_from_json(plain, name, MAX_SPACE)
+
+
+def _n_parts(data: Any) -> int:  # Any: JSON of anyone
+    """:return: objects in it: a space and those within it"""
+    if isinstance(data, dict):
+        return 1 + sum(map(_n_parts, data.values()))
+    return sum(map(_n_parts, data)) if isinstance(data, list) else 0
 
 
 def _list(data: Any, name: str) -> list[Any]:
@@ -194,9 +211,16 @@ def _object(data: dict[str, Any], name: str, depth: int) -> Any:  # Any: one of 
     given = {key: x for key, x in data.items() if key != "$object"}
     if not given.keys() <= attributes.keys():
         raise NotPlain(f"{name}: {kind} has no {', '.join(sorted(given.keys() - attributes.keys()))}")
+    arguments = {key: decode(x, name, depth + 1) for key, x in given.items()}
+    for key, value in arguments.items():
+        annotation = type[np.floating] if key == "dtype" else annotations_of(cls).get(key, Any)
+        try:
+            check_value(value, annotation, f"{name}.{key}")
+        except ValueError as error:
+            raise NotPlain(str(error)) from None
     try:
-        return cls(**{key: decode(x, name, depth + 1) for key, x in given.items()})
-    except (TypeError, ValueError, ArithmeticError) as error:
+        return cls(**arguments)
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
         raise NotPlain(f"{name}: not a {kind} ({error})") from None
 
 
@@ -207,5 +231,7 @@ def _array(data: dict[str, Any], name: str, depth: int) -> np.ndarray:
             raise NotPlain(f"{name}: dtype {dtype} is not one of numbers")
         values = [decode(x, name, depth + 1) for x in _list(data["$array"], name)]
         return np.array(values, dtype=dtype).reshape([int(n) for n in _list(data["shape"], name)])
-    except (TypeError, KeyError, OverflowError) as error:
+    except NotPlain:
+        raise
+    except (TypeError, KeyError, ValueError, OverflowError) as error:
         raise NotPlain(f"{name}: not an array ({type(error).__name__}: {error})") from None

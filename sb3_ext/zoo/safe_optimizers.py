@@ -13,7 +13,7 @@ from typing import Any
 import torch as th
 
 from sb3_ext.zoo.errors import UnsafeFile
-from sb3_ext.zoo.plain_json import NotPlain, decode, encode
+from sb3_ext.zoo.plain_json import decode, encode
 from sb3_ext.zoo.tensor_files import Tensors
 
 OPTIMIZER = "optimizer"
@@ -88,7 +88,7 @@ def _checked_groups(optimizer: th.optim.Optimizer, data: Any, name: str) -> list
     ours = optimizer.state_dict()["param_groups"]
     try:
         theirs = decode(data, name)
-    except NotPlain as error:
+    except ValueError as error:
         raise UnsafeFile(f"{OPTIMIZER}.json: {error}") from None
     if not isinstance(theirs, list) or len(theirs) != len(ours) or not all(isinstance(x, dict) for x in theirs):
         raise UnsafeFile(f"{OPTIMIZER}.json: {name} must be {len(ours)} groups of settings")
