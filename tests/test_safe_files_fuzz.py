@@ -38,7 +38,13 @@ ALSO = {
     r"keywords\.(distributional|dueling|importance_exponent_final|update_ratio|target_update_interval)": "null",
     r"keywords\.policy_kwargs(\.net_arch|\.optimizer_kwargs)?": r"null|\{\}|\[\]",
     r"keywords\.(head_kwargs|state|counters|approximated|versions|policy_kwargs)": r"\{\}",
-    r"keywords|state|counters|approximated|versions": r"\{\}",
+    r"keywords|state|counters": r"\{\}",
+    r"approximated|versions": r"\{.*\}",
+    r"env_id": '"x"',
+    r"environment(\.\w+)*": r"null|\{\}|\[\]|-1|true",
+    r"action_space\.\$space\.start": "-1",
+    r"keywords\.action_noise\.(mean|sigma)\.\$array\.0": "-1|1" + "0" * 30,
+    r"keywords\.policy_kwargs\.use_sde": "true",
     r"keywords\.(gradient_steps|sde_sample_freq|checkpoint_episodes)": "-1",
     # Any number is a coefficient, and 1 is one of the numbers and times that may be.
     r"keywords\.(ent_coef|vf_coef|target_entropy|eta)": "-1",
@@ -46,8 +52,7 @@ ALSO = {
     r"keywords\.(use_sde|normalize_advantage|use_rms_prop|prioritized|double_q|value_rescaling)": "true",
     r"keywords\.(optimize_memory_usage|use_sde_at_warmup)": "true",
     # Bounds may lie anywhere that an observation may.
-    r"observation_space\.\$space\.low\.\d+": "-1",
-    r"observation_space\.\$space\.high\.\d+": "1" + "0" * 30,
+    r"(observation|action)_space\.\$space\.(low|high)(\.\d+)?": "-1|1" + "0" * 30,
     r"observation_space|norm_obs_keys|training|norm_obs|norm_reward": r"null|true",
 }  # fmt: skip
 
@@ -109,7 +114,7 @@ def test_no_field_of_a_config_is_anything(name: str, saved: Path, tmp_path: Path
         before: Any = config
         for key in path:
             before = before[key]
-        for text in VALUES:
+        for text in VALUES if name == "ppo" else VALUES[::3]:
             (folder / "config.json").write_text(with_value(config, path, text))
             try:
                 load_safe(folder, device="cpu")
@@ -153,12 +158,13 @@ def test_no_setting_of_an_optimizer_is_anything(saved: Path, tmp_path: Path) -> 
     groups = json.loads((folder / "optimizer.json").read_text())
     assert "policy.optimizer" in groups
     how = ("foreach", "fused", "capturable", "differentiable")  # which is ours to say
+    assert set(how) <= groups["policy.optimizer"][0].keys()
     for path in leaves(groups):
         before: Any = groups
         for key in path:
             before = before[key]
         for text in VALUES:
-            if json.dumps(before) == text or path[-1] in how:
+            if json.dumps(before) == text or (path[-1] in how and text in ("true", "null")):
                 continue
             (folder / "optimizer.json").write_text(with_value(groups, path, text))
             with pytest.raises(UnsafeFile, match=r"optimizer.json"):

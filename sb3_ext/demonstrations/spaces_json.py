@@ -90,11 +90,17 @@ def _bound_to_json(bound: np.ndarray) -> Any:
 
 
 def _bound(data: Any, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    if dtype.kind != "b" and _has_bool(data):
+        raise ValueError(f"a bound of a space of {dtype} is true or false")
     if isinstance(data, list):
         return np.asarray(data, dtype=dtype).reshape(shape)
     if not isinstance(data, bool | int | float):
         raise ValueError(f"bound {data!r} is not a number")
     return np.full(shape, data, dtype=dtype)
+
+
+def _has_bool(data: Any) -> bool:
+    return any(map(_has_bool, data)) if isinstance(data, list) else isinstance(data, bool)
 
 
 def _dtype(data: Json) -> np.dtype:
@@ -105,6 +111,8 @@ def _dtype(data: Json) -> np.dtype:
 
 
 def _shape(data: Any, left: list[int]) -> tuple[int, ...]:
+    if not isinstance(data, list):
+        raise ValueError(f"shape {data!r} is no list")
     shape = tuple(_integer(size) for size in data)
     numbers = math.prod(shape)
     if any(size < 0 for size in shape) or numbers > left[0]:

@@ -9,7 +9,7 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -141,14 +141,19 @@ def _fits(value: Any, annotation: Any) -> bool:  # Any: see `check_value`
         return any(_fits(value, part) for part in parts)
     if origin is typing.Literal:
         return isinstance(value, str) and value in parts
-    if origin in (list, tuple, Sequence):  # yml has no tuples
-        return isinstance(value, list | tuple) and all(_fits(x, parts[0] if origin is list else Any) for x in value)
+    if origin is tuple:  # yml has lists alone
+        is_one = isinstance(value, list | tuple) and len(value) == len(parts)
+        return is_one and all(map(_fits, value, parts))
+    if origin is list:
+        return isinstance(value, list | tuple) and all(_fits(x, parts[0]) for x in value)
     if origin in (dict, Mapping):
         return isinstance(value, Mapping) and all(_fits(x, parts[1]) for x in value.values())
     if origin is type:
         return isinstance(value, type) and (not isinstance(parts[0], type) or issubclass(value, parts[0]))
     if origin is Callable or annotation is Callable:
         return callable(value)
+    if annotation is np.ndarray:  # or what NumPy makes one of
+        return isinstance(value, np.ndarray) or _fits(value, float)
     if annotation is bool:
         return isinstance(value, bool) or (type(value) is int and value in (0, 1))
     if annotation is int:  # 1e4 is what many write

@@ -27,7 +27,7 @@ from sb3_ext.networks import C51Head, GRUCore, ImpalaResNet, LSTMCore, QuantileH
 from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy
 from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.td3.policies import NormalizedExtractor
-from sb3_ext.zoo.keyword_checks import annotations_of, check_value
+from sb3_ext.zoo.keyword_checks import RANGES, annotations_of, check_value
 
 MAX_DEPTH = 16
 MAX_SPACE = 2**21  # numbers in the bounds of a space: a picture of 800 x 800 in colour
@@ -215,7 +215,9 @@ def _object(data: dict[str, Any], name: str, depth: int) -> Any:  # Any: one of 
     for key, value in arguments.items():
         annotation = type[np.floating] if key == "dtype" else annotations_of(cls).get(key, Any)
         try:
-            check_value(value, annotation, f"{name}.{key}")
+            # A schedule goes from one value of its keyword to another.
+            limits = RANGES.get(name) if key in ("val", "start", "end") else None
+            check_value(value, annotation, f"{name}.{key}", limits)
         except ValueError as error:
             raise NotPlain(str(error)) from None
     try:
@@ -230,7 +232,14 @@ def _array(data: dict[str, Any], name: str, depth: int) -> np.ndarray:
         if dtype.kind not in "biuf":
             raise NotPlain(f"{name}: dtype {dtype} is not one of numbers")
         values = [decode(x, name, depth + 1) for x in _list(data["$array"], name)]
-        return np.array(values, dtype=dtype).reshape([int(n) for n in _list(data["shape"], name)])
+        if any(not isinstance(x, bool if dtype.kind == "b" else int | float) for x in values) or (
+            dtype.kind != "b" and any(isinstance(x, bool) for x in values)
+        ):
+            raise NotPlain(f"{name}: an array of {dtype} has numbers of this kind alone")
+        shape = _list(data["shape"], name)
+        if not all(type(n) is int and n >= 0 for n in shape):
+            raise NotPlain(f"{name}: shape {shape} is no list of whole numbers")
+        return np.array(values, dtype=dtype).reshape(shape)
     except NotPlain:
         raise
     except (TypeError, KeyError, ValueError, OverflowError) as error:

@@ -321,7 +321,10 @@ def read_config(config: Mapping[str, Any]) -> Config:
         if not all(isinstance(x, str) for x in config.get(key, {}).values()):
             raise UnsafeFile(f"{CONFIG}: {key} {config[key]!r} must be texts")
     name, policy, n_envs = config["algorithm"], config["policy"], config["n_envs"]
-    cls = algorithm_of(str(name))
+    try:
+        cls = algorithm_of(str(name))
+    except UnsafeFile as error:
+        raise UnsafeFile(f"{CONFIG}: {error}") from None
     if not isinstance(policy, str) or policy not in cls.policy_aliases:
         raise UnsafeFile(f"{CONFIG}: {name} has no policy {policy!r}; it has {', '.join(cls.policy_aliases)}")
     unknown = sorted(config["keywords"].keys() - (keywords_of(cls) - LEFT_OUT))
@@ -345,6 +348,10 @@ def read_config(config: Mapping[str, Any]) -> Config:
     for key, space in spaces_of.items():
         if not isinstance(space, spaces.Space):
             raise UnsafeFile(f"{CONFIG}: {key} is no space")
+    for attribute in ("_mu", "_sigma"):
+        shape, action = np.shape(getattr(keywords.get("action_noise"), attribute, 0.0)), spaces_of["action_space"].shape
+        if shape not in ((), action):
+            raise UnsafeFile(f"{CONFIG}: action_noise has shape {shape}, an action {action}")
     for key, count in config["counters"].items():
         if key not in COUNTERS or type(count) is not int or not 0 <= count < 2**62:
             raise UnsafeFile(f"{CONFIG}: counters.{key} {count!r} is no count of {', '.join(COUNTERS)}")

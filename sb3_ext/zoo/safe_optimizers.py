@@ -95,7 +95,8 @@ def _checked_groups(optimizer: th.optim.Optimizer, data: Any, name: str) -> list
     for mine, group in zip(ours, theirs, strict=True):
         for key in group.keys() - mine.keys():
             raise UnsafeFile(f"{OPTIMIZER}.json: {name} has no setting {key!r}")
-        if group.get("params") != mine["params"]:
+        params = group.get("params")
+        if params != mine["params"] or not all(type(x) is int for x in params):
             raise UnsafeFile(f"{OPTIMIZER}.json: {name}.params must number the network's parameters")
     return [_checked_group(x, y, f"{OPTIMIZER}.json: {name}") for x, y in zip(ours, theirs, strict=True)]
 
@@ -103,6 +104,9 @@ def _checked_groups(optimizer: th.optim.Optimizer, data: Any, name: str) -> list
 def _checked_group(ours: dict[str, Any], theirs: dict[str, Any], name: str) -> dict[str, Any]:  # Any: settings
     """:return: the file's numbers; all else is as `config.json` says"""
     result = dict(ours)
+    for key in theirs.keys() & HOW - {"params"}:
+        if not isinstance(theirs[key], bool | None):
+            raise UnsafeFile(f"{name}.{key} {str(theirs[key])[:50]} is neither true nor false")
     for key in theirs.keys() - HOW:
         mine, value = ours[key], theirs[key]
         if isinstance(mine, th.Tensor):
