@@ -99,6 +99,14 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
     assert read == [b"new"] and pipe.is_fifo()
 
 
+@pytest.fixture(params=["with locks", "without"])
+def locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some file systems have none; then only ids of processes tell who lives."""
+    if request.param == "without":
+        monkeypatch.setattr(saving, "_lock", lambda _: True)
+
+
+@pytest.mark.usefixtures("locks")
 def test_what_a_killed_process_left_goes_at_the_next_save_in_the_folder(tmp_path: Path) -> None:
     killed_while(lambda: write_whole(tmp_path / "replay.pkl", "pkl", die))
     assert [path.is_file() for path in tmp_path.glob(".replay.pkl.*.tmp")] == [True]
@@ -119,6 +127,7 @@ def test_what_a_killed_process_left_goes_at_the_next_save_in_the_folder(tmp_path
     assert (tmp_path / "replay.pkl").read_bytes() == b"outer"
 
 
+@pytest.mark.usefixtures("locks")
 def test_a_living_process_keeps_its_temporary_file(tmp_path: Path) -> None:
     read, written = os.pipe()
     go_on, say = os.pipe()
