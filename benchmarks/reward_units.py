@@ -42,10 +42,10 @@ class Task:
 
 TASKS = (
     Task("CartPole-v1", "rainbow", 30_000, 22.0),
-    Task("CartPoleNoVel-v1", "r2d2", 30_000, 22.0),
-    Task("CartPoleNoVel-v1", "rainbowr", 36_000, 22.0),
-    Task("sb3_ext/RepeatPrevious-v0", "r2d2", 30_000, -0.5),
-    Task("sb3_ext/RepeatPrevious-v0", "rainbowr", 30_000, -0.5),
+    Task("CartPoleNoVel-v1", "r2d2", 24_000, 22.0),
+    Task("CartPoleNoVel-v1", "rainbowr", 30_000, 22.0),
+    Task("sb3_ext/RepeatPrevious-v0", "r2d2", 20_000, -0.5),
+    Task("sb3_ext/RepeatPrevious-v0", "rainbowr", 20_000, -0.5),
 )
 N_EVALUATIONS = 9
 
