@@ -17,6 +17,7 @@ import numpy as np
 import rl_zoo3.import_envs  # noqa: F401 - registers CartPoleNoVel-v1
 from common import Bound, Table, hardware, parse, parser, print_rows, verdict
 from learning import RUN_COLUMNS, train
+from rl_zoo3.utils import linear_schedule
 from stable_baselines3.common.env_util import make_vec_env
 
 import sb3_ext  # noqa: F401 - registers RepeatPrevious
@@ -42,7 +43,7 @@ class Task:
 
 TASKS = (
     Task("CartPole-v1", "rainbow", 30_000, 22.0),
-    Task("CartPoleNoVel-v1", "r2d2", 24_000, 22.0),
+    Task("CartPoleNoVel-v1", "r2d2", 30_000, 22.0),
     Task("CartPoleNoVel-v1", "rainbowr", 30_000, 22.0),
     Task("sb3_ext/RepeatPrevious-v0", "r2d2", 20_000, -0.5),
     Task("sb3_ext/RepeatPrevious-v0", "rainbowr", 20_000, -0.5),
@@ -56,6 +57,7 @@ def run(task: Task, unit: str, seed: int, n_steps: int) -> dict[str, object]:
     block = read_block(task.agent, "default")
     del block["n_timesteps"]
     n_envs, policy = block.pop("n_envs", 1), block.pop("policy")
+    block["learning_rate"] = linear_schedule(block["learning_rate"].removeprefix("lin_"))
     env = make_vec_env(
         task.env_id,
         n_envs,
