@@ -11,6 +11,7 @@ results/reward_units.csv.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -28,7 +29,8 @@ from sb3_ext.q_learning import QLearning
 from sb3_ext.zoo.configs import read_block
 
 UNITS = ("1/500", "1/100", "1", "100")
-ALGORITHMS: dict[str, type[QLearning]] = {"rainbow": Rainbow, "r2d2": R2D2, "rainbowr": RainbowR}
+ALGORITHMS: dict[str, Callable[..., QLearning]] = {"rainbow": Rainbow, "r2d2": R2D2, "rainbowr": RainbowR}
+NAMES = {"rainbow": "Rainbow", "r2d2": "R2D2", "rainbowr": "RainbowR"}
 KEY = ("task", "agent", "unit", "seed")
 
 
@@ -93,7 +95,7 @@ def report(table: Table, agents: list[str]) -> list[Bound]:
     for task in TASKS:
         if task.agent not in agents:
             continue
-        row: list[object] = [f"{task.env_id.removeprefix('sb3_ext/')}, {ALGORITHMS[task.agent].__name__}"]
+        row: list[object] = [f"{task.env_id.removeprefix('sb3_ext/')}, {NAMES[task.agent]}"]
         at_one = table.values("best", task=task.env_id, agent=task.agent, unit="1").mean() - task.chance
         for unit in UNITS:
             here = {"task": task.env_id, "agent": task.agent, "unit": unit}

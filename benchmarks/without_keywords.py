@@ -8,6 +8,7 @@ What a first user types: an algorithm, its policy and CartPole-v1, no keyword be
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from common import Table, hardware, parse, parser, print_rows
@@ -24,16 +25,17 @@ ENV_ID = "CartPole-v1"
 class Agent:
     """An algorithm and its budget."""
 
-    algorithm: type[QLearning]
+    name: str
+    algorithm: Callable[..., QLearning]
     policy: str
     n_steps: int
     n_seeds: int
 
 
 AGENTS = (
-    Agent(R2D2, "MlpLstmPolicy", 100_000, 5),
-    Agent(Rainbow, "MlpPolicy", 50_000, 3),
-    Agent(RainbowR, "MlpLstmPolicy", 50_000, 3),
+    Agent("R2D2", R2D2, "MlpLstmPolicy", 100_000, 5),
+    Agent("Rainbow", Rainbow, "MlpPolicy", 50_000, 3),
+    Agent("RainbowR", RainbowR, "MlpLstmPolicy", 50_000, 3),
 )
 
 
@@ -42,7 +44,7 @@ def run(agent: Agent, seed: int, n_steps: int) -> dict[str, object]:
     model = agent.algorithm(agent.policy, ENV_ID, seed=seed)
     result = train(model, make_vec_env(ENV_ID, 10, seed + 100_000), n_steps, n_steps // 10, 20, final_episodes=100)
     return {
-        "agent": agent.algorithm.__name__,
+        "agent": agent.name,
         "seed": seed,
         "env_steps": n_steps,
         "final_mean": round(result.final_mean, 1),
@@ -59,7 +61,7 @@ def main() -> None:
     table = Table("without_keywords", columns, key=("agent", "seed"), saved=not args.quick, fresh=args.fresh)
     for agent in AGENTS:
         for seed in range(min(args.seeds, agent.n_seeds)):
-            if not table.has(agent=agent.algorithm.__name__, seed=seed):
+            if not table.has(agent=agent.name, seed=seed):
                 table.add(run(agent, seed, 2000 if args.quick else agent.n_steps))
     print(hardware())
     cells: list[tuple[object, ...]] = [
