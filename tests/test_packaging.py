@@ -17,7 +17,9 @@ from sb3_ext.zoo import config_path
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "sb3_ext"
 
-BELOW_ALGORITHMS = {"ops", "buffers", "networks", "envs", "demonstrations", "saving", "metrics", "q_learning"}
+PLAIN = {"clock", "env_ids", "saving", "vec_envs"}
+BELOW_ALGORITHMS = {"ops", "buffers", "networks", "envs", "demonstrations", "metrics", "q_learning", "replay_files"}
+BELOW_ALGORITHMS |= PLAIN
 ALGORITHMS = {"r2d2", "rainbow", "gail", "td3", "ddpg"}
 ABOVE_ALGORITHMS = {"zoo", "viz", "distributed"}
 MAY_IMPORT = {
@@ -25,10 +27,11 @@ MAY_IMPORT = {
     "buffers": {"ops"},
     "networks": {"ops"},
     "envs": set(),
-    "demonstrations": {"ops", "envs", "saving", ""},
-    "saving": set(),
+    "demonstrations": {"ops", "envs", "env_ids", "saving", ""},
+    **{name: set() for name in PLAIN},
+    "replay_files": {"buffers"},
     "metrics": {"ops", "buffers"},
-    "q_learning": {"ops", "buffers", "networks", "saving"},
+    "q_learning": {"ops", "buffers", "networks", "replay_files"} | PLAIN,
     "r2d2": BELOW_ALGORITHMS,
     "rainbow": BELOW_ALGORITHMS | {"r2d2"},
     "gail": BELOW_ALGORITHMS | {"td3"},
