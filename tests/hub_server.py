@@ -50,6 +50,8 @@ class Hub:
     """
     moves: dict[str, tuple[str, dict[str, bytes]]] = field(default_factory=dict)
     """commits that are added to a repository once the file of this name, or "info", was asked for"""
+    failures_then: dict[str, Any] = field(default_factory=dict)
+    """that begin with the first of these commits"""
     requests: list[str] = field(default_factory=list)
     endpoint: str = ""
 
@@ -243,6 +245,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Somebody pushes in the middle of a download."""
         if name in self.hub.moves:
             self.hub.repositories[repo_id].commits.append(self.hub.moves.pop(name))
+            self.hub.failures |= self.hub.failures_then
 
     def _may_write(self) -> bool:
         return self.headers.get("authorization") == f"Bearer {TOKEN}"

@@ -294,6 +294,14 @@ def test_files_of_two_commits_are_not_mixed(moment: str, hub: Hub, tmp_path: Pat
     assert snapshots == [later[0] if moment == "info" else hub.repositories[REPO].commits[-2][0]]
 
 
+def test_sizes_are_those_of_the_commit_that_is_downloaded(hub: Hub, tmp_path: Path) -> None:
+    push(makers()["ppo"](), hub)
+    hub.moves = {"info": ("2" * 40, dict(files_of(hub)))}
+    hub.failures_then = {"sizes": {"policy.safetensors": 10**12}}
+    with pytest.raises(UnsafeFile, match=r"policy.safetensors has 1000000000000 bytes"):
+        load(hub, tmp_path)
+
+
 def test_what_is_in_the_cache_does_without_a_hub(hub: Hub, tmp_path: Path) -> None:
     model = makers()["ppo"]()
     push(model, hub)

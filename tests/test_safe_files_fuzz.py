@@ -26,6 +26,7 @@ import sb3_ext
 from sb3_ext.ops.exploration import EpsilonLadder
 from sb3_ext.zoo.keyword_checks import annotations_of
 from sb3_ext.zoo.keywords import keywords_of
+from sb3_ext.zoo.plain_json import CLASSES, OBJECTS
 from sb3_ext.zoo.safe_files import CONTRIB, LEFT_OUT, UnsafeFile, algorithm_of, load_safe, load_vec_normalize, save_safe
 from sb3_ext.zoo.safe_normalize import observed_space
 
@@ -44,6 +45,7 @@ ALSO = {
     r"environment(\.\w+)*": r"null|\{\}|\[\]|-1|true",
     r"action_space\.\$space\.start": "-1",
     r"keywords\.action_noise\.(mean|sigma)\.\$array\.0": "-1|1" + "0" * 30,
+    r"keywords\.action_noise\.(mean|initial_noise)|state\._worst_of_best": "-1",
     r"keywords\.policy_kwargs\.use_sde": "true",
     r"keywords\.(gradient_steps|sde_sample_freq|checkpoint_episodes)": "-1",
     # Any number is a coefficient, and 1 is one of the numbers and times that may be.
@@ -114,7 +116,7 @@ def test_no_field_of_a_config_is_anything(name: str, saved: Path, tmp_path: Path
         before: Any = config
         for key in path:
             before = before[key]
-        for text in VALUES if name == "ppo" else VALUES[::3]:
+        for text in VALUES if name == "ppo" else VALUES[:3]:
             (folder / "config.json").write_text(with_value(config, path, text))
             try:
                 load_safe(folder, device="cpu")
@@ -163,7 +165,7 @@ def test_no_setting_of_an_optimizer_is_anything(saved: Path, tmp_path: Path) -> 
         before: Any = groups
         for key in path:
             before = before[key]
-        for text in VALUES:
+        for text in VALUES if path[2:3] != ("params",) else VALUES[:3]:
             if json.dumps(before) == text or (path[-1] in how and text in ("true", "null")):
                 continue
             (folder / "optimizer.json").write_text(with_value(groups, path, text))
@@ -229,3 +231,5 @@ def test_what_keywords_may_be_is_known_of_every_algorithm() -> None:
         assert keywords_of(cls) - LEFT_OUT <= annotations_of(cls).keys() | {"kwargs"}, name
         for policy in cls.policy_aliases.values():
             assert keywords_of(policy) <= annotations_of(policy).keys(), policy
+    for named in [*CLASSES.values(), *(cls for cls, _ in OBJECTS.values())]:
+        annotations_of(named)
