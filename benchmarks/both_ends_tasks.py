@@ -6,7 +6,7 @@ import anything of ours. Importing this file registers the tasks with gymnasium.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
@@ -101,6 +101,38 @@ def lands(env: gym.Env, observation: np.ndarray) -> int:
     from gymnasium.envs.box2d.lunar_lander import heuristic
 
     return int(heuristic(env.unwrapped, observation))
+
+
+class Ends(NamedTuple):
+    """Of some episodes."""
+
+    mean: float
+    """return"""
+    std: float
+    """of the returns"""
+    goals: int
+    failures: int
+
+
+def ends_of(act: Callable[[gym.Env, np.ndarray], Any], env_id: str, n_episodes: int, seed: int) -> Ends:
+    """
+    :param act: action for an observation
+    :param seed: of the first episode
+    :return: how n episodes ended: the last reward of one that terminates says which end it was, +-100 in LunarLander
+    """
+    env = gym.make(env_id)
+    returns, goals, failures = [], 0, 0
+    for i in range(n_episodes):
+        observation, _ = env.reset(seed=seed + i)
+        total, over = 0.0, False
+        while not over:
+            observation, reward, terminated, truncated, _ = env.step(act(env, observation))
+            total += float(reward)
+            over = terminated or truncated
+        returns.append(total)
+        goals += terminated and reward >= GOAL
+        failures += terminated and reward <= FAILURE
+    return Ends(float(np.mean(returns)), float(np.std(returns)), goals, failures)
 
 
 EXPERTS: dict[str, Callable[[gym.Env, np.ndarray], Any]] = {

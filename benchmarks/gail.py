@@ -156,18 +156,35 @@ def run_ours(task: Task, demonstrations: Demonstrations, seed: int, n_steps: int
 
 def run_peer(task: Task, demonstrations: Demonstrations, seed: int, n_steps: int, python: pathlib.Path) -> Result:
     """:return: the finished run of the other process"""
+    answer = ask_peer(task.env_id, demonstrations, seed, n_steps, min(task.every, n_steps), python)
+    curve = Curve(answer["steps"], answer["seconds"], answer["means"])
+    return Result(curve, answer["final_mean"], answer["final_std"], answer["cpu_seconds"])
+
+
+def ask_peer(
+    env_id: str,
+    demonstrations: Demonstrations,
+    seed: int,
+    n_steps: int,
+    every: int,
+    python: pathlib.Path,
+    **more: Any,  # Any: keywords of gail_peer's `run`
+) -> dict[str, Any]:
+    """:return: what gail_peer's `run` does, in a process of its own"""
     with tempfile.TemporaryDirectory() as folder:
         path = save(demonstrations, pathlib.Path(folder) / "demonstrations.npz")
         arguments = {
-            "env_id": task.env_id,
+            "env_id": env_id,
             "demonstrations": str(path),
             "seed": seed,
             "n_envs": N_ENVS,
             "n_steps": n_steps,
-            "every": min(task.every, n_steps),
+            "every": every,
             **EVALUATIONS,
             "ppo": PPO_SETTINGS,
-            "gail": THEIRS,
+            # A batch of the expert's steps must not be larger than there are.
+            "gail": {**THEIRS, "demo_batch_size": min(THEIRS["demo_batch_size"], demonstrations.n_steps)},
+            **more,
         }
         finished = subprocess.run(
             # -I: nothing of this process's paths reaches the other one.
@@ -178,9 +195,8 @@ def run_peer(task: Task, demonstrations: Demonstrations, seed: int, n_steps: int
             cwd=folder,
             env={**os.environ, "OMP_NUM_THREADS": "1", "TQDM_DISABLE": "1"},
         )
-    answer = json.loads(finished.stdout.splitlines()[-1])
-    curve = Curve(answer["steps"], answer["seconds"], answer["means"])
-    return Result(curve, answer["final_mean"], answer["final_std"], answer["cpu_seconds"])
+    answer: dict[str, Any] = json.loads(finished.stdout.splitlines()[-1])
+    return answer
 
 
 def peer_python(given_one: pathlib.Path | None, experts: pathlib.Path) -> pathlib.Path:

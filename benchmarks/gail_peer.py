@@ -8,6 +8,7 @@ It needs nothing of ours: the file is read with NumPy. The last line that it pri
 
 from __future__ import annotations
 
+import importlib
 import json
 import pathlib
 import sys
@@ -56,6 +57,7 @@ def run(
     final_episodes: int,
     ppo: dict[str, Any],
     gail: dict[str, Any],
+    tasks: str | None = None,
 ) -> dict[str, Any]:
     """
     :param demonstrations: file of episodes
@@ -64,8 +66,13 @@ def run(
     :param every: env steps between evaluations
     :param ppo: keywords of PPO
     :param gail: keywords of GAIL
+    :param tasks: module beside this file that registers the task, and counts how its episodes end
     :return: evaluations, and CPU seconds without them
     """
+    module = None
+    if tasks is not None:
+        sys.path.insert(0, str(pathlib.Path(__file__).parent))
+        module = importlib.import_module(tasks)
     th.set_num_threads(1)
     np.random.seed(seed)
     th.manual_seed(seed)
@@ -107,7 +114,13 @@ def run(
     trainer.train(rounds * trainer.gen_train_timesteps, evaluate)
     cpu = time.process_time() - begin - apart
     final = returns(model, eval_env, final_episodes)
+    ends = None
+    if module is not None:
+        ends = module.ends_of(
+            lambda _, x: model.predict(x, deterministic=True)[0], env_id, final_episodes, seed + 100_000
+        )
     return {
+        "ends": ends,
         "steps": steps,
         "seconds": seconds,
         "means": means,

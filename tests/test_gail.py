@@ -27,9 +27,10 @@ from worlds import TaggedEnv
 
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.gail import GAIL, AdversarialCallback, LearnedReward, RewardSettings, behaviour_cloning
-from sb3_ext.gail.reward import AdversarialReward
+from sb3_ext.gail.reward import AdversarialReward, ReturnScale
 from sb3_ext.gail.rollouts import RolloutRecorder, discounted_returns, log_prob_of
 from sb3_ext.networks.discriminator import ShapedDiscriminator, Steps
+from sb3_ext.networks.normalizer import RunningNormalizer
 
 SMALL: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 0, "device": "cpu"}
 
@@ -591,6 +592,43 @@ def test_the_experts_logits_become_the_higher_ones() -> None:
     assert metrics["accuracy_policy"] == metrics["accuracy_expert"] == 1.0
 
 
+def test_statistics_are_of_both_sides_in_equal_numbers() -> None:
+    adversary = adversary_of()
+    policy, expert = separable(adversary)
+    ends = th.ones(50)
+    adversary.expert = Steps(*(th.cat([x, x]) for x in expert))._replace(absorbing=th.cat([ends, 0 * ends]))  # type: ignore[arg-type, list-item]
+    both = Steps(*(th.cat([x, x]) for x in policy))._replace(absorbing=th.cat([ends, 0 * ends]))  # type: ignore[arg-type, list-item]
+    adversary.update(both, 1.0)
+    discriminator = adversary.discriminator
+    for normalizers in (discriminator.normalizers, discriminator.final_normalizers):
+        (normalizer,) = normalizers.values()
+        assert isinstance(normalizer, RunningNormalizer)
+        assert normalizer.mean.abs().max() < 0.3 and normalizer.variance.min() > 0.9, "at -1 and +1"
+
+
+def test_only_steps_of_the_living_enter_an_absorbing_state() -> None:
+    adversary = adversary_of()
+    policy, _ = separable(adversary)
+    ended = policy._replace(next_absorbing=th.ones(50))
+    absorbing = adversary.absorbing_steps(ended)
+    assert len(absorbing.absorbing) == 50 and len(adversary.absorbing_steps(absorbing).absorbing) == 0
+    assert adversary.values_of_absorbing(ended).all() and not adversary.values_of_absorbing(absorbing).any()
+
+
+def test_the_scale_is_the_deviation_of_all_returns_so_far() -> None:
+    """It begins as if two returns, of -1 and +1, had half the weight each."""
+    rng = np.random.default_rng(0)
+    scale, seen = ReturnScale(), []
+    for mean in (5.0, -3.0, 100.0):
+        seen.append(rng.normal(mean, 2.0, (16, 3)))
+        scale.update(seen[-1])
+        values = np.concatenate([np.array([-1.0, 1.0]), *(x.reshape(-1) for x in seen)])
+        weights = np.array([0.5, 0.5] + [1.0] * (len(values) - 2))
+        mean_of_all = np.average(values, weights=weights)
+        assert float(scale.mean) == pytest.approx(mean_of_all)
+        assert scale.divisor == pytest.approx(np.sqrt(np.average((values - mean_of_all) ** 2, weights=weights)))
+
+
 def test_the_entropy_bonus_makes_the_discriminator_less_sure() -> None:
     sure = []
     for coefficient in (0.0, 1.0):
@@ -640,9 +678,10 @@ def test_the_callback_does_not_go_from_one_task_to_another() -> None:
         PPO("MlpPolicy", "CartPole-v1", **SMALL).learn(1, callback=adversarial)
 
 
-@pytest.mark.parametrize("shaped", [False, True])
-def test_the_learned_reward_goes_with_a_new_policy(shaped: bool) -> None:
-    model = gail(shaped=shaped, reward="airl")
+@pytest.mark.parametrize("keywords", [{}, {"inputs": "ss"}, {"shaped": True}], ids=str)
+def test_the_learned_reward_goes_with_a_new_policy(keywords: dict[str, Any]) -> None:
+    shaped = "shaped" in keywords
+    model = gail(reward="airl", **keywords)
     model.learn(96)
     env = LearnedReward(tagged(), model.adversary)
     observations = env.reset()
@@ -702,6 +741,19 @@ def test_behaviour_cloning_fits_the_demonstrations(normalized: bool) -> None:
     observations = env.normalize_obs(steps.observations) if isinstance(env, VecNormalize) else steps.observations
     actions, _ = model.predict(observations, deterministic=True)  # type: ignore[arg-type]
     assert (actions == steps.actions).mean() > 0.8  # of a rule that switches at every step
+
+
+def test_the_entropy_bonus_keeps_a_clone_from_being_sure() -> None:
+    demonstrations = upright(n_episodes=1)
+    observations = th.as_tensor(demonstrations.transitions(absorbing=False).observations)
+    entropies = []
+    for ent_coef in (0.0, 10.0):
+        model = PPO("MlpPolicy", gym.make("CartPole-v1"), seed=0, device="cpu")
+        behaviour_cloning(model, demonstrations, n_epochs=3, ent_coef=ent_coef)
+        entropy = model.policy.get_distribution(observations).entropy()
+        assert entropy is not None
+        entropies.append(float(entropy.mean()))
+    assert entropies[1] > 0.6 > 0.55 > entropies[0]
 
 
 def test_gail_starts_from_behaviour_cloning_once() -> None:
