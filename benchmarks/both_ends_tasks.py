@@ -124,14 +124,15 @@ def ends_of(act: Callable[[gym.Env, np.ndarray], Any], env_id: str, n_episodes: 
     returns, goals, failures = [], 0, 0
     for i in range(n_episodes):
         observation, _ = env.reset(seed=seed + i)
-        total, over = 0.0, False
+        total, last, over = 0.0, 0.0, False
         while not over:
             observation, reward, terminated, truncated, _ = env.step(act(env, observation))
-            total += float(reward)
+            last = float(reward)
+            total += last
             over = terminated or truncated
         returns.append(total)
-        goals += terminated and reward >= GOAL
-        failures += terminated and reward <= FAILURE
+        goals += terminated and last >= GOAL
+        failures += terminated and last <= FAILURE
     return Ends(float(np.mean(returns)), float(np.std(returns)), goals, failures)
 
 

@@ -132,6 +132,21 @@ def test_running_statistics_are_those_of_all_batches() -> None:
     np.testing.assert_allclose(standardised.std(dim=0, unbiased=False), 1, rtol=1e-4)
 
 
+@pytest.mark.parametrize("unit", [1e-2, 1e4])
+def test_units_of_observations_and_of_bounded_actions_do_not_matter(unit: float) -> None:
+    encoded = []
+    for scale in (1.0, unit):
+        space = spaces.Box(-scale, scale, (2,), np.float32)
+        batch = steps(VECTOR, spaces.Box(-1.0, 1.0, (2,), np.float32))._replace(absorbing=(th.arange(B) >= 3).float())
+        assert isinstance(batch.observations, th.Tensor) and isinstance(batch.next_observations, th.Tensor)
+        observations, after = scale * batch.observations, scale * batch.next_observations
+        batch = batch._replace(observations=observations, next_observations=after, actions=scale * batch.actions)
+        discriminator = Discriminator(VECTOR, space, "sas")
+        discriminator.update_normalizers(batch)
+        encoded.append(discriminator.encode(batch))
+    th.testing.assert_close(*encoded, rtol=1e-3, atol=1e-3)
+
+
 def test_states_and_ends_have_statistics_of_their_own() -> None:
     discriminator = Discriminator(VECTOR, spaces.Discrete(2))
     alive, absorbed = steps(VECTOR, spaces.Discrete(2)), steps(VECTOR, spaces.Discrete(2), seed=5, absorbing=1.0)

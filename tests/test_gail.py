@@ -137,6 +137,18 @@ def test_the_environments_reward_is_mixed_in_and_logged_as_it_is() -> None:
     assert mixed._recorder.env_rewards.max() == 7
 
 
+@pytest.mark.parametrize("unit", [1 / 500, 100.0])
+def test_nothing_depends_on_the_unit_of_the_environments_reward(unit: float) -> None:
+    def scaled(i: int) -> gym.Env:
+        return gym.wrappers.TransformReward(TaggedEnv(i, lengths=(5, 2, 7, 3)), lambda r: unit * float(r))
+
+    env = DummyVecEnv([lambda i=i: scaled(i) for i in range(3)])  # type: ignore[misc]
+    other, plain = gail(env).learn(96), gail().learn(96)
+    np.testing.assert_allclose(other._recorder.env_rewards, unit * plain._recorder.env_rewards, rtol=1e-6)
+    for a, b in zip(other.policy.parameters(), plain.policy.parameters(), strict=True):
+        th.testing.assert_close(a, b, rtol=0, atol=0)
+
+
 def test_an_environment_may_have_no_reward_to_mix_in() -> None:
     env = DummyVecEnv([lambda: gym.wrappers.TransformReward(TaggedEnv(), lambda _: float("nan"))])
     assert np.isfinite(gail(env).learn(1).rollout_buffer.advantages).all()
@@ -749,11 +761,12 @@ def test_the_entropy_bonus_keeps_a_clone_from_being_sure() -> None:
     entropies = []
     for ent_coef in (0.0, 10.0):
         model = PPO("MlpPolicy", gym.make("CartPole-v1"), seed=0, device="cpu")
-        behaviour_cloning(model, demonstrations, n_epochs=3, ent_coef=ent_coef)
-        entropy = model.policy.get_distribution(observations).entropy()
+        behaviour_cloning(model, demonstrations, n_epochs=10, ent_coef=ent_coef)
+        with th.no_grad():
+            entropy = model.policy.get_distribution(observations).entropy()
         assert entropy is not None
         entropies.append(float(entropy.mean()))
-    assert entropies[1] > 0.6 > 0.55 > entropies[0]
+    assert entropies[1] > 0.65 > 0.5 > entropies[0]
 
 
 def test_gail_starts_from_behaviour_cloning_once() -> None:
