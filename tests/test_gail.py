@@ -827,10 +827,11 @@ def test_learn_warns_once_where_the_policys_episodes_end_and_the_experts_never(u
 
 
 def test_an_expert_that_lasts_as_long_as_the_task_allows_never_ends() -> None:
-    env = gym.make("CartPole-v1", max_episode_steps=9)
-    gail(DummyVecEnv([lambda: env]), cut((9, 9, 9), env), n_steps=64).learn(1)
+    env = gym.make("CartPole-v1", max_episode_steps=40)
+    model = gail(DummyVecEnv([lambda: env]), cut((40, 40, 40), env), n_steps=64).learn(1)
+    assert model._recorder.terminated.any()
     with pytest.warns(UserWarning, match="none of the 2 demonstrations terminates"):
-        gail(DummyVecEnv([lambda: gym.make("CartPole-v1")]), cut((9, 9), env), n_steps=64).learn(1)
+        gail(DummyVecEnv([lambda: gym.make("CartPole-v1")]), cut((40, 40), env), n_steps=64).learn(1)
 
 
 # ---------------------------------------------------------------------- bad input
