@@ -250,6 +250,13 @@ def test_d3rlpy_file_comes_back(tmp_path: pathlib.Path, observations: str, actio
     assert [p.name for p in tmp_path.iterdir()] == ["demos.h5"]
 
 
+def test_d3rlpy_unknown_final_observations_come_back(tmp_path: pathlib.Path) -> None:
+    pytest.importorskip("h5py", reason=IN_EXTRA)
+    demos = random_demos("image")
+    some = replace(demos, episodes=(without_final(demos.episodes[0]), *demos.episodes[1:]))
+    assert read_d3rlpy(write_d3rlpy(some, tmp_path / "demos"), *whole(some)) == bare(some, seeds=False)
+
+
 def test_d3rlpy_finds_what_it_looks_for(tmp_path: pathlib.Path) -> None:
     """The names and shapes that `d3rlpy.dataset.io.load` of 2.8.1 goes through."""
     h5py = pytest.importorskip("h5py", reason=IN_EXTRA)

@@ -53,8 +53,11 @@ def save(demos: Demonstrations, path: Path) -> pathlib.Path:
     :param demos: what to write
     :param path: where; ``.npz`` is added unless it is there
     :return: the path with its suffix
+    :raises ValueError: for an ``env_id`` that `load` would refuse
     """
     path = npz_path(path)
+    if demos.env_id is not None:
+        id_of_file(demos.env_id)
     header = {
         "format": FORMAT,
         "schema": SCHEMA,
