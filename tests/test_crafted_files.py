@@ -261,6 +261,8 @@ def test_a_tensor_is_measured_before_it_is_made() -> None:
             make()
     with pytest.raises(UnsafeFile, match="too many"), at_most(10, 10, "too many"):
         th.nn.Sequential(*(th.nn.Linear(1, 1) for _ in range(200)))  # few weights, but many tensors
+    with pytest.raises(UnsafeFile, match="too many"), at_most(10, 10, "too many"):
+        th.nn.Sequential(*(th.nn.Linear(300, 300) for _ in range(3)))  # few tensors, but many weights
     with at_most(10, 10, "too many"):
         assert th.rand(3, generator=th.Generator().manual_seed(0)).shape == (3,)
         assert th.nn.Linear(10, 10).weight.shape == (10, 10)
