@@ -348,8 +348,8 @@ def test_the_environment_of_a_config_is_checked_when_it_is_read(hub: Hub, tmp_pa
     push(makers()["ppo"](), hub)
     config = json.loads(files_of(hub)["config.json"])
     for change, message in (
-        ({"env_id": "evil:Foo-v0"}, r"config.json: env_id 'evil:Foo-v0' is no name"),
-        ({"env_id": None}, r"config.json: env_id None is no name"),
+        ({"env_id": "evil:Foo-v0"}, r"config.json: env_id: 'evil:Foo-v0' names a module"),
+        ({"env_id": None}, r"config.json: env_id: 'None' is no name"),
         ({"environment": {"frame_stack": 10**9}}, r"config.json: frame_stack 1000000000 must be"),
         ({"environment": {"frame_stack": True}}, r"config.json: frame_stack True must be"),
         ({"environment": {"env_kwargs": {"n": 10**9}}}, r"config.json: env_kwargs .* must be numbers"),

@@ -38,11 +38,12 @@ from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecNormalize
 
 import sb3_ext
+from sb3_ext.env_ids import id_of_file
 from sb3_ext.saving import write_folder_whole
 from sb3_ext.zoo.counted import at_most
 from sb3_ext.zoo.errors import UnsafeFile as UnsafeFile
 from sb3_ext.zoo.errors import UserError
-from sb3_ext.zoo.hub_cli import check_env_id, checked_environment
+from sb3_ext.zoo.hub_cli import checked_environment
 from sb3_ext.zoo.keyword_checks import check_policy_values, check_values
 from sb3_ext.zoo.keywords import check_keywords, keywords_of
 from sb3_ext.zoo.plain_json import NotPlain, decode, encode
@@ -334,7 +335,7 @@ def read_config(config: Mapping[str, Any]) -> Config:
         raise UnsafeFile(f"{CONFIG}: n_envs {n_envs!r} must be a number from 1 to {MAX_ENVS}")
     try:
         if "env_id" in config:
-            check_env_id(config["env_id"])
+            id_of_file(config["env_id"])
         checked_environment(config.get("environment"))
         keywords = {key: decode(value, key) for key, value in config["keywords"].items()}
         spaces_of = {key: decode(config[key], key) for key in ("observation_space", "action_space")}
