@@ -104,6 +104,15 @@ def test_a_preset_lies_over_the_block_of_the_environment_and_under_the_command_l
     assert model.learning_starts == 30
 
 
+@pytest.mark.parametrize("algo", ["r2d2", "rainbow", "rainbowr"])
+def test_the_papers_preset_sets_every_part_of_the_algorithm_that_a_block_sets(algo: str) -> None:
+    blocks = yaml.safe_load(config_path(algo).read_text())
+    preset = blocks.pop("presets")["paper"]
+    parts = {"double_q", "prioritized", "dueling", "n_step", "distributional", "noisy_std", "state_init"}
+    assert parts & set().union(*blocks.values()) <= preset.keys()
+    assert preset.get("prioritized", True)
+
+
 def test_of_equally_good_models_the_latest_is_kept(tmp_path: Path) -> None:
     env = MemoryChainEnv(length=4)
     model = R2D2("MlpLstmPolicy", env, learning_starts=10**6, device="cpu")
