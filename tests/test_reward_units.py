@@ -127,6 +127,12 @@ def test_rewards_of_zero_leave_the_scale_open() -> None:
     assert model._n_updates > 0 and model.return_scale == 0.0
 
 
+def test_rewards_too_small_for_a_scale_leave_it_open() -> None:
+    model = make(Rainbow, cartpole(1e-40)).learn(200)
+    assert model._n_updates > 0 and model.return_scale == 0.0
+    assert weights(model).isfinite().all()
+
+
 def test_a_saved_model_keeps_its_scale(tmp_path: pathlib.Path) -> None:
     model = make(R2D2, cartpole(0.01)).learn(300)
     model.save(tmp_path / "model")

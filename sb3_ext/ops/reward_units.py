@@ -10,6 +10,8 @@ FITTED_VALUE = 5.0
 """What the network predicts for the largest return when the scale is fitted. Under R2D2's h it is a return of 35; C51's
 range of +-15 leaves room for returns 7 times as large, and its 51 atoms still tell a 35th of it from nothing."""
 REFIT_AT = 2.0 * FITTED_VALUE
+LEAST_RETURN = 1e-30
+"""Smaller ones count as 0: the tail of a Gaussian would ask for a scale that float32 does not hold."""
 
 
 class LargestReturn:
@@ -50,6 +52,6 @@ def fitted_scale(inner: ValueTransform, scale: float, largest_return: float) -> 
         predicts less than `REFIT_AT` for it, since each change takes the network's targets away from what it has
         learned
     """
-    if largest_return == 0.0 or (scale > 0.0 and inner.apply(np.array(scale * largest_return)) < REFIT_AT):
+    if largest_return < LEAST_RETURN or (scale > 0.0 and inner.apply(np.array(scale * largest_return)) < REFIT_AT):
         return scale
     return float(inner.invert(np.array(FITTED_VALUE))) / largest_return
