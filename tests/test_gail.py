@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -832,6 +833,25 @@ def test_an_expert_that_lasts_as_long_as_the_task_allows_never_ends() -> None:
     assert model._recorder.terminated.any()
     with pytest.warns(UserWarning, match="none of the 2 demonstrations terminates"):
         gail(DummyVecEnv([lambda: gym.make("CartPole-v1")]), cut((40, 40), env), n_steps=64).learn(1)
+
+
+class OtherProcess(DummyVecEnv):
+    """As SubprocVecEnv: what is asked for is pickled, and a worker that cannot do so dies."""
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        answer: list[Any] = pickle.loads(pickle.dumps(super().get_attr(attr_name, indices)))
+        return answer
+
+
+def test_the_tasks_limit_is_asked_of_other_processes_without_what_they_cannot_send() -> None:
+    env = gym.make("CartPole-v1", max_episode_steps=40)
+    assert env.spec is not None
+    env.spec.kwargs["reward"] = lambda: None  # as of gym.make(..., reward=lambda: None)
+    with pytest.raises((pickle.PicklingError, AttributeError), match="lambda"):
+        OtherProcess([lambda: env]).get_attr("spec")
+    gail(OtherProcess([lambda: env]), cut((40, 40), env), n_steps=64).learn(1)
+    with pytest.warns(UserWarning, match="none of the 2 demonstrations terminates"):
+        gail(OtherProcess([lambda: env]), cut((40, 39), env), n_steps=64).learn(1)
 
 
 # ---------------------------------------------------------------------- bad input

@@ -47,8 +47,6 @@ def warn_of_other_ends(demonstrations: Demonstrations, env: VecEnv | None) -> No
 
 
 def _time_limit(env: VecEnv | None) -> int | None:
-    try:
-        spec = None if env is None else env.get_attr("spec", indices=0)[0]
-    except AttributeError:  # a VecEnv that is not made of gymnasium's environments
-        return None
-    return None if spec is None else spec.max_episode_steps
+    # Not of the spec: a worker that cannot pickle what it holds, say a function, dies of the question.
+    limit = "_max_episode_steps"  # of gymnasium's TimeLimit
+    return env.get_attr(limit, indices=0)[0] if env is not None and env.has_attr(limit) else None
