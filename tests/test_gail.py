@@ -916,6 +916,19 @@ def test_a_wrapper_around_vecnormalize_must_not_change_observations() -> None:
     GAIL("MlpPolicy", outer, demonstrations, **SMALL).learn(1)
 
 
+def test_around_a_vecnormalize_that_leaves_observations_alone_wrappers_may_change_them() -> None:
+    """As zoos normalise the rewards of image tasks: SB3 itself puts VecTransposeImage there."""
+    env = VecFrameStack(VecNormalize(tagged(), norm_obs=False), 2)
+    model = GAIL("MlpPolicy", env, sampled(env.observation_space, env.action_space), **SMALL).learn(1)
+    recorder = model._recorder
+    observations, finals = recorder.observations, recorder.next_observations
+    assert isinstance(observations, np.ndarray) and isinstance(finals, np.ndarray)
+    assert recorder.terminated.any()
+    # The newer frame is one step on, and the older one is the frame before.
+    np.testing.assert_array_equal(finals[..., 5], observations[..., 5] + np.float32(1 / 16))
+    np.testing.assert_array_equal(finals[..., :3], observations[..., 3:])
+
+
 @pytest.mark.parametrize(("n_episodes", "n_unseen"), [(1, 0), (4, 0), (10, 1), (25, 2)])
 def test_a_tenth_is_held_out_where_that_is_an_episode(n_episodes: int, n_unseen: int) -> None:
     model = gail(demonstrations=sampled(TaggedEnv().observation_space, spaces.Discrete(3), n_episodes, n_steps=4))

@@ -83,9 +83,12 @@ class RolloutRecorder(BaseCallback):
         self.actions[t] = self.locals.get("clipped_actions", self.locals["actions"])
         self.env_rewards[t] = self.locals["rewards"]  # a copy: SB3 writes into its own afterwards
         for i in np.flatnonzero(dones):
-            _put(self.next_observations, (t, i), raw_final_observation(infos[i]))
+            final = infos[i]["terminal_observation"]
+            # What wrappers around a VecNormalize that leaves observations alone do to them belongs to the task.
+            raw = final if self._normalizer() is None else raw_final_observation(infos[i])
+            _put(self.next_observations, (t, i), raw)
             if infos[i].get("TimeLimit.truncated", False):
-                self.timeout_values[t, i] = self._value(infos[i]["terminal_observation"], int(i))
+                self.timeout_values[t, i] = self._value(final, int(i))
             else:
                 self.terminated[t, i] = True
         return True
