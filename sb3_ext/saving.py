@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 HOST = platform.node() or "localhost"
 """process ids mean something on one machine only, and folders may be shared"""
+IS_WINDOWS = os.name == "nt"
 _TEMPORARY = re.compile(rf"\..*\.{re.escape(HOST)}\.(\d{{1,9}})-\d+\.tmp", re.DOTALL)
 _count = itertools.count()
 _under_way: set[pathlib.Path] = set()
@@ -229,6 +230,9 @@ def _held(path: pathlib.Path) -> Iterator[bool]:
     :param path: of a temporary file or folder
     :return: False where someone else holds it: a process in another container, whose id means nothing here
     """
+    if IS_WINDOWS:  # which opens no folders
+        yield True
+        return
     descriptor = os.open(path, os.O_RDONLY)
     try:
         yield _lock(descriptor)
@@ -238,10 +242,10 @@ def _held(path: pathlib.Path) -> Iterator[bool]:
 
 def _lock(descriptor: int) -> bool:
     """:return: False where someone else has the lock; where there are no locks, everyone has it"""
-    try:
-        import fcntl
-    except ModuleNotFoundError:  # Windows
+    if IS_WINDOWS:
         return True
+    import fcntl
+
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -259,7 +263,7 @@ def _remove(path: pathlib.Path) -> None:
 
 
 def _is_alive(pid: int) -> bool:
-    if os.name == "nt":
+    if IS_WINDOWS:
         return True  # there `os.kill` ends a process, whatever the signal
     try:
         os.kill(pid, 0)

@@ -9,6 +9,7 @@ import io
 import os
 import signal
 import stat
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -164,6 +165,25 @@ def test_a_process_of_another_container_keeps_its_temporary_file(tmp_path: Path)
         assert theirs.exists()
     write_whole(tmp_path / "model.zip", "zip", content(b"ours"))
     assert not theirs.exists()
+
+
+def test_on_windows_which_has_no_fcntl_and_opens_no_folders_both_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_file = os.open
+
+    def open_as_there(path: Any, *args: Any, **kwargs: Any) -> int:
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        return open_file(path, *args, **kwargs)
+
+    monkeypatch.setattr(saving, "IS_WINDOWS", True)
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", open_as_there)
+        write_whole(tmp_path / "model.zip", "zip", content(b"new"))
+        write_folder_whole(tmp_path / "agent", lambda folder: (folder / "config.json").touch())
+    assert {path.name for path in tmp_path.rglob("*")} == {"model.zip", "agent", "config.json"}
 
 
 def test_where_nothing_can_be_written_the_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
