@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-PLAIN = re.compile(r"[A-Za-z0-9][\w./-]*", re.ASCII)
+PLAIN = re.compile(r"\w[\w./-]*")  # as gymnasium has them, but for the colon
 MAX_LENGTH = 200
 
 

@@ -59,7 +59,10 @@ def test_an_id_of_the_hub_is_a_plain_name(env_id: Any) -> None:
         check_env_id(env_id)
 
 
-@pytest.mark.parametrize("env_id", ["CartPole-v1", "ALE/Pong-v5", "sb3_ext/MemoryChain-v0", "D4RL/door/human-v2"])
+@pytest.mark.parametrize(
+    "env_id",
+    ["CartPole-v1", "ALE/Pong-v5", "sb3_ext/MemoryChain-v0", "D4RL/door/human-v2", "_Maze-v0", "Größe-v0", "迷路-v1"],
+)
 def test_plain_names_pass(env_id: str) -> None:
     assert id_of_file(env_id) == env_id == without_module(env_id) == without_module(f"module.sub:{env_id}")
 
