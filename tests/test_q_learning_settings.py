@@ -31,8 +31,8 @@ ALL = pytest.mark.parametrize("make", [make_model, make_rainbow, make_rainbowr])
 
 
 def filled(make: Make, **keywords: Any) -> QLearning:
-    """:return: with a replay, and not trained"""
-    return make(gradient_steps=0, **keywords).learn(150, log_interval=10_000)
+    """:return: with a replay, and not trained; its clock stands at the end, where R2D2's own learning rate is 0"""
+    return make(gradient_steps=0, **{"learning_rate": 1e-3, **keywords}).learn(150, log_interval=10_000)
 
 
 def seeded(work: Callable[[], None]) -> None:
