@@ -28,7 +28,7 @@ def make_env(n_envs: int, **kwargs: Any) -> DummyVecEnv:
 def make_model(n_envs: int = 2, **kwargs: Any) -> R2D2:
     defaults: dict[str, Any] = dict(
         burn_in=4, sequence_length=6, period=3, n_step=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
-        buffer_size=4000, policy_kwargs=dict(lstm_hidden_size=16), train_freq=1,
+        buffer_size=4000, policy_kwargs=dict(lstm_hidden_size=16), train_freq=1, learning_rate=1e-4,
     )  # fmt: skip
     return R2D2("MlpLstmPolicy", make_env(n_envs), **{**defaults, **kwargs})
 

@@ -51,10 +51,10 @@ def test_prioritized_windows_learn_as_well() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", range(5))
 def test_defaults_learn_cartpole(seed: int) -> None:
     """No keyword at all. A random agent gets 22."""
     model = R2D2("MlpLstmPolicy", "CartPole-v1", seed=seed, device="cpu").learn(100_000)
     env = model.get_env()
     assert env is not None
-    assert mean_return(model, env, 20) > 150
+    assert mean_return(model, env, 20) >= 475

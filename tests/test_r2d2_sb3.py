@@ -69,7 +69,7 @@ SPACES = {**PARTS, "dict": spaces.Dict(PARTS)}
 def make_small(policy: str | type[BasePolicy], env: VecEnv | gym.Env, **kwargs: Any) -> R2D2:
     defaults: dict[str, Any] = dict(
         burn_in=2, sequence_length=4, period=2, n_step=2, learning_starts=20, batch_size=4, train_freq=4, seed=0,
-        buffer_size=400, policy_kwargs=dict(lstm_hidden_size=8), device="cpu",
+        buffer_size=400, policy_kwargs=dict(lstm_hidden_size=8), device="cpu", learning_rate=1e-4,
     )  # fmt: skip
     return R2D2(policy, env, **{**defaults, **kwargs})  # type: ignore[arg-type]
 
