@@ -21,7 +21,6 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayB
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.sac import SAC
 
-from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.gail.imitation import Imitation
 from sb3_ext.gail.reward import AdversarialReward
@@ -89,9 +88,7 @@ class RelabelledReplay:
         return getattr(self.replay, name)
 
 
-class OffPolicyImitation(
-    Imitation, ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm
-):
+class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
     """
     Goes before an off-policy algorithm for continuous actions among the bases of a class.
 

@@ -8,13 +8,12 @@ from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 from stable_baselines3.ppo import PPO
 
-from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.gail.behaviour_cloning import behaviour_cloning
 from sb3_ext.gail.imitation import Imitation
 from sb3_ext.gail.rollouts import RolloutRecorder, learn_reward
 
 
-class GAIL(Imitation, ClampedClockMixin, PPO):
+class GAIL(Imitation, PPO):
     """
     PPO whose rewards come from a discriminator between its own steps and an expert's.
 
