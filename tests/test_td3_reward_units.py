@@ -16,6 +16,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers.device import DeviceReplayBuffer
 from sb3_ext.gail import DAC
+from sb3_ext.viz.insight import mind_of
 
 UNITS = 2.0**-9, 2.0**7  # about 1/500 and 100
 
@@ -43,6 +44,16 @@ def test_weights_do_not_depend_on_the_unit(cls: type[TD3], keywords: dict[str, A
     assert q_means[1] == pytest.approx(q_means[0] * unit) and q_means[0] != 0, "in units of the reward"
     plain = trained(cls, env_of(unit), **keywords)
     assert not th.equal(next(models[0].actor.parameters()), next(plain.actor.parameters())), "or nothing is scaled"
+
+
+def test_a_report_shows_values_in_units_of_the_reward() -> None:
+    values = []
+    for unit in (1.0, UNITS[1]):
+        model = trained(TD3, env_of(unit), scale_reward=True)
+        obs, _ = model.policy.obs_to_tensor(np.zeros((1, *(model.observation_space.shape or ())), dtype=np.float32))
+        values.append(mind_of(model).think(obs, None, np.ones(1, dtype=bool)).value)
+    assert values[0] is not None and values[1] is not None and values[0] != 0
+    np.testing.assert_allclose(values[1], UNITS[1] * values[0], rtol=1e-6)
 
 
 def test_the_size_is_the_root_mean_square_of_all_rewards(tmp_path: Path) -> None:

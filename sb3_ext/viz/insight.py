@@ -242,10 +242,14 @@ class ActorQMind(Mind):
 
     streams = ("policy", "value")
 
+    def __init__(self, model: BaseAlgorithm) -> None:
+        super().__init__(model)
+        self.reward_size: float = getattr(model, "reward_size", 1.0)  # of our TD3's `scale_reward`
+
     def think(self, obs: PyTorchObs, state: State, starts: np.ndarray) -> Insight:
         with th.no_grad():
             action = self._action(obs)
-            value = self._value(obs, action).cpu().numpy()
+            value = self._value(obs, action).cpu().numpy() * self.reward_size
         return Insight(value=value, mean=self.policy.unscale_action(action.cpu().numpy()))
 
     def score(self, obs: PyTorchObs, state: State, starts: np.ndarray, stream: str) -> th.Tensor:
