@@ -139,7 +139,8 @@ class TellingFile(io.FileIO):
         self.failure: OSError | None = None
         super().__init__(path, "x", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode))
         _lock(self.fileno())
-        if mode is not None:
+        # Where it is right already it is left: some file systems have one mode for all, and refuse any other.
+        if mode is not None and mode != stat.S_IMODE(os.fstat(self.fileno()).st_mode):
             os.chmod(path, mode)  # also what the umask took away
 
     def write(self, data: Buffer, /) -> int:

@@ -77,6 +77,18 @@ def test_a_new_file_has_the_mode_that_the_user_chose_for_new_files(tmp_path: Pat
     assert stat.S_IMODE((tmp_path / "model.zip").stat().st_mode) == 0o640
 
 
+def test_a_mode_that_is_right_is_not_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file system that has one mode for all files may refuse to be asked."""
+
+    def refuse(*_: Any) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    write_whole(tmp_path / "model.zip", "zip", content(b"old"))
+    monkeypatch.setattr(os, "chmod", refuse)
+    write_whole(tmp_path / "model.zip", "zip", content(b"new"))
+    assert (tmp_path / "model.zip").read_bytes() == b"new"
+
+
 @pytest.mark.parametrize("exists", [True, False])
 def test_a_link_stays_and_its_target_is_replaced(tmp_path: Path, exists: bool) -> None:
     target, link = tmp_path / "big disk" / "model.zip", tmp_path / "model.zip"
