@@ -125,14 +125,14 @@ def test_train_takes_the_models_batch_size(make: Make) -> None:
 # ---------------------------------------------------------------------- files
 
 
-@pytest.mark.parametrize("core", [None, GRUCore])
-@ALL
+@pytest.mark.parametrize(
+    ("make", "core"),
+    [(make_model, None), (make_model, GRUCore), (make_rainbow, None), (make_rainbowr, None), (make_rainbowr, GRUCore)],
+)
 def test_networks_and_policies_alone_are_saved(make: Make, core: Any, tmp_path: Path) -> None:
     """As SB3's own `test_save_load_q_net`."""
     keywords: dict[str, Any] = {}
     if core is not None:
-        if make is make_rainbow:
-            pytest.skip("has no core")
         arch = dict(lstm_hidden_size=8, n_lstm_layers=2, core_class=core, net_arch=[7, 5], activation_fn=th.nn.Tanh)
         keywords = dict(policy_kwargs=arch, distributional="quantile", head_kwargs=dict(n_quantiles=7))
     model = make(**keywords)
