@@ -93,7 +93,15 @@ def batch(model: Any) -> str:  # Any: an algorithm with a replay or with rollout
         rollout = model.rollout_buffer
         return digest([getattr(rollout, x) for x in ("observations", "actions", "rewards", "returns", "advantages")])
     drawn = model.replay_buffer.sample(16)
-    found = ("burn_in_observations", "observations", "actions", "next_observations", "rewards", "dones", "terminated")
+    found: tuple[str, ...] = (
+        "burn_in_observations",
+        "observations",
+        "actions",
+        "next_observations",
+        "rewards",
+        "dones",
+        "terminated",
+    )
     found += ("mask", "discounts", "burn_in_lengths", "weights")
     states = [np.sort(x, axis=None) for x in arrays_of(getattr(drawn, "states", None))]  # whatever their axes
     return digest([*(getattr(drawn, name, None) for name in found), *states])
