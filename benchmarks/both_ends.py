@@ -34,8 +34,8 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ext.demonstrations import Demonstrations, Episode
-from sb3_ext.gail import GAIL, behaviour_cloning
-from sb3_ext.networks.discriminator import Discriminator
+from sb3_ext.imitation import GAIL, behaviour_cloning
+from sb3_ext.imitation.discriminator import Discriminator
 from sb3_ext.zoo.configs import read_block
 
 

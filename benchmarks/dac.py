@@ -26,7 +26,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import DACSAC
 from sb3_ext.demonstrations import Demonstrations, load, record, save
-from sb3_ext.gail import behaviour_cloning
+from sb3_ext.imitation import behaviour_cloning
 
 ENV = "Hopper-v5"
 EXPERT_STEPS = 1_000_000

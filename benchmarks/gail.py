@@ -38,7 +38,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ext.demonstrations import Demonstrations, load, record, save
-from sb3_ext.gail import GAIL
+from sb3_ext.imitation import GAIL
 from sb3_ext.zoo.registry import register
 
 

@@ -21,7 +21,7 @@ from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_ext import GAIL
 from sb3_ext.demonstrations import Demonstrations, inconsistency
-from sb3_ext.gail import behaviour_cloning
+from sb3_ext.imitation import behaviour_cloning
 
 ENV = "CartPole-v1"
 N_STEPS = 30_000

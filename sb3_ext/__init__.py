@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from sb3_ext.algorithms import MODULES
 from sb3_ext.envs import register_envs
 
 if TYPE_CHECKING:
     from sb3_ext.ddpg.ddpg import DDPG
-    from sb3_ext.gail.dac import DAC, DACSAC
-    from sb3_ext.gail.gail import GAIL
+    from sb3_ext.imitation.dac import DAC, DACSAC
+    from sb3_ext.imitation.gail import GAIL
     from sb3_ext.r2d2.r2d2 import R2D2
     from sb3_ext.rainbow.rainbow import Rainbow
     from sb3_ext.rainbow.rainbowr import RainbowR
@@ -25,27 +26,16 @@ __all__ = ["DAC", "DACSAC", "DDPG", "GAIL", "R2D2", "TD3", "Rainbow", "RainbowR"
 
 __version__ = "0.1.0"
 
-_MODULES = {  # public name -> where it is defined
-    "DAC": "sb3_ext.gail.dac",
-    "DACSAC": "sb3_ext.gail.dac",
-    "DDPG": "sb3_ext.ddpg.ddpg",
-    "GAIL": "sb3_ext.gail.gail",
-    "R2D2": "sb3_ext.r2d2.r2d2",
-    "Rainbow": "sb3_ext.rainbow.rainbow",
-    "RainbowR": "sb3_ext.rainbow.rainbowr",
-    "TD3": "sb3_ext.td3.td3",
-}
-
 register_envs()
 
 
 def __getattr__(name: str) -> Any:  # Any: what a module attribute may be
-    if name not in _MODULES:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(_MODULES[name]), name)
+    value = getattr(importlib.import_module(MODULES[name]), name)
     globals()[name] = value  # found without this function from now on
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULES})
+    return sorted({*globals(), *MODULES})

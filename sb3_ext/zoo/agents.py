@@ -17,9 +17,10 @@ from unittest import mock
 import gymnasium as gym
 import numpy as np
 
+from sb3_ext.algorithms import ALGORITHMS, IMITATORS
+from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo.display import draw_without_a_display
-from sb3_ext.zoo.errors import UserError, did_you_mean
-from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS, register
+from sb3_ext.zoo.registry import register
 from sb3_ext.zoo.typed_ids import environment_id
 
 if TYPE_CHECKING:
@@ -134,9 +135,9 @@ def load_agent(given: argparse.Namespace, keep_settings: bool = False, film: boo
     from rl_zoo3.utils import ALGOS, create_test_env, get_saved_hyperparams
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+    from sb3_ext.exchange.safe_agents import load_safe_agent
+    from sb3_ext.exchange.trust import beside, load_statistics, say_trusted
     from sb3_ext.zoo.run_folders import latest_run, models_of
-    from sb3_ext.zoo.safe_agents import load_safe_agent
-    from sb3_ext.zoo.trust import beside, load_statistics, say_trusted
 
     if given.algo not in ALGOS:
         raise UserError(f"unknown --algo {given.algo!r}{did_you_mean(given.algo, ALGOS)}")

@@ -21,8 +21,8 @@ from typing import ClassVar, NamedTuple
 
 from stable_baselines3.common.callbacks import CheckpointCallback
 
+from sb3_ext.errors import UserError
 from sb3_ext.saving import write_whole
-from sb3_ext.zoo.errors import UserError
 
 _CHECKPOINT = re.compile(r"(.+)_(\d+)_steps\.zip", re.DOTALL)  # as SB3's `CheckpointCallback` names them
 

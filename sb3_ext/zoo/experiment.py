@@ -39,19 +39,19 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, sync_envs_normalization
 
+from sb3_ext.algorithms import ALGORITHMS, IMITATORS
 from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.errors import UserError
+from sb3_ext.exchange.keywords import check_keywords, keywords_of
+from sb3_ext.exchange.redaction import BLANK, redacted_arguments, redacted_data
+from sb3_ext.exchange.trust import load_statistics, say_trusted
 from sb3_ext.metrics import LearnerMetrics
 from sb3_ext.saving import remove_leftovers, whole_saves
 from sb3_ext.zoo.checkpoints import Interrupted, SavedSet, WholeCheckpointCallback, saved_with
 from sb3_ext.zoo.configs import config_path, read_presets
-from sb3_ext.zoo.demos import default_path, recorded
-from sb3_ext.zoo.errors import UserError
+from sb3_ext.zoo.experts import default_path, recorded
 from sb3_ext.zoo.interrupts import StopAtStep
-from sb3_ext.zoo.keywords import check_keywords, keywords_of
-from sb3_ext.zoo.redaction import BLANK, redacted_arguments, redacted_data
-from sb3_ext.zoo.registry import ALGORITHMS, IMITATORS
 from sb3_ext.zoo.run_folders import take_folder
-from sb3_ext.zoo.trust import load_statistics, say_trusted
 from sb3_ext.zoo.vec_wrappers import normalized_last
 from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv, deaths
 

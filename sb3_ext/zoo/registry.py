@@ -3,21 +3,7 @@
 from __future__ import annotations
 
 import sb3_ext
-
-# The zoo's id, which is the lower-cased class name -> public name.
-ALGORITHMS = {
-    "r2d2": "R2D2",
-    "rainbow": "Rainbow",
-    "rainbowr": "RainbowR",
-    "gail": "GAIL",
-    "dac": "DAC",
-    "dacsac": "DACSAC",
-    # In place of SB3's, which they are with nothing switched on.
-    "td3": "TD3",
-    "ddpg": "DDPG",
-}
-IMITATORS = {"gail", "dac", "dacsac"}
-"""those that learn from demonstrations"""
+from sb3_ext.algorithms import ALGORITHMS
 
 
 def register() -> None:
@@ -38,7 +24,7 @@ def register() -> None:
         message = f'sb3_ext.zoo needs the zoo extra: pip install "sb3-ext[zoo]" ({error})'
         raise ModuleNotFoundError(message, name=error.name) from error
 
-    for algo, name in ALGORITHMS.items():
-        ALGOS[algo] = getattr(sb3_ext, name)
+    for algo, row in ALGORITHMS.items():
+        ALGOS[algo] = getattr(sb3_ext, row.name)
     HYPERPARAMS_SAMPLER.update(SAMPLERS)
     HYPERPARAMS_CONVERTER.update(CONVERTERS)

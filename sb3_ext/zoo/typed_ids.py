@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import gymnasium as gym
 
-from sb3_ext.zoo.errors import UserError, did_you_mean
+from sb3_ext.errors import UserError, did_you_mean
 
 
 def environment_id(typed: str) -> str:

@@ -1,0 +1,37 @@
+"""The one table of algorithms, in strings: it is read where PyTorch must not be imported yet."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Row(NamedTuple):
+    """What is known of an algorithm before it is imported."""
+
+    name: str
+    """public name: its class"""
+    module: str
+    """that defines the class"""
+    imitates: bool = False
+    """learns from demonstrations"""
+
+
+_ROWS = (
+    Row("DAC", "sb3_ext.imitation.dac", imitates=True),
+    Row("DACSAC", "sb3_ext.imitation.dac", imitates=True),
+    Row("DDPG", "sb3_ext.ddpg.ddpg"),
+    Row("GAIL", "sb3_ext.imitation.gail", imitates=True),
+    Row("R2D2", "sb3_ext.r2d2.r2d2"),
+    Row("Rainbow", "sb3_ext.rainbow.rainbow"),
+    Row("RainbowR", "sb3_ext.rainbow.rainbowr"),
+    Row("TD3", "sb3_ext.td3.td3"),
+)
+ALGORITHMS = {row.name.lower(): row for row in _ROWS}
+"""
+The zoo's id, which is the lower-cased class name -> row. In an `sb3-ext` process "td3" and "ddpg" stand in place of
+SB3's, which they are with nothing switched on.
+"""
+MODULES = {row.name: row.module for row in _ROWS}
+"""public name -> module"""
+IMITATORS = {algo for algo, row in ALGORITHMS.items() if row.imitates}
+"""ids of those that learn from demonstrations"""

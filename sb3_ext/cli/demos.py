@@ -1,0 +1,370 @@
+"""`sb3-ext demos COMMAND ...`: expert demonstrations from the command line."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import gymnasium as gym
+
+from sb3_ext.errors import UserError
+from sb3_ext.zoo.agents import (
+    Parser,
+    acts_greedily,
+    add_agent_arguments,
+    add_env_arguments,
+    env_kwargs_of,
+    know_env,
+    load_agent,
+    progress_bar,
+)
+from sb3_ext.zoo.experts import default_path
+from sb3_ext.zoo.typed_ids import environment_id
+
+if TYPE_CHECKING:
+    from sb3_ext.demonstrations import Demonstrations
+
+DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .npz
+
+  sb3-ext demos record --algo ppo --env CartPole-v1 -f logs -n 10 --min-return 475
+  sb3-ext demos play CartPole-v1
+  sb3-ext demos info demos/CartPole-v1.npz --plot demos.png
+  sb3-ext demos check demos/CartPole-v1.npz
+  sb3-ext demos convert demos/CartPole-v1.npz trajectories --to imitation
+  sb3-ext demos push demos/CartPole-v1.npz --repo-id user/cartpole-demos
+  sb3-ext demos pull --repo-id user/cartpole-demos
+"""
+
+PLAY_NOTES = """In the window:
+  a key of the game       starts the episode
+  y or enter, n           keep or discard an episode that is over
+  p or space              pause
+  s or tab                slow motion, on and off
+  r                       start the episode again
+  backspace               drop the episode kept last
+  escape or q             finish; the episode under way can be kept as truncated
+Where a game needs one of these keys, the other one is left. A closed window or Ctrl-C saves what is kept.
+
+--keys left=0,right=1,noop=2   noop is the action of no key; without it the last action is held
+--keys up+left=3,w=0:0.5:1     keys held together; an action of three components
+"""
+
+NATIVE = "npz"
+# Formats whose readers need the spaces of an environment.
+WITHOUT_SPACES = {"imitation", "sb2", "d3rlpy"}
+TERMINATED: dict[str, Any] = {"yes": True, "no": False, "time-limit": "time_limit", "unknown": "unknown"}
+OF_DATASETS = ("dataset_info.json", "dataset_dict.json", "state.json")  # files in a folder of that package
+FORMATS = (NATIVE, "minari", *sorted(WITHOUT_SPACES))
+
+
+def main(rest: list[str]) -> int:
+    """
+    :param rest: arguments after ``demos``
+    :return: exit code: 1 where `check` finds errors
+    """
+    given = _parser().parse_args(rest)
+    return int(given.run(given) or 0)
+
+
+def record(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext import demonstrations
+
+    target = _target(given.output or default_path(given.env), given.overwrite)
+    model, env, _, _ = load_agent(given)
+    deterministic = acts_greedily(given.env) if given.deterministic is None else given.deterministic
+    try:
+        with progress_bar("recording", given.n_episodes, "episode") as show:
+            demos = demonstrations.record(
+                model,
+                env,
+                given.n_episodes,
+                min_return=given.min_return,
+                deterministic=deterministic,
+                seed=given.seed,
+                max_episodes=given.max_episodes,
+                env_id=given.env,
+                on_kept=show,
+            )
+    finally:
+        env.close()
+    _save_and_tell(demos, target)
+
+
+def play(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext.demonstrations.play import parse_keys, play
+
+    keys = None if given.keys is None else parse_keys(given.keys)
+    target = _target(given.output or default_path(given.env), given.overwrite)
+    know_env(given.env, given.gym_packages)
+    demos = play(
+        given.env,
+        keys,
+        n_episodes=given.n_episodes,
+        path=target,
+        fps=given.fps,
+        zoom=given.zoom,
+        seed=given.seed,
+        turn_based=given.turn_based,
+        overwrite=given.overwrite,
+        env_kwargs=env_kwargs_of(given),
+    )
+    _tell(demos, target)
+
+
+def info(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext.demonstrations.info import info, plot
+
+    demos = _read(given, given.path)
+    if given.plot is not None:
+        # First: a name that cannot be written to is answered before the screen is full.
+        given.plot = plot(demos, given.plot)
+    print(info(demos))
+    if given.plot is not None:
+        print(f"Saved {given.plot}")
+
+
+def check(given: argparse.Namespace) -> int:
+    """
+    :param given: parsed arguments
+    :return: 1 where there are errors
+    """
+    from sb3_ext.demonstrations.check import Finding, check
+
+    demos = _read(given, given.path)
+    env_id = given.env or demos.env_id
+    env = None
+    if env_id is not None:
+        know_env(env_id, given.gym_packages)
+        env = gym.make(env_id, **env_kwargs_of(given))
+    try:
+        findings = check(demos, env)
+    finally:
+        if env is not None:
+            env.close()
+    if env is None:
+        findings.append(
+            Finding("warning", "env_id: unknown, nothing was compared with an environment; name one by --env")
+        )
+    for finding in findings:
+        print(f"{finding.level}: {finding.text}")
+    n_errors = sum(finding.level == "error" for finding in findings)
+    against = "" if env_id is None else f" against {env_id}"
+    print(f"{given.path}: {n_errors} errors, {len(findings) - n_errors} warnings{against}")
+    return int(n_errors > 0)
+
+
+def convert(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext import demonstrations
+
+    to = given.to or _format_to_write(given.output)
+    if given.output.exists() and not (given.overwrite and given.output.is_file()):
+        fix = "choose another name or remove it" if given.output.is_dir() else "choose another name or pass --overwrite"
+        raise UserError(f"{given.output} exists; {fix}")
+    demos = _read(given, given.path)
+    if to == "minari":
+        written = demonstrations.write_minari(demos, given.output, given.dataset_id)
+    else:
+        write = demonstrations.save if to == NATIVE else getattr(demonstrations, f"write_{to}")
+        written = write(demos, given.output)
+    print(f"Saved {len(demos)} episodes, {demos.n_steps} steps, to {written} ({to})")
+
+
+def push(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext.exchange.hub_data import push_demonstrations
+
+    demos = _read(given, given.path)
+    url = push_demonstrations(demos, given.repo_id, private=given.private, message=given.message)
+    print(f"Pushed {len(demos)} episodes to {url}")
+
+
+def pull(given: argparse.Namespace) -> None:
+    """:param given: parsed arguments"""
+    from sb3_ext.exchange.hub_data import load_demonstrations
+
+    target = None if given.output is None else _target(given.output, given.overwrite)
+    demos = load_demonstrations(given.repo_id, revision=given.revision, max_bytes=given.max_bytes)
+    if target is None:
+        if demos.env_id is None:
+            raise UserError(f"{given.repo_id} does not name its environment: name the file by -o")
+        # It becomes a name of a file, which `load` has seen to: `id_of_file`.
+        target = _target(default_path(demos.env_id), given.overwrite)
+    _save_and_tell(demos, target)
+
+
+def _parser() -> Parser:
+    parser = Parser("sb3-ext demos", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(required=True, metavar="record|play|info|check|convert")
+    raw = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+    sub = raw("record", help="run a trained agent", description="Run a trained agent and keep its episodes.")
+    add_agent_arguments(sub)
+    sub.add_argument("-n", "--n-episodes", type=int, default=10, help="episodes to keep (10)")
+    sub.add_argument("--min-return", type=float, help="drop episodes with a smaller return")
+    sub.add_argument("--max-episodes", type=int, help="give up after as many (10 times --n-episodes)")
+    how = sub.add_mutually_exclusive_group()
+    how.add_argument(
+        "--deterministic", action="store_true", default=None, help="the default but for Atari and MiniGrid"
+    )
+    how.add_argument("--stochastic", action="store_false", dest="deterministic", default=None, help="sample actions")
+    _add_output(sub)
+    sub.set_defaults(run=record)
+
+    sub = raw("play", help="play yourself", description="Play, and keep your episodes.", epilog=PLAY_NOTES)
+    sub.add_argument("env", type=environment_id, help="environment id, or MODULE:ID")
+    sub.add_argument("--keys", help="KEY=ACTION,... in place of the environment's own keys, see below")
+    sub.add_argument("-n", "--n-episodes", "--episodes", type=int, help="end after as many kept ones")
+    sub.add_argument("--fps", type=float, help="steps per second (the environment's own; 0: as fast as possible)")
+    sub.add_argument("--zoom", type=float, help="size of the picture (1; small ones are enlarged)")
+    sub.add_argument("--seed", type=int, help="of the first episode, the next has the next number (drawn)")
+    sub.add_argument("--turn-based", action=argparse.BooleanOptionalAction, help="one step per key (for grid worlds)")
+    _add_output(sub)
+    add_env_arguments(sub)
+    sub.set_defaults(run=play)
+
+    sub = raw("push", help="to the Hugging Face Hub", description="Put a file on the Hub, as a data set.")
+    _add_input(sub)
+    sub.add_argument("--repo-id", required=True, help="user/name")
+    sub.add_argument("--private", action="store_true", default=None, help="a private data set")
+    sub.add_argument("-m", "--message", help="of the commit")
+    sub.set_defaults(run=push)
+
+    sub = raw("pull", help="from the Hugging Face Hub", description="Download a data set. Nothing of it is run.")
+    sub.add_argument("--repo-id", required=True, help="user/name")
+    sub.add_argument("--revision", help="branch, tag or commit")
+    _add_limit(sub)
+    _add_output(sub)
+    sub.set_defaults(run=pull)
+
+    sub = raw("info", help="returns, lengths, ends, seeds", description="Tell what is in a file.")
+    _add_input(sub)
+    sub.add_argument("--plot", type=Path, metavar="PNG", help="draw returns, lengths and actions")
+    sub.set_defaults(run=info)
+
+    sub = raw("check", help="compare with an environment", description="Name every mismatch; exit code 1 for errors.")
+    _add_input(sub)
+    sub.set_defaults(run=check)
+
+    sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(FORMATS)}.")
+    _add_input(sub)
+    sub.add_argument("output", type=Path, help="file or folder to write")
+    sub.add_argument("--to", choices=FORMATS, help="format to write (by the suffix: .npz, .h5)")
+    sub.add_argument("--dataset-id", help="minari: its name, as cartpole/expert-v0 (the folder's)")
+    sub.add_argument("--overwrite", action="store_true", help="the file to write may exist")
+    sub.set_defaults(run=convert)
+    return parser
+
+
+def _add_output(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", type=Path, help="file to write (demos/ENV.npz)")
+    parser.add_argument("--overwrite", action="store_true", help="it may exist")
+
+
+def _add_input(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("path", help="file or folder; for minari also the id of a data set on this machine")
+    parser.add_argument("--from", dest="source", choices=FORMATS, help="its format (found out)")
+    parser.add_argument("--env", type=environment_id, help="environment id, or MODULE:ID (the one in the file)")
+    parser.add_argument(
+        "--final-observation",
+        choices=("unknown", "repeat", "drop"),
+        default="unknown",
+        help="sb2, d3rlpy: where the last observation is missing, say so, repeat the one before, or drop the last step "
+        "and with it the end (unknown)",
+    )
+    parser.add_argument(
+        "--terminated",
+        choices=tuple(TERMINATED),
+        help="sb2, imitation: how episodes end where the file does not say; time-limit: those as long as the "
+        "environment's were cut, shorter ones terminated",
+    )
+    _add_limit(parser)
+    add_env_arguments(parser)
+
+
+def _add_limit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-bytes", type=int, help="of memory that reading may take (256 MiB, or 100 times the size on disk)"
+    )
+
+
+def _target(path: Path, overwrite: bool) -> Path:
+    from sb3_ext.demonstrations.files import npz_path
+    from sb3_ext.demonstrations.play import check_target
+
+    path = npz_path(path)
+    check_target(path, overwrite)
+    return path
+
+
+def _save_and_tell(demos: Demonstrations, target: Path) -> None:
+    from sb3_ext.demonstrations import save
+
+    save(demos, target)
+    _tell(demos, target)
+
+
+def _tell(demos: Demonstrations, target: Path) -> None:
+    from sb3_ext.demonstrations.info import info
+
+    print(info(demos))
+    print(f"Saved {target}")
+
+
+def _read(given: argparse.Namespace, path: str) -> Demonstrations:
+    from sb3_ext import demonstrations
+
+    source = given.source or _format_of(path)
+    if source == NATIVE:
+        return demonstrations.load(path, given.max_bytes)
+    if source == "minari":
+        return demonstrations.read_minari(path, given.max_bytes)
+    if not Path(path).exists():
+        raise UserError(f"there is no {path}")
+    if given.env is None:
+        raise UserError(f"the {source} format does not hold the spaces: name the environment by --env")
+    know_env(given.env, given.gym_packages)
+    env = gym.make(given.env, **env_kwargs_of(given))
+    spaces = (env.observation_space, env.action_space)
+    env.close()
+    keywords: dict[str, Any] = {"env_id": given.env, "max_bytes": given.max_bytes}
+    if source != "d3rlpy":
+        keywords["terminated"] = None if given.terminated is None else TERMINATED[given.terminated]
+    if source != "imitation":
+        keywords["final_observation"] = given.final_observation
+    return getattr(demonstrations, f"read_{source}")(path, *spaces, **keywords)
+
+
+def _format_of(path: str) -> str:
+    """:return: the format of a file or folder that is there, by its content where names do not tell"""
+    place = Path(path)
+    if place.suffix == ".parquet" or any((place / name).is_file() for name in OF_DATASETS):
+        return "imitation"
+    if place.is_dir():
+        return "minari"
+    if place.suffix in (".h5", ".hdf5"):
+        return "d3rlpy"
+    if place.suffix == ".npz" and zipfile.is_zipfile(place):
+        with zipfile.ZipFile(place) as archive:
+            return NATIVE if "header.npy" in archive.namelist() else "sb2"
+    if place.exists() or place.suffix == ".npz":
+        return NATIVE
+    from sb3_ext.demonstrations.files import npz_path
+
+    if npz_path(place).is_file():
+        return NATIVE
+    raise UserError(f"there is no {path}; a data set of Minari by its id needs --from minari")
+
+
+def _format_to_write(path: Path) -> str:
+    if path.suffix in (".h5", ".hdf5"):
+        return "d3rlpy"
+    if path.suffix == ".npz":
+        return NATIVE
+    raise UserError(f"{path}: the name does not tell the format; pass --to, one of {', '.join(FORMATS)}")

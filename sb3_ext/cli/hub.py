@@ -1,0 +1,161 @@
+"""`sb3-ext push_to_hub` and `sb3-ext load_from_hub`: agents of the log folder to the Hub and back."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+from sb3_ext.algorithms import ALGORITHMS
+from sb3_ext.errors import UserError
+from sb3_ext.exchange.environments import check_env_id, checked_environment, environment_of
+from sb3_ext.zoo.agents import Agent, Parser, add_agent_arguments, command_of, evaluate, load_agent, load_to_film
+from sb3_ext.zoo.registry import register
+
+
+def push(rest: list[str]) -> None:
+    """:param rest: arguments after ``push_to_hub``"""
+    parser = Parser("sb3-ext push_to_hub", description="Evaluate a trained agent and put it on the Hub.")
+    add_agent_arguments(parser)
+    parser.add_argument("--repo-id", required=True, help="user/name")
+    parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="for the card (20; 0: no evaluation)")
+    parser.add_argument("--private", action="store_true", default=None, help="a private repository")
+    parser.add_argument("--optimizer", action="store_true", help="the optimizers too, to go on training")
+    parser.add_argument("--no-zip", action="store_true", help="not SB3's zip, which runs code when it is loaded")
+    parser.add_argument("--replay", type=Path, help="a video (an episode is filmed)")
+    parser.add_argument("--no-replay", action="store_true", help="no video")
+    parser.add_argument("-m", "--message", help="of the commit")
+    given = parser.parse_args(rest)
+
+    from stable_baselines3.common.vec_env import unwrap_vec_normalize
+
+    from sb3_ext.exchange.hub import Score, push_to_hub
+
+    check_env_id(given.env)
+    films = given.replay is None and not given.no_replay
+    agent, trouble = load_to_film(given, True) if films else (load_agent(given, keep_settings=True), None)
+    environment = checked_environment(environment_of(agent.hyperparams))
+    begin = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            score = None
+            if given.n_eval_episodes > 0:
+                returns = evaluate(agent, given.env, given.n_eval_episodes)
+                score = Score(float(returns.mean()), float(returns.std()), len(returns))
+            replay = given.replay
+            if films and trouble is None:
+                replay, trouble = _replay(agent, given, Path(folder) / "replay.mp4")
+            if trouble is not None:
+                print(f"No replay: {trouble}")
+            url = push_to_hub(
+                agent.model,
+                given.repo_id,
+                given.env,
+                score=score,
+                vec_normalize=unwrap_vec_normalize(agent.env),
+                command=command_of(agent, given.env),
+                replay=replay,
+                curve=_curve(agent, given, Path(folder) / "curve.png"),
+                optimizer=given.optimizer,
+                legacy_zip=not given.no_zip,
+                private=given.private,
+                message=given.message,
+                environment=environment,
+            )
+        finally:
+            agent.env.close()
+    print(f"Pushed {agent.path} to {url} in {time.perf_counter() - begin:.1f} s")
+
+
+def _replay(agent: Agent, given: argparse.Namespace, path: Path) -> tuple[Path | None, str | None]:
+    """:return: a video; or None, and why there is none: an agent can be shared without"""
+    try:
+        from sb3_ext.cli.viz import film
+        from sb3_ext.viz.video import write_video
+
+        trace = film(agent, given.env, given.seed)
+        return write_video(trace.frames, path, trace.fps), None
+    except ModuleNotFoundError as error:
+        return None, f'{error.name} is missing; pip install "sb3-ext[viz]"'
+    except Exception as error:  # any that a renderer may raise
+        return None, " ".join(str(error).split())[:300]
+
+
+def _curve(agent: Agent, given: argparse.Namespace, path: Path) -> Path | None:
+    """:return: a picture of the evaluations on the way, None where there are none or matplotlib is missing"""
+    try:
+        from sb3_ext.saving import save_figure
+        from sb3_ext.viz.curves import aggregate, plot_curves, read_evaluations
+
+        bands = aggregate({given.algo: [read_evaluations(agent.path.parent)]})
+        return save_figure(plot_curves(bands, title=given.env), path)
+    except (ModuleNotFoundError, ValueError):  # no extra, no evaluations: an agent can be shared without
+        return None
+
+
+def load(rest: list[str]) -> None:
+    """:param rest: arguments after ``load_from_hub``"""
+    parser = Parser(
+        "sb3-ext load_from_hub",
+        description="Download an agent into the log folder, where `sb3-ext enjoy` finds it. Only safe files are read.",
+    )
+    parser.add_argument("--repo-id", required=True, help="user/name")
+    parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder (logs)")
+    parser.add_argument("--revision", help="branch, tag or commit")
+    parser.add_argument("--device", default="cpu", help="PyTorch device (cpu)")
+    given = parser.parse_args(rest)
+
+    import gymnasium as gym
+    import yaml
+    from huggingface_sb3 import EnvironmentName
+    from rl_zoo3.utils import ALGOS, get_latest_run_id
+
+    from sb3_ext.exchange.hub import download
+    from sb3_ext.exchange.safe_files import CONFIG, NORMALIZE, load_safe, load_vec_normalize, read_json
+    from sb3_ext.exchange.safe_normalize import observed_space
+    from sb3_ext.saving import write_folder_whole
+
+    register()
+    begin = time.perf_counter()
+    source = download(given.repo_id, given.revision)
+    if source is None:
+        raise UserError(
+            f"{given.repo_id} has no safe files; in Python, sb3_ext.exchange.hub.load_from_hub takes the weights out "
+            "of a zip"
+        )
+    config = read_json(source / CONFIG)
+    model = load_safe(source, device=given.device)
+    env_id = config.get("env_id")
+    check_env_id(env_id)
+    algo = {row.name: key for key, row in ALGORITHMS.items()}.get(type(model).__name__, type(model).__name__.lower())
+    algo = {"recurrentppo": "ppo_lstm"}.get(algo, algo)
+    name = EnvironmentName(env_id)
+    runs = given.folder / algo
+    run = runs / f"{name}_{get_latest_run_id(str(runs), name) + 1}"
+    environment = checked_environment(config.get("environment"))
+    env_kwargs = environment.pop("env_kwargs", None)
+
+    def write(folder: Path) -> None:
+        model.save(folder / f"{name}.zip")
+        (folder / name).mkdir()
+        normalized = (source / f"{NORMALIZE}.json").is_file()
+        # JSON's values alone: rl-zoo3 evaluates text.
+        (folder / name / "config.yml").write_text(yaml.safe_dump({**environment, "normalize": normalized}))
+        (folder / name / "args.yml").write_text(yaml.safe_dump({"env": env_id, "algo": algo, "env_kwargs": env_kwargs}))
+        if normalized:
+            from stable_baselines3.common.vec_env import DummyVecEnv
+
+            spaces = gym.Env()
+            spaces.observation_space = observed_space(source)
+            spaces.action_space = model.action_space
+            load_vec_normalize(source, DummyVecEnv([lambda: spaces])).save(str(folder / name / "vecnormalize.pkl"))
+            for suffix in ("json", "safetensors"):  # which `enjoy` and its like take in place of the pickle
+                shutil.copyfile(source / f"{NORMALIZE}.{suffix}", folder / name / f"{NORMALIZE}.{suffix}")
+
+    write_folder_whole(run, write)
+    n_bytes = sum(path.stat().st_size for path in source.iterdir() if path.is_file())
+    print(f"Loaded {given.repo_id} ({n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run}")
+    if algo in ALGOS:  # rl-zoo3 has no MaskablePPO
+        print(f"Watch it with `sb3-ext enjoy --algo {algo} --env {env_id} -f {given.folder}`")

@@ -1,0 +1,1 @@
+"""Agents and data as files that cannot run code, and on the Hugging Face Hub, which no other room knows."""

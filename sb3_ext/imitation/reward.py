@@ -1,0 +1,452 @@
+"""
+The learned reward of adversarial imitation: discriminator, its optimizer, the expert's steps, and the reward's scale.
+
+It knows no policy and no rollout: `update` gets the policy's steps, `rewards` judges steps with the fresh weights.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.preprocessing import is_image_space
+from stable_baselines3.common.type_aliases import Schedule
+from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
+from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
+from torch import nn
+
+from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.demonstrations.data import Transitions, rows_of, subspaces
+from sb3_ext.imitation.discriminator import INPUTS, Discriminator, ShapedDiscriminator, Steps, take
+from sb3_ext.imitation.doors import warn_of_other_ends
+from sb3_ext.ops.adversarial import (
+    absorbing_return,
+    bernoulli_entropy,
+    discriminator_loss,
+    gradient_penalty,
+    reward_form,
+)
+
+MEASURED = ("loss", "accuracy_policy", "accuracy_expert")
+MAX_ROWS = 8192  # judged at once, so that images of a whole rollout need not fit in memory as floats
+
+
+class ReturnScale(nn.Module):
+    """
+    Divides rewards by the standard deviation of the discounted returns so far. Their mean is left alone: taking it off
+    would change their sign, and with it whether long episodes pay.
+
+    `VecNormalize` does the same with sums from the start of an episode; these are sums to the end of it, or of the
+    rollout where that comes first.
+    """
+
+    count: th.Tensor
+    mean: th.Tensor
+    variance: th.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        # One return of variance 1 to begin with: a rollout of a single step has none.
+        for name, value in (("count", 1.0), ("mean", 0.0), ("variance", 1.0)):
+            self.register_buffer(name, th.tensor(value, dtype=th.float64))
+
+    def update(self, returns: np.ndarray) -> None:
+        """:param returns: discounted ones, of every step"""
+        n, mean, variance = returns.size, float(returns.mean()), float(returns.var())
+        total = float(self.count) + n
+        delta = mean - float(self.mean)
+        between = delta**2 * float(self.count) * n / total
+        self.variance.fill_((float(self.variance) * float(self.count) + variance * n + between) / total)
+        self.mean.add_(delta * n / total)
+        self.count.fill_(total)
+
+    @property
+    def divisor(self) -> float:
+        """1 before the first update."""
+        return float(np.sqrt(float(self.variance) + 1e-8))
+
+
+@dataclass(frozen=True)
+class RewardSettings:
+    """
+    How a reward is learned from demonstrations.
+
+    :param reward: form of the reward: ``"gail"``, ``"logd"``, ``"airl"``, ``"prob"`` or ``"fairl"``
+    :param absorbing: whether states behind a termination count (Kostrikov et al., 2019): without, rewards that are
+        positive pay for long episodes and negative ones for short ones, whatever the expert did
+    :param inputs: of the discriminator: ``"sa"`` state and action, ``"s"``, ``"ss"`` state and next state, ``"sas"``
+    :param shaped: AIRL's `ShapedDiscriminator`, which sets ``inputs`` itself
+    :param discriminator_kwargs: network: ``net_arch``, ``activation_fn``, ``features_extractor_class`` and ``_kwargs``,
+        ``normalize_observations``, ``spectral_norm``, ``dropout``
+    :param discriminator_learning_rate: number, or schedule of the remaining progress
+    :param discriminator_batch_size: steps of each side in an update
+    :param discriminator_updates: for each training phase of the policy
+    :param gradient_penalty: weight of ``(|grad| - 1)^2`` between the policy's and the expert's encoded steps
+    :param discriminator_entropy_coef: weight of the discriminator's entropy bonus
+    :param weight_decay: of the discriminator's AdamW
+    :param label_smoothing: in [0, 0.5)
+    :param normalize_reward: divide rewards by the standard deviation of their returns
+    :param held_out: share of the episodes that is only used to measure accuracy, where it comes to one or more
+    :raises ValueError: for values out of range
+    """
+
+    reward: str = "gail"
+    absorbing: bool = True
+    inputs: str = "sa"
+    shaped: bool = False
+    discriminator_kwargs: Mapping[str, Any] | None = None
+    discriminator_learning_rate: float | Schedule = 3e-3
+    discriminator_batch_size: int = 256
+    discriminator_updates: int = 8
+    gradient_penalty: float = 0.2
+    discriminator_entropy_coef: float = 1e-3  # Ho and Ermon's code
+    weight_decay: float = 0.0
+    label_smoothing: float = 0.0
+    normalize_reward: bool = True
+    held_out: float = 0.1
+
+    def __post_init__(self) -> None:
+        reward_form(self.reward)
+        if self.inputs not in INPUTS:
+            raise ValueError(f"inputs {self.inputs!r} must be one of {', '.join(INPUTS)}")
+        if not 0 <= self.label_smoothing < 0.5:
+            raise ValueError(f"label_smoothing {self.label_smoothing} must be in [0, 0.5)")
+        if not 0 <= self.held_out < 1:
+            raise ValueError(f"held_out {self.held_out} must be in [0, 1)")
+        for name in ("discriminator_batch_size", "discriminator_updates"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        for name in ("gradient_penalty", "discriminator_entropy_coef", "weight_decay"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"{name} {getattr(self, name)} must be a number, and not negative")
+
+
+class AdversarialReward:
+    """
+    :param observation_space: the policy's, images channels first; observations are raw all the same
+    :param action_space: the policy's
+    :param gamma: the policy's
+    :param device: of the discriminator
+    :param seed: of its initial weights and its batches, None = drawn
+    :param settings: how it learns
+    :raises ValueError: for gamma 1 with absorbing states
+    """
+
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        gamma: float,
+        device: th.device,
+        seed: int | None,
+        settings: RewardSettings,
+    ) -> None:
+        if settings.absorbing and not gamma < 1:
+            raise ValueError(f"gamma {gamma} must be below 1 with absorbing states, whose return is a geometric series")
+        self.observation_space, self.action_space = observation_space, action_space
+        self.gamma, self.device, self.settings = gamma, device, settings
+        self.absorbing = settings.absorbing
+        self.form: Callable[[th.Tensor], th.Tensor] = reward_form(settings.reward)
+        self.learning_rate = FloatSchedule(settings.discriminator_learning_rate)
+        self.generator = th.Generator()
+        # The policy's stream of random numbers is left where it was.
+        with th.random.fork_rng(devices=[]):
+            # A fresh generator has always the same seed.
+            self.generator.manual_seed(int(th.randint(2**31, (1,))) if seed is None else seed)
+            # The CPU's alone: th.manual_seed would seed the GPUs too, where the policy draws its actions.
+            th.default_generator.manual_seed(int(th.randint(2**31, (1,), generator=self.generator)))
+            keywords = dict(settings.discriminator_kwargs or {})
+            if settings.shaped:
+                self.discriminator: Discriminator = ShapedDiscriminator(
+                    observation_space, action_space, gamma=gamma, absorbing=settings.absorbing, **keywords
+                )
+            else:
+                self.discriminator = Discriminator(
+                    observation_space, action_space, inputs=settings.inputs, absorbing=settings.absorbing, **keywords
+                )
+        self.discriminator.to(device).eval()
+        self.scale = ReturnScale()
+        # Fused: the plain loop over parameters is a fifth of an update of a small network.
+        self.optimizer = th.optim.AdamW(
+            self.discriminator.parameters(),
+            lr=self.learning_rate(1.0),
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.demonstrations: Demonstrations | None = None
+        self.ends_compared = False
+        self.expert: Steps | None = None
+        self.unseen: Steps | None = None
+
+    def set_demonstrations(self, demonstrations: Demonstrations, seed: int = 0) -> None:
+        """
+        :param demonstrations: of the same task
+        :param seed: of the draw of the held-out episodes
+        :raises ValueError: if their spaces are not the policy's, or no step is kept
+        """
+        check_spaces(demonstrations, self.observation_space, self.action_space)
+        self.discriminator.from_final.fill_(demonstrations.finals_known)
+        self.demonstrations, self.ends_compared = demonstrations, False
+        unseen = None
+        if int(self.settings.held_out * len(demonstrations)) > 0:
+            unseen, demonstrations = demonstrations.split(self.settings.held_out, seed)
+        self.expert = self.expert_steps(demonstrations)
+        self.unseen = None if unseen is None else self.expert_steps(unseen)
+
+    def expert_steps(self, demonstrations: Demonstrations) -> Steps:
+        """:return: the kept steps on the device, images channels first"""
+        from_final = bool(self.discriminator.from_final)
+        steps = kept_transitions(demonstrations, self.absorbing, from_final)
+        if self.discriminator.inputs in ("ss", "sas"):
+            # A state without a next one is the expert's all the same; the end of an episode needs none to be one.
+            ends = steps.next_absorbing & (self.absorbing or self.settings.shaped)
+            steps = rows_of(steps, np.flatnonzero(steps.next_known | ends))
+        return self.tensors(
+            channels_first(steps.observations, self.observation_space),
+            steps.actions,
+            channels_first(steps.next_observations, self.observation_space),
+            steps.absorbing,
+            steps.next_absorbing,
+        )
+
+    def tensors(
+        self,
+        observations: np.ndarray | dict[str, np.ndarray],
+        actions: np.ndarray,
+        next_observations: np.ndarray | dict[str, np.ndarray],
+        absorbing: np.ndarray,
+        next_absorbing: np.ndarray,
+    ) -> Steps:
+        """
+        :param observations: [N, *shape] raw
+        :param actions: [N, *shape] executed
+        :param next_observations: [N, *shape] raw, the final one where an episode ended
+        :param absorbing: [N] bool
+        :param next_absorbing: [N] bool, whether it was a termination
+        :return: the same on the device
+        """
+        return Steps(
+            self._to_device(observations),
+            self._to_device(actions),
+            self._to_device(next_observations),
+            self._to_device(absorbing).float(),
+            self._to_device(next_absorbing).float(),
+            log_prob=th.zeros(len(absorbing), device=self.device),
+        )
+
+    def absorbing_steps(self, steps: Steps) -> Steps:
+        """
+        :param steps: of episodes
+        :return: for each termination among them, in order, the step from the absorbing state behind it to itself; none
+            where absorbing states do not count
+        """
+        last = take(steps, self._ends(steps).nonzero().squeeze(-1))
+        behind = self.discriminator.behind(last)
+        actions = th.zeros_like(last.actions)
+        if isinstance(self.action_space, spaces.Discrete | spaces.MultiDiscrete):
+            actions = actions + th.as_tensor(self.action_space.start, device=self.device).to(actions.dtype)
+        return last._replace(
+            observations=behind,
+            actions=actions,
+            next_observations=behind,
+            absorbing=th.ones_like(last.absorbing),
+            log_prob=th.zeros_like(last.log_prob),
+        )
+
+    def compare_ends(self, env: VecEnv | None) -> None:
+        """
+        To be called when an episode of the policy has terminated; the first call after `set_demonstrations` counts.
+
+        :param env: of the policy
+        """
+        if self.absorbing and self.demonstrations is not None and not self.ends_compared:
+            self.ends_compared = True
+            warn_of_other_ends(self.demonstrations, env)
+
+    def update(
+        self, policy: Steps, progress_remaining: float, log_prob_of: Callable[[Steps], th.Tensor] | None = None
+    ) -> dict[str, float]:
+        """
+        Train the discriminator on the policy's newest steps.
+
+        :param policy: steps of one rollout, absorbing ones among them
+        :param progress_remaining: 1 at the start of training, 0 at its end
+        :param log_prob_of: log-probability of the expert's actions under the policy; needed by a shaped discriminator
+        :return: means over the updates, for the log
+        """
+        assert self.expert is not None, "set_demonstrations comes first"
+        expert = self.expert
+        if self.discriminator.reads_log_prob:
+            assert log_prob_of is not None
+            expert = expert._replace(log_prob=log_prob_of(expert))
+        # A last rollout may go beyond the end of training, and SB3's progress with it below 0.
+        update_learning_rate(self.optimizer, self.learning_rate(min(max(progress_remaining, 0.0), 1.0)))
+        for group in self.optimizer.param_groups:  # a loaded state brings the weight decay that it was saved with
+            group["weight_decay"] = self.settings.weight_decay
+        # As many rows of the expert's as of the policy's, so that the statistics lie between the two.
+        for side in (policy, self._draw(expert, len(policy.absorbing))):
+            self.discriminator.update_normalizers(side)
+        draw_policy, draw_expert = self._encoded_batches(policy), self._encoded_batches(expert)
+        self.discriminator.train()
+        measured = [self._one_update(draw_policy(), draw_expert()) for _ in range(self.settings.discriminator_updates)]
+        self.discriminator.eval()
+        # One transfer for all updates: each would wait for the device.
+        means = dict(zip(MEASURED, th.stack(measured).mean(dim=0).tolist(), strict=True))
+        if self.unseen is not None:
+            unseen = self.unseen
+            if self.discriminator.reads_log_prob:
+                assert log_prob_of is not None
+                unseen = unseen._replace(log_prob=log_prob_of(unseen))
+            means["accuracy_held_out"] = float((self.logits(unseen) > 0).float().mean())
+        return means
+
+    def _encoded_batches(self, steps: Steps) -> Callable[[], tuple[th.Tensor, th.Tensor]]:
+        """:return: draws a batch of encoded steps [B, n_inputs] and log-probabilities [B]"""
+        n = self.settings.discriminator_batch_size
+        if any(True for _ in self.discriminator.features_extractor.parameters()):
+
+            def draw() -> tuple[th.Tensor, th.Tensor]:
+                batch = self._draw(steps, n)
+                return self.discriminator.encode(batch), batch.log_prob
+
+            return draw
+        with th.no_grad():
+            encoded = self.discriminator.encode(steps)  # nothing in it will learn: once for all updates
+
+        def look_up() -> tuple[th.Tensor, th.Tensor]:
+            rows = self._rows(steps, n)
+            return encoded[rows], steps.log_prob[rows]
+
+        return look_up
+
+    def _one_update(self, policy: tuple[th.Tensor, th.Tensor], expert: tuple[th.Tensor, th.Tensor]) -> th.Tensor:
+        """
+        :param policy: encoded steps [B, n_inputs] and log-probabilities [B]
+        :param expert: the same
+        :return: [3] `MEASURED`
+        """
+        (x_policy, log_prob_policy), (x_expert, log_prob_expert) = policy, expert
+        both = self.discriminator.logits(th.cat([x_policy, x_expert]), th.cat([log_prob_policy, log_prob_expert]))
+        logits_policy, logits_expert = both.chunk(2)
+        loss = discriminator_loss(logits_policy, logits_expert, self.settings.label_smoothing)
+        total = loss
+        if self.settings.discriminator_entropy_coef > 0:
+            total = total - self.settings.discriminator_entropy_coef * bernoulli_entropy(both).mean()
+        if self.settings.gradient_penalty > 0:
+            total = total + self.settings.gradient_penalty * self._gradient_penalty(x_policy, x_expert)
+        self.optimizer.zero_grad()
+        total.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+        with th.no_grad():
+            return th.stack([loss, (logits_policy < 0).float().mean(), (logits_expert > 0).float().mean()])
+
+    def _gradient_penalty(self, x_policy: th.Tensor, x_expert: th.Tensor) -> th.Tensor:
+        share = th.rand(len(x_policy), 1, generator=self.generator).to(self.device)
+        between = (share * x_policy + (1 - share) * x_expert).detach().requires_grad_()
+        logits = self.discriminator.logits(between, th.zeros(len(between), device=self.device))
+        (gradients,) = th.autograd.grad(logits.sum(), between, create_graph=True)
+        return gradient_penalty(gradients)
+
+    def logits(self, steps: Steps) -> th.Tensor:
+        """:return: [N] of all steps, with the weights of now"""
+        n = len(steps.absorbing)
+        rows = th.arange(n, device=self.device).split(MAX_ROWS)
+        with th.no_grad():
+            return th.cat([self.discriminator(take(steps, part)) for part in rows])
+
+    def rewards(self, steps: Steps) -> np.ndarray:
+        """:return: [N] float64 rewards, not scaled"""
+        return self.form(self.logits(steps)).double().cpu().numpy()
+
+    def values_of_absorbing(self, steps: Steps, judge: Callable[[Steps], np.ndarray] | None = None) -> np.ndarray:
+        """
+        :param steps: N of them
+        :param judge: rewards of absorbing steps, None = `rewards`
+        :return: [N] float64, what follows each step behind a termination, not scaled: 0 where it was none
+        """
+        ends = self._ends(steps)
+        values = np.zeros(len(ends))
+        if ends.any():
+            rewards = (judge or self.rewards)(self.absorbing_steps(steps))
+            values[ends.cpu().numpy()] = absorbing_return(rewards, self.gamma)
+        return values
+
+    def _ends(self, steps: Steps) -> th.Tensor:
+        """:return: [N] whether the step entered an absorbing state that counts"""
+        entered = (steps.next_absorbing > 0) & (steps.absorbing == 0)
+        return entered if self.absorbing else th.zeros_like(entered)
+
+    def _draw(self, steps: Steps, n: int) -> Steps:
+        return take(steps, self._rows(steps, n))
+
+    def _rows(self, steps: Steps, n: int) -> th.Tensor:
+        return th.randint(len(steps.absorbing), (n,), generator=self.generator).to(self.device)
+
+    def _to_device(self, part: np.ndarray | dict[str, np.ndarray]) -> Any:  # Any: a tensor or a dictionary of them
+        if isinstance(part, dict):
+            return {key: th.tensor(values, device=self.device) for key, values in part.items()}
+        return th.tensor(part, device=self.device)
+
+
+def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, action_space: gym.Space) -> None:
+    """
+    :param demonstrations: expert episodes
+    :param observation_space: of the policy
+    :param action_space: of the policy
+    :raises ValueError: if they are not of the same task
+    """
+    if demonstrations.action_space != action_space:
+        raise ValueError(f"demonstrations: actions of {demonstrations.action_space}, the policy has {action_space}")
+    theirs = subspaces(demonstrations.observation_space, "observations")
+    ours = subspaces(observation_space, "observations")
+    if theirs.keys() != ours.keys():
+        raise ValueError(f"demonstrations: observations has {sorted(theirs)}, the policy has {sorted(ours)}")
+    for name, space in ours.items():
+        other = theirs[name]
+        shape = other.shape
+        if isinstance(other, spaces.Box) and is_image_space(space) and shape != space.shape and len(other.shape) == 3:
+            shape = (other.shape[2], *other.shape[:2])
+        # Bounds and dtype of a Box are a hint, and wrappers change them; the sizes of the others are the encoding.
+        if not (
+            type(other) is type(space) and shape == space.shape if isinstance(space, spaces.Box) else other == space
+        ):
+            raise ValueError(f"demonstrations: {name} of {other}, the policy has {space}")
+
+
+def kept_transitions(demonstrations: Demonstrations, absorbing: bool, from_final: bool = True) -> Transitions:
+    """
+    :param demonstrations: perhaps subsampled
+    :param absorbing: whether the absorbing steps behind terminations are among them
+    :param from_final: whether these are in the final observation, or the one before
+    :return: at least one step; which of them terminated is known in either case
+    :raises ValueError: where `Episode.kept` leaves none
+    """
+    steps = demonstrations.transitions(absorbing, from_final)
+    if len(steps.actions) == 0:
+        raise ValueError(
+            f"demonstrations: of {demonstrations.n_steps} steps in {len(demonstrations)} episodes none is kept but "
+            "absorbing ones; subsample less"
+        )
+    return steps
+
+
+def channels_first(
+    observations: np.ndarray | dict[str, np.ndarray], space: gym.Space
+) -> np.ndarray | dict[str, np.ndarray]:
+    """
+    :param observations: [N, *shape], images channels first or last
+    :param space: of the policy, images channels first
+    :return: images channels first
+    """
+    if isinstance(observations, dict):
+        assert isinstance(space, spaces.Dict)
+        return {key: channels_first(values, space[key]) for key, values in observations.items()}  # type: ignore[misc]
+    if is_image_space(space) and observations.shape[1:] != space.shape:
+        return VecTransposeImage.transpose_image(observations)
+    return observations

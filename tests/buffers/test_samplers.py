@@ -1,0 +1,486 @@
+"""Samplers against a dictionary of priorities: who can be drawn, how often, and with which weight."""
+
+import pickle
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from stable_baselines3.common.utils import set_random_seed
+from support.checks import assert_frequencies
+
+from sb3_ext.buffers.max_tree import MaxTree
+from sb3_ext.buffers.samplers import (
+    LOW_BITS,
+    MIN_PRIORITY,
+    Draw,
+    GreedySampler,
+    ProportionalSampler,
+    RankSampler,
+    Sampler,
+    TreeSampler,
+    UniformSampler,
+)
+
+RANDOM: list[Callable[[], Sampler]] = [UniformSampler, ProportionalSampler, RankSampler]
+ALL: list[Callable[[], Sampler]] = [*RANDOM, GreedySampler]
+
+
+def array(*leaves: int) -> np.ndarray:
+    return np.array(leaves, dtype=np.int64)
+
+
+def counts(sampler: Sampler, capacity: int, batch_size: int, n_batches: int) -> np.ndarray:
+    drawn = np.concatenate([sampler.draw(batch_size).leaves for _ in range(n_batches)])
+    return np.bincount(drawn, minlength=capacity)
+
+
+class Model:
+    """The dictionary that a sampler stands for, under random operations; it begins with the item that came first."""
+
+    def __init__(self, sampler: Sampler, seed: int) -> None:
+        self.sampler, self.rng = sampler, np.random.default_rng(seed)
+        self.capacity = 0
+        self.priorities: dict[int, float] = {}
+        self.max_priority = 1.0
+        self.given: list[int] = []  # leaves whose priority the last step set
+
+    def step(self) -> None:
+        self.given = []
+        kind = self.rng.choice(["grow", "activate", "activate", "deactivate", "update", "update"])
+        active = self.rng.permutation(sorted(self.priorities)).astype(np.int64)
+        if self.capacity == 0 or (kind == "grow" and self.capacity < 400):
+            self.capacity += int(self.rng.integers(1, 60))
+            self.sampler.resize(self.capacity)
+        elif kind == "activate":
+            free = self.rng.permutation([leaf for leaf in range(self.capacity) if leaf not in self.priorities])
+            leaves = free[: self.rng.integers(0, 40)].astype(np.int64)
+            self.sampler.activate(leaves)
+            self.given = leaves.tolist()
+            self.priorities.update(dict.fromkeys(self.given, self.max_priority))
+        elif kind == "deactivate":
+            leaves = active[: self.rng.integers(0, 20)]
+            self.sampler.deactivate(leaves)
+            for leaf in leaves.tolist():
+                del self.priorities[leaf]
+        elif kind == "update":
+            leaves = active[: self.rng.integers(0, 50)]
+            values = self.rng.exponential(size=len(leaves)) * 2
+            if self.rng.random() < 0.3:
+                values = np.round(values)  # many are equal, some 0
+            self.sampler.update(leaves, values)
+            values = np.maximum(values, MIN_PRIORITY)
+            self.given = leaves.tolist()
+            self.priorities.update(zip(self.given, values.tolist(), strict=True))
+            self.max_priority = max([self.max_priority, *values.tolist()])
+
+    def shares(self, alpha: float) -> np.ndarray:
+        masses = np.zeros(self.capacity)
+        for leaf, priority in self.priorities.items():
+            masses[leaf] = priority**alpha
+        return masses
+
+    def newest_of_the_highest_first(self) -> list[int]:
+        """Python's sort is stable, so what came later stands first among equals."""
+        newest_first = list(self.priorities)[::-1]
+        return sorted(newest_first, key=lambda leaf: -self.priorities[leaf])
+
+    def rank_shares(self, alpha: float) -> np.ndarray:
+        masses = np.zeros(self.capacity)
+        for i, leaf in enumerate(self.newest_of_the_highest_first()):
+            masses[leaf] = (1 / (i + 1)) ** alpha
+        return masses
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9, 1.0])
+def test_random_operations_keep_p_to_the_alpha(alpha: float) -> None:
+    sampler = ProportionalSampler(alpha=alpha)
+    model = Model(sampler, seed=int(alpha * 10))
+    for _ in range(600):
+        model.step()
+        assert sampler.n_active == len(model.priorities)
+        if model.capacity:
+            np.testing.assert_allclose(sampler.masses(np.arange(model.capacity)), model.shares(alpha), rtol=1e-12)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 0.9])
+def test_proportional_frequencies(alpha: float, seed: int) -> None:
+    set_random_seed(seed)
+    sampler = ProportionalSampler(alpha=alpha)
+    model = Model(sampler, seed)
+    while len(model.priorities) < 60:
+        for _ in range(40):
+            model.step()
+    assert_frequencies(counts(sampler, model.capacity, 64, 2000), model.shares(alpha))
+
+
+# ---------------------------------------------------------------------- by rank
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
+def test_ranks_are_exact_after_a_refresh(alpha: float) -> None:
+    sampler = RankSampler(alpha=alpha)
+    model = Model(sampler, seed=int(alpha * 10))
+    for i in range(600):
+        model.step()
+        assert sampler.n_active == len(model.priorities)
+        if i % 7 == 0 and model.capacity:
+            sampler.refresh()
+            found = sampler.masses(np.arange(model.capacity))
+            np.testing.assert_allclose(found, model.rank_shares(alpha), rtol=1e-12)
+
+
+def test_ranks_between_refreshes_are_those_of_the_last_order() -> None:
+    """Every item that changed stands where its priority would have stood then; the others stay."""
+    sampler = RankSampler(alpha=1.0, staleness=1.0)
+    sampler.resize(20)
+    sampler.activate(np.arange(10))
+    sampler.update(np.arange(10), np.arange(10.0, 0.0, -1.0))  # leaf i has priority 10 - i and rank i + 1
+    sampler.refresh()
+    np.testing.assert_allclose(1 / sampler.masses(np.arange(10)), np.arange(1, 11))
+    sampler.update(array(9, 4, 0, 6), np.array([8.5, 100.0, 0.0, 7.0]))  # 7 is what leaf 3 has
+    sampler.activate(array(15))  # at the highest priority seen so far, 100
+    sampler.deactivate(array(1))
+    expected = {9: 3, 4: 1, 0: 11, 15: 1, 2: 3, 3: 4, 5: 6, 6: 4, 7: 8, 8: 9}
+    np.testing.assert_allclose(1 / sampler.masses(np.array(list(expected))), list(expected.values()))
+    assert sampler.masses(array(1)).tolist() == [0.0]
+    sampler.refresh()
+    expected = {15: 1, 4: 2, 9: 3, 2: 4, 6: 5, 3: 6, 5: 7, 7: 8, 8: 9, 0: 10}
+    np.testing.assert_allclose(1 / sampler.masses(np.array(list(expected))), list(expected.values()))
+
+
+@pytest.mark.parametrize(("staleness", "n_refreshes"), [(0.0, 50), (0.1, 4), (1.0, 0)])
+def test_a_draw_sorts_only_when_enough_has_changed(staleness: float, n_refreshes: int) -> None:
+    refreshed: list[int] = []
+
+    class Counting(RankSampler):
+        def refresh(self) -> None:
+            refreshed.append(1)
+            super().refresh()
+
+    sampler = Counting(staleness=staleness)
+    sampler.resize(1000)
+    sampler.activate(np.arange(1000))
+    sampler.refresh()
+    refreshed.clear()
+    for _ in range(50):
+        sampler.update(np.arange(10), np.ones(10))
+        sampler.draw(4)
+        sampler.draw(4)  # nothing has changed since
+    assert len(refreshed) == n_refreshes
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9])
+def test_rank_frequencies(alpha: float, seed: int) -> None:
+    set_random_seed(seed)
+    sampler = RankSampler(alpha=alpha, staleness=0.0)
+    model = Model(sampler, seed)
+    while len(model.priorities) < 60:
+        for _ in range(40):
+            model.step()
+    assert_frequencies(counts(sampler, model.capacity, 64, 2000), model.rank_shares(alpha))
+
+
+def test_rank_weights() -> None:
+    set_random_seed(0)
+    sampler = RankSampler(alpha=0.7, beta=0.4, beta_final=1.0, staleness=0.0)
+    sampler.resize(40)
+    sampler.activate(np.arange(40))
+    sampler.update(np.arange(40), np.random.default_rng(0).exponential(size=40))
+    model_order = np.argsort(-np.random.default_rng(0).exponential(size=40)).tolist()
+    total = sum((1 / rank) ** 0.7 for rank in range(1, 41))
+    draw = sampler.draw(32, 0.5)
+    raw = [(40 * (1 / (model_order.index(leaf) + 1)) ** 0.7 / total) ** -0.7 for leaf in draw.leaves.tolist()]
+    np.testing.assert_allclose(draw.weights, [w / max(raw) for w in raw], rtol=1e-5)
+
+
+def test_outliers_do_not_change_the_ranks() -> None:
+    sampler = RankSampler()
+    sampler.resize(5)
+    sampler.activate(np.arange(5))
+    sampler.update(np.arange(5), np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    sampler.refresh()
+    before = sampler.masses(np.arange(5))
+    sampler.update(array(4), np.array([1e9]))
+    sampler.refresh()
+    np.testing.assert_array_equal(sampler.masses(np.arange(5)), before)
+
+
+# ---------------------------------------------------------------------- greedy
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_greedy_draws_the_highest_and_of_equals_the_newest(seed: int) -> None:
+    """
+    Against sorting everything at every draw: drawn items stand behind all others, longest waiting first, until updated.
+    """
+    sampler = GreedySampler()
+    model = Model(sampler, seed)
+    waiting: list[int] = []
+    for i in range(800):
+        model.step()
+        waiting = [leaf for leaf in waiting if leaf in model.priorities and leaf not in model.given]
+        if model.priorities and i % 3 == 0:
+            size = int(model.rng.integers(1, 30))
+            order = [leaf for leaf in model.newest_of_the_highest_first() if leaf not in waiting] + waiting
+            expected = order[:size]
+            draw = sampler.draw(size)
+            assert draw.leaves.tolist() == [expected[j % len(expected)] for j in range(size)]
+            assert draw.weights.tolist() == [1.0] * size
+            waiting = [leaf for leaf in waiting if leaf not in expected] + expected
+            if model.rng.random() < 0.7:
+                leaves = np.array(expected)
+                values = model.rng.exponential(size=len(leaves)).astype(np.float32)
+                sampler.update(leaves, values)
+                model.priorities.update(zip(expected, values.tolist(), strict=True))
+                model.max_priority = max(model.max_priority, float(values.max()))
+                waiting = [leaf for leaf in waiting if leaf not in expected]
+
+
+def test_items_that_are_never_updated_take_turns() -> None:
+    """As under an algorithm that reports no errors."""
+    sampler = GreedySampler()
+    sampler.resize(7)
+    sampler.activate(np.arange(7))
+    assert [sampler.draw(3).leaves.tolist() for _ in range(5)] == [
+        [6, 5, 4], [3, 2, 1], [0, 6, 5], [4, 3, 2], [1, 0, 6]
+    ]  # fmt: skip
+    sampler.update(array(2), np.array([0.0]))  # without error, but known: before all that wait
+    assert sampler.draw(2).leaves.tolist() == [2, 5]
+
+
+def test_greedy_counters_may_wrap() -> None:
+    sampler = GreedySampler()
+    sampler._n_born = sampler._n_drawn = LOW_BITS - 2
+    sampler.resize(5)
+    sampler.activate(np.arange(5))
+    for _ in range(4):
+        assert sorted(sampler.draw(5).leaves.tolist()) == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("capacity", [1, 16, 17, 600, 9000, 140_000])
+def test_the_top_of_a_max_tree(capacity: int) -> None:
+    rng = np.random.default_rng(capacity)
+    tree, keys = MaxTree(capacity), np.zeros(capacity, dtype=np.uint64)
+    for _ in range(30):
+        n = int(rng.integers(1, min(capacity, 50) + 1))
+        leaves = rng.choice(capacity, size=n, replace=False)
+        values = rng.integers(0, 2**63, size=n).astype(np.uint64) * (rng.random(n) < 0.8).astype(np.uint64)
+        tree.set(leaves, values)
+        keys[leaves] = values
+        for k in (1, 5, 64):
+            order = np.argsort(keys)[::-1][:k]
+            np.testing.assert_array_equal(tree.top(k), order[keys[order] > 0])
+    np.testing.assert_array_equal(tree[np.arange(capacity)], keys)
+
+
+# ---------------------------------------------------------------------- every item alike
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_uniform_frequencies(seed: int) -> None:
+    set_random_seed(seed)
+    sampler = UniformSampler()
+    model = Model(sampler, seed)
+    for _ in range(200):
+        model.step()
+        assert sampler.n_active == len(model.priorities)
+        if model.priorities:
+            assert set(sampler.draw(16).leaves.tolist()) <= set(model.priorities)
+    while len(model.priorities) < 60:
+        model.step()
+    assert_frequencies(counts(sampler, model.capacity, 64, 2000), (model.shares(1.0) > 0).astype(float))
+
+
+def test_trap_18_alpha_is_applied_once() -> None:
+    sampler = ProportionalSampler(alpha=0.5)
+    sampler.resize(4)
+    sampler.activate(array(0, 1, 2))
+    sampler.update(array(0, 1, 2), np.array([1.0, 16.0, 81.0]))
+    np.testing.assert_allclose(sampler.masses(np.arange(4)), [1.0, 4.0, 9.0, 0.0])
+    sampler.update(array(0), np.array([1.0]))  # what others have is not touched
+    np.testing.assert_allclose(sampler.masses(np.arange(4)), [1.0, 4.0, 9.0, 0.0])
+
+
+def test_trap_18_the_maximum_is_kept_without_exponent() -> None:
+    sampler = ProportionalSampler(alpha=0.5)
+    sampler.resize(3)
+    sampler.activate(array(0))
+    sampler.update(array(0), np.array([256.0]))
+    sampler.activate(array(1))
+    sampler.activate(array(2))
+    np.testing.assert_allclose(sampler.masses(np.arange(3)), [16.0, 16.0, 16.0])
+
+
+def test_new_items_get_the_highest_priority_seen_so_far() -> None:
+    sampler = ProportionalSampler(alpha=1.0)
+    sampler.resize(8)
+    sampler.activate(array(0, 1))
+    assert sampler.masses(array(0, 1)).tolist() == [1.0, 1.0]
+    sampler.update(array(0, 1), np.array([0.5, 7.0]))
+    sampler.update(array(1), np.array([0.1]))  # it stays the highest seen, though nobody has it any more
+    sampler.activate(array(5))
+    assert sampler.masses(array(0, 1, 5)).tolist() == [0.5, 0.1, 7.0]
+    sampler.deactivate(array(5))
+    sampler.activate(array(5))  # a leaf's former priority is forgotten
+    assert sampler.masses(array(5)).tolist() == [7.0]
+
+
+@pytest.mark.parametrize(
+    ("beta", "beta_final", "progress_remaining", "used"),
+    [
+        (0.6, None, 1.0, 0.6),
+        (0.6, None, 0.2, 0.6),
+        (0.4, 1.0, 1.0, 0.4),
+        (0.4, 1.0, 0.5, 0.7),
+        (0.4, 1.0, 0.0, 1.0),
+        (0, None, 1, 0),
+    ],
+)
+def test_weights(beta: float, beta_final: float | None, progress_remaining: float, used: float) -> None:
+    set_random_seed(0)
+    sampler = ProportionalSampler(alpha=0.7, beta=beta, beta_final=beta_final)
+    sampler.resize(50)
+    leaves = np.arange(5, 45)
+    sampler.activate(leaves)
+    priorities = np.random.default_rng(0).exponential(size=40)
+    sampler.update(leaves, priorities)
+    shares = dict(zip(leaves.tolist(), (priorities**0.7 / (priorities**0.7).sum()).tolist(), strict=True))
+    draw = sampler.draw(32, progress_remaining)
+    raw = [(40 * shares[leaf]) ** -used for leaf in draw.leaves.tolist()]
+    np.testing.assert_allclose(draw.weights, [w / max(raw) for w in raw], rtol=1e-6)
+    assert draw.weights.dtype == np.float32
+    assert draw.weights.max() == 1.0
+
+
+def test_uniform_weights_are_one_and_priorities_are_ignored() -> None:
+    set_random_seed(0)
+    sampler = UniformSampler()
+    sampler.resize(10)
+    sampler.activate(np.arange(10))
+    sampler.update(array(3), np.array([1e6]))
+    draw = sampler.draw(1000)
+    np.testing.assert_array_equal(draw.weights, np.ones(1000, dtype=np.float32))
+    assert np.bincount(draw.leaves).tolist() == [100] * 10  # strata of 1/1000
+
+
+@pytest.mark.parametrize("make", RANDOM)
+@pytest.mark.parametrize("batch_size", [1, 8, 64])
+def test_trap_20_stratification_bounds_duplicates(make: Callable[[], Sampler], batch_size: int) -> None:
+    """A leaf with share P touches at most ceil(B P) + 1 of B strata, so it cannot be drawn more often than that."""
+    set_random_seed(1)
+    sampler = make()
+    sampler.resize(300)
+    sampler.activate(np.arange(300))
+    masses = np.ones(300)
+    if isinstance(sampler, TreeSampler):
+        sampler.update(np.arange(300), np.random.default_rng(1).exponential(size=300) ** 3)
+        sampler.draw(1)  # ranks are refreshed now
+        masses = sampler.masses(np.arange(300))
+    most = np.ceil(batch_size * masses / masses.sum()) + 1
+    for _ in range(300):
+        assert (np.bincount(sampler.draw(batch_size).leaves, minlength=300) <= most).all()
+
+
+@pytest.mark.parametrize("make", [UniformSampler, ProportionalSampler, GreedySampler])
+def test_trap_20_duplicates_are_rare_among_many(make: Callable[[], Sampler]) -> None:
+    """64 of 1000 without stratification: two duplicates in a batch on average."""
+    set_random_seed(2)
+    sampler = make()
+    sampler.resize(1000)
+    sampler.activate(np.arange(1000))
+    duplicates = [64 - len(set(sampler.draw(64).leaves.tolist())) for _ in range(300)]
+    assert np.mean(duplicates) < 0.2
+
+
+def test_trap_20_duplicates_in_an_update_are_harmless() -> None:
+    sampler = ProportionalSampler(alpha=1.0)
+    sampler.resize(4)
+    sampler.activate(array(0, 1))
+    sampler.update(array(1, 1, 0, 1), np.array([9.0, 8.0, 2.0, 3.0]))
+    assert sampler.masses(np.arange(4)).tolist() == [2.0, 3.0, 0.0, 0.0]
+    assert sampler.n_active == 2
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_nothing_is_drawn_before_it_is_active_or_after(make: Callable[[], Sampler]) -> None:
+    set_random_seed(3)
+    sampler = make()
+    with pytest.raises(ValueError, match="nothing can be drawn yet"):
+        sampler.draw(1)
+    sampler.resize(100)
+    with pytest.raises(ValueError, match="nothing can be drawn yet"):
+        sampler.draw(1)
+    sampler.activate(array(42))
+    assert sampler.draw(5).leaves.tolist() == [42] * 5
+    sampler.activate(array(99, 0))
+    sampler.deactivate(array(42))
+    assert set(sampler.draw(50).leaves.tolist()) == {0, 99}
+    sampler.deactivate(array(0, 99))
+    with pytest.raises(ValueError, match="nothing can be drawn yet"):
+        sampler.draw(1)
+
+
+@pytest.mark.parametrize("make", [lambda: ProportionalSampler(alpha=1.0), RankSampler, GreedySampler])
+def test_an_item_without_error_stays_drawable(make: Callable[[], Sampler]) -> None:
+    set_random_seed(4)
+    sampler = make()
+    sampler.resize(2)
+    sampler.activate(array(0, 1))
+    sampler.update(array(0, 1), np.zeros(2))
+    assert set(sampler.draw(10).leaves.tolist()) == {0, 1}
+
+
+@pytest.mark.parametrize("make", ALL)
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.1])
+def test_bad_priorities_are_refused_and_nothing_is_written(make: Callable[[], Sampler], bad: float) -> None:
+    sampler = make()
+    sampler.resize(3)
+    sampler.activate(array(0, 1, 2))
+    with pytest.raises(ValueError, match=r"priorities \[.*\] must be finite and >= 0: the network has diverged"):
+        sampler.update(array(0, 1), np.array([5.0, bad], dtype=np.float32))
+    if isinstance(sampler, ProportionalSampler):
+        assert sampler.masses(np.arange(3)).tolist() == [1.0, 1.0, 1.0]
+        assert sampler.max_priority == 1.0
+
+
+@pytest.mark.parametrize("name", ["alpha", "beta", "beta_final"])
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
+@pytest.mark.parametrize("cls", [ProportionalSampler, RankSampler])
+def test_exponents_must_lie_between_0_and_1(
+    cls: type[ProportionalSampler] | type[RankSampler], name: str, value: float
+) -> None:
+    with pytest.raises(ValueError, match=rf"{name} {value} must lie in \[0, 1\]"):
+        cls(**{name: value})  # type: ignore[arg-type]
+    if cls is RankSampler:
+        with pytest.raises(ValueError, match=rf"staleness {value} must lie in \[0, 1\]"):
+            RankSampler(staleness=value)
+
+
+def test_samplers_print_their_settings() -> None:
+    assert [repr(make()) for make in ALL] == [
+        "UniformSampler()",
+        "ProportionalSampler(alpha=0.9, beta=0.6, beta_final=0.6)",
+        "RankSampler(alpha=0.7, beta=0.5, beta_final=0.5, staleness=0.1)",
+        "GreedySampler()",
+    ]
+
+
+@pytest.mark.parametrize("make", ALL)
+def test_a_pickled_sampler_draws_the_same(make: Callable[[], Sampler]) -> None:
+    sampler = make()
+    model = Model(sampler, seed=8)
+    for _ in range(300):
+        model.step()
+    copy: Sampler = pickle.loads(pickle.dumps(sampler))
+    draws: list[list[Draw]] = []
+    for each in (sampler, copy):
+        set_random_seed(9)
+        each.deactivate(np.array(sorted(model.priorities))[:3])
+        each.resize(model.capacity + 100)
+        each.activate(np.arange(model.capacity, model.capacity + 100))
+        draws.append([each.draw(32, 0.5) for _ in range(10)])
+    for one, other in zip(*draws, strict=True):
+        np.testing.assert_array_equal(one.leaves, other.leaves)
+        np.testing.assert_array_equal(one.weights, other.weights)

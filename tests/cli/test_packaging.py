@@ -1,0 +1,173 @@
+"""What an installation must bring, and who may import whom."""
+
+import ast
+import subprocess
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+import yaml
+
+import sb3_ext
+from sb3_ext.zoo import config_path
+
+ROOT = Path(__file__).parents[2]
+PACKAGE = ROOT / "sb3_ext"
+
+PLAIN = {"algorithms", "clock", "env_ids", "errors", "saving", "vec_envs"}
+BELOW_ALGORITHMS = {"ops", "buffers", "networks", "envs", "demonstrations", "metrics", "q_learning", "replay_files"}
+BELOW_ALGORITHMS |= PLAIN
+ALGORITHMS = {"r2d2", "rainbow", "imitation", "td3", "ddpg"}
+ABOVE_ALGORITHMS = {"cli", "exchange", "zoo", "viz", "distributed"}
+BELOW_CLI = BELOW_ALGORITHMS | ALGORITHMS | {""}
+MAY_IMPORT = {
+    "ops": set(),
+    "buffers": {"ops"},
+    "networks": {"ops"},
+    "envs": set(),
+    "demonstrations": {"ops", "envs", "env_ids", "saving", ""},
+    **{name: set() for name in PLAIN},
+    "replay_files": {"buffers"},
+    "metrics": {"ops", "buffers"},
+    "q_learning": {"ops", "buffers", "networks", "replay_files"} | PLAIN,
+    "r2d2": BELOW_ALGORITHMS,
+    "rainbow": BELOW_ALGORITHMS | {"r2d2"},
+    "imitation": BELOW_ALGORITHMS | {"td3"},
+    "td3": BELOW_ALGORITHMS,
+    "ddpg": BELOW_ALGORITHMS | {"td3"},
+    "viz": BELOW_CLI,
+    "distributed": BELOW_CLI,
+    "exchange": BELOW_CLI,
+    "zoo": BELOW_CLI | {"exchange", "viz"},
+    "cli": BELOW_CLI | {"exchange", "viz", "zoo"},
+    "__init__": {"algorithms", "envs"},
+    "__main__": {"cli"},
+}
+OPTIONAL_PACKAGES = {
+    "rl_zoo3",
+    "optuna",
+    "huggingface_hub",
+    "huggingface_sb3",
+    "safetensors",
+    "ray",
+    "minari",
+    "h5py",
+    "pyarrow",
+    "datasets",
+    "jsonpickle",
+    "imitation",
+    "moviepy",
+    "matplotlib",
+    "pygame",
+}
+
+
+def imported_modules(tree: ast.AST) -> Iterator[str]:
+    """All modules that a file imports, also inside functions, but not for the type checker alone."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module is not None
+            # `from sb3_ext import x` may mean a subpackage or a name of the package itself.
+            yield from (f"sb3_ext.{a.name}" if node.module == "sb3_ext" else node.module for a in node.names)
+        else:
+            yield from imported_modules(node)
+
+
+def part_of(module: str) -> str:
+    """ "sb3_ext.r2d2.policies" -> "r2d2"; a name of `sb3_ext` itself -> ""."""
+    part = module.split(".")[1] if "." in module else ""
+    return part if (PACKAGE / part).is_dir() or (PACKAGE / f"{part}.py").is_file() else ""
+
+
+@pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_layers_import_only_what_lies_below_them(path: Path) -> None:
+    relative = path.relative_to(PACKAGE)
+    part = relative.parts[0].removesuffix(".py")
+    modules = set(imported_modules(ast.parse(path.read_text())))
+    ours = {part_of(m) for m in modules if m.split(".")[0] == "sb3_ext"} - {part}
+    assert ours <= MAY_IMPORT[part], f"{relative} must not import {sorted(ours - MAY_IMPORT[part])}"
+    if part not in ABOVE_ALGORITHMS:
+        assert not OPTIONAL_PACKAGES & {m.split(".")[0] for m in modules} or part == "demonstrations"
+
+
+def test_import_is_light() -> None:
+    heavy = {"torch", "stable_baselines3", "sb3_contrib", "numba"} | OPTIONAL_PACKAGES
+    code = f"import sys, sb3_ext, sb3_ext.zoo, sb3_ext.cli.main; print(*sorted({heavy!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_demonstrations_need_no_extra() -> None:
+    code = f"import sys, sb3_ext.demonstrations; print(*sorted({OPTIONAL_PACKAGES!r} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == ""
+
+
+def test_public_names_resolve() -> None:
+    for name in sb3_ext.__all__:
+        assert getattr(sb3_ext, name) is not None
+        assert name in dir(sb3_ext)
+    with pytest.raises(AttributeError, match="no attribute 'R3D3'"):
+        _ = sb3_ext.R3D3
+
+
+@pytest.fixture(scope="module")
+def wheel_content(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = folder.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(folder / "site")
+    return folder / "site"
+
+
+def test_wheel_holds_the_package_and_nothing_else(wheel_content: Path) -> None:
+    expected = {p.relative_to(ROOT) for p in PACKAGE.rglob("*.py")} | {Path("sb3_ext/py.typed")}
+    expected |= {p.relative_to(ROOT) for p in (PACKAGE / "viz" / "report_page").iterdir()}
+    expected |= {Path("sb3_ext/zoo/zoo_configs") / p.name for p in (ROOT / "zoo_configs").glob("*.yml")}
+    found = {p.relative_to(wheel_content) for p in wheel_content.rglob("*") if p.is_file()}
+    assert {p for p in found if ".dist-info" not in p.parts[0]} == expected
+
+
+def test_configs_are_found_in_a_wheel_and_in_the_repository(wheel_content: Path) -> None:
+    assert config_path("r2d2") == ROOT / "zoo_configs" / "r2d2.yml"
+    code = "from sb3_ext.zoo import config_path; print(config_path('r2d2'))"
+    # Its own folder comes first on the path of `python -c`.
+    result = subprocess.run([sys.executable, "-c", code], cwd=wheel_content, capture_output=True, text=True, check=True)
+    assert Path(result.stdout.strip()) == wheel_content / "sb3_ext" / "zoo" / "zoo_configs" / "r2d2.yml"
+
+
+def test_config_of_an_unknown_algorithm_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'r3d3' in .*: there are .*r2d2"):
+        config_path("r3d3")
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "zoo_configs").glob("*.yml")), ids=lambda p: p.name)
+def test_configs_have_what_rl_zoo3_needs(path: Path) -> None:
+    blocks = yaml.safe_load(path.read_text())
+    assert "default" in blocks
+    blocks.pop("presets", None)  # laid over the others
+    for env_id, block in blocks.items():
+        assert {"policy", "n_timesteps"} <= set(block), env_id
+        if "/" in env_id:
+            assert env_id in gym.registry
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "zoo_configs").glob("*.yml")), ids=lambda p: p.name)
+def test_the_comment_above_every_block_says_whether_it_is_tuned(path: Path) -> None:
+    comment = ""
+    for number, line in enumerate(path.read_text().splitlines(), start=1):
+        if line.startswith("#"):
+            comment += line.lower()
+            continue
+        if line and not line.startswith(" ") and ": *" not in line:  # the same as a block above
+            assert "tuned" in comment, f"{path.name}:{number}: {line} lacks its origin, score, seeds and date"
+        comment = ""

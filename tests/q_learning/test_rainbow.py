@@ -1,0 +1,625 @@
+"""Rainbow and RainbowR: what one update computes, noise, exploration, samplers, and every switch alone."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from gymnasium import spaces
+from q_learning.test_r2d2_acting import make_env
+from q_learning.test_r2d2_images import TaggedPictures
+from q_learning.test_r2d2_sb3 import SPACES, SpaceEnv
+from stable_baselines3 import DQN
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
+from support.checks import EverySampler
+from torch import nn
+
+from sb3_ext import Rainbow, RainbowR
+from sb3_ext.buffers import PrioritizedReplayBuffer
+from sb3_ext.buffers.prioritized import PrioritizedSamples
+from sb3_ext.buffers.samplers import GreedySampler, RankSampler, Sampler, UniformSampler
+from sb3_ext.networks.heads import C51Head
+from sb3_ext.networks.noisy import NoisyLinear, sample_noise
+from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Exploration, Greedy
+from sb3_ext.ops.value_rescaling import ValueRescaling
+from sb3_ext.q_learning import QLearning
+
+PLAIN: dict[str, Any] = dict(
+    double_q=False, dueling=None, prioritized=False, n_step=1, distributional=None, noisy_std=None,
+    value_rescaling=False, normalize_reward=False, head_kwargs=dict(loss="huber"),
+)  # fmt: skip
+OBS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+
+
+def make_rainbow(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpPolicy", **kwargs: Any) -> Rainbow:
+    defaults: dict[str, Any] = dict(
+        n_step=3, batch_size=8, learning_starts=10, seed=0, device="cpu", buffer_size=2000, train_freq=1,
+        policy_kwargs=dict(net_arch=[16]),
+    )  # fmt: skip
+    return Rainbow(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})
+
+
+def make_rainbowr(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpLstmPolicy", **kwargs: Any) -> RainbowR:
+    defaults: dict[str, Any] = dict(
+        burn_in=4, sequence_length=6, period=3, n_step=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
+        buffer_size=2000, train_freq=4, policy_kwargs=dict(lstm_hidden_size=8),
+    )  # fmt: skip
+    return RainbowR(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})
+
+
+Make = Callable[..., QLearning]
+BOTH = pytest.mark.parametrize("make", [make_rainbow, make_rainbowr])
+
+
+def buffer_of(model: Rainbow) -> PrioritizedReplayBuffer:
+    assert model.replay_buffer is not None
+    return model.replay_buffer
+
+
+def noisy_layers(net: nn.Module) -> list[NoisyLinear]:
+    return [layer for layer in net.modules() if isinstance(layer, NoisyLinear)]
+
+
+def noise_of(net: nn.Module) -> th.Tensor:
+    """The noise of the inputs of the first noisy layer."""
+    noise = noisy_layers(net)[0].noise
+    assert noise is not None
+    return noise[0].clone()
+
+
+def assert_same_weights(a: QLearning, b: QLearning) -> None:
+    ours, theirs = a.get_parameters()["policy"], b.get_parameters()["policy"]
+    assert ours.keys() == theirs.keys()
+    assert all(th.equal(ours[key], theirs[key]) for key in ours)
+
+
+# ---------------------------------------------------------------------- one update
+
+
+def fill(env: VecEnv, buffers: list[Any], n_steps: int) -> None:
+    """The same transitions to all buffers, in the way of SB3's `_store_transition`."""
+    rng = np.random.default_rng(0)
+    obs = env.reset()
+    assert isinstance(obs, np.ndarray)
+    for _ in range(n_steps):
+        actions = rng.integers(3, size=env.num_envs)
+        new_obs, rewards, dones, infos = env.step(actions)
+        assert isinstance(new_obs, np.ndarray)
+        next_obs = new_obs.copy()
+        for i in np.flatnonzero(dones):
+            next_obs[i] = infos[i]["terminal_observation"]
+        for buffer in buffers:
+            buffer.add(obs, next_obs, actions, rewards, dones, infos)
+        obs = new_obs
+
+
+@pytest.mark.parametrize("max_grad_norm", [0.1, 1e6])
+def test_with_everything_off_it_is_sb3s_dqn(max_grad_norm: float) -> None:
+    """Same weights, same transitions: same errors, loss and weights after updates."""
+    common: dict[str, Any] = dict(
+        learning_rate=1e-3, gamma=0.9, max_grad_norm=max_grad_norm, seed=0, device="cpu", buffer_size=500,
+        policy_kwargs=dict(net_arch=[16, 16], optimizer_kwargs=dict(eps=1.5e-4)),
+    )  # fmt: skip
+    env = make_env(1, lengths=(3, 1, 4, 2))
+    stock = DQN("MlpPolicy", env, **common)
+    ours = Rainbow("MlpPolicy", env, **common, **PLAIN, replay_buffer_kwargs=dict(sampler=EverySampler()))
+    assert stock.replay_buffer is not None
+    with th.no_grad():
+        for mine, theirs in ((ours.q_net, stock.q_net), (ours.q_net_target, stock.q_net_target)):
+            for p, q in zip(mine.parameters(), theirs.parameters(), strict=True):
+                q.add_(0.1 * th.randn_like(q))  # the two networks must differ, or using the wrong one would not show
+                p.copy_(q)
+    fill(env, [stock.replay_buffer, buffer_of(ours)], 60)
+    everything = stock.replay_buffer._get_samples(np.arange(60))
+    assert 0 < everything.dones.sum() < stock.replay_buffer.dones.sum(), "both terminations and timeouts are there"
+    stock.replay_buffer.sample = lambda *_, **__: everything  # type: ignore[method-assign]
+
+    with th.no_grad():
+        best = stock.q_net_target(everything.next_observations).amax(dim=1, keepdim=True)
+        target = everything.rewards + (1 - everything.dones) * 0.9 * best
+        td = target - stock.q_net(everything.observations).gather(1, everything.actions)
+    written: list[np.ndarray] = []
+    buffer_of(ours).update_priorities = lambda handle, priorities: written.append(priorities)  # type: ignore[method-assign]
+    for update in range(3):
+        for model in (stock, ours):
+            model.set_logger(configure(None, []))
+            model.train(gradient_steps=1, batch_size=60)
+        losses = [model.logger.name_to_value["train/loss"] for model in (stock, ours)]
+        assert losses[0] > 0.0 and abs(losses[0] - losses[1]) < 1e-6 * max(losses[0], 1.0)
+        if update == 0:
+            np.testing.assert_allclose(written[0], td.abs().squeeze(1).numpy(), atol=1e-6, rtol=1e-6)
+        for p, q in zip(ours.q_net.parameters(), stock.q_net.parameters(), strict=True):
+            th.testing.assert_close(p, q, atol=1e-6, rtol=0)
+
+
+def slow_projection(atoms: list[float], mass: list[float], support: list[float]) -> list[float]:
+    """Algorithm 1 of the C51 paper, an atom at a time."""
+    projected, width = [0.0] * len(support), support[1] - support[0]
+    for atom, p in zip(atoms, mass, strict=True):
+        atom = min(max(atom, support[0]), support[-1])
+        for i, z in enumerate(support):
+            projected[i] += p * max(0.0, 1.0 - abs(atom - z) / width)
+    return projected
+
+
+def slow_loss(model: Rainbow, online: Any, target: Any, batch: PrioritizedSamples) -> tuple[th.Tensor, list[float]]:
+    """
+    Loss and priorities of transitions of `TaggedEnv`, one at a time. Returns are not the buffer's: an observation tells
+    the episode and the step, and so which rewards and which end are ahead.
+    """
+    lengths, h = (7, 1, 23, 12), model.transform
+    total, priorities = th.zeros(()), []
+    for i, obs in enumerate(batch.observations):
+        number, episode, t = (round(16 * x) for x in obs.tolist())
+        length = lengths[episode % 4]
+        k = min(model.n_step, length - t)
+        reward = sum(model.gamma**j * (t + j + 1) for j in range(k))
+        next_obs = th.tensor([[number, episode, t + k]], dtype=th.float32) / 16
+        bootstraps = t + k < length or episode % 2 == 1
+        discount = model.gamma**k if bootstraps else 0.0
+        with th.no_grad():
+            chooser = online(next_obs) if model.double_q else target(next_obs)
+            best = int(chooser[0].argmax())
+            theirs = target.outputs(next_obs)[0, best]
+        ours = online.outputs(obs.unsqueeze(0))[0, int(batch.actions[i])]
+        if isinstance(model.q_net.head, C51Head):
+            support = model.q_net.head.support.tolist()
+            atoms = [float(h.apply(reward + discount * h.invert(th.tensor(z, dtype=th.float64)))) for z in support]
+            mass = slow_projection(atoms, theirs.softmax(0).tolist(), support)
+            loss = -sum(m * log_p for m, log_p in zip(mass, ours.log_softmax(0), strict=True))
+            assert isinstance(loss, th.Tensor)
+            priority = float(loss.detach()) + sum(m * float(np.log(m)) for m in mass if m > 0)
+        else:
+            y = float(h.apply(th.tensor(reward + discount * float(h.invert(theirs)))))
+            loss = 0.5 * (y - ours) ** 2
+            priority = abs(y - float(ours.detach()))
+        total = total + batch.weights[i] * loss
+        priorities.append(priority)
+    return total / len(batch.weights), priorities
+
+
+@pytest.mark.parametrize("distributional", ["c51", None])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"double_q": False, "value_rescaling": False},
+        {"n_step": 1, "noisy_std": None, "dueling": "max"},
+        {"n_step": 5, "dueling": None, "value_rescaling": ValueRescaling(eps=1e-2)},
+    ],
+)
+def test_one_update_equals_the_slow_computation(distributional: Any, settings: dict[str, Any]) -> None:
+    """Traps 2, 3, 4, 16: targets, weights of the loss, priorities and weights of the network after the update."""
+    model = make_rainbow(gradient_steps=0, gamma=0.9, distributional=distributional, **settings)
+    model.learn(200)
+    buffer = buffer_of(model)
+    with th.no_grad():  # the two networks must differ, or using the wrong one would not show
+        for p in model.q_net_target.parameters():
+            p.add_(0.3 * th.randn_like(p))
+    everything = buffer._active_leaves()
+    handle = buffer._get_samples(everything).handle
+    buffer.update_priorities(handle, np.random.exponential(size=len(everything)))
+    model._update_learning_rate(model.policy.optimizer)  # what train() does first
+    model._fit_return_scale()
+    reference = copy.deepcopy(model.policy)
+
+    np.random.seed(7)
+    batch = buffer.sample(64, progress_remaining=model._current_progress_remaining)
+    assert batch.weights.min() < 0.5 and batch.dones.sum() > 0
+    th.manual_seed(7)
+    sample_noise(reference.q_net)
+    sample_noise(reference.q_net_target)
+    loss, priorities = slow_loss(model, reference.q_net, reference.q_net_target, batch)
+    reference.optimizer.zero_grad()
+    loss.backward()
+    th.nn.utils.clip_grad_norm_(reference.q_net.parameters(), model.max_grad_norm)
+    reference.optimizer.step()
+
+    written: list[np.ndarray] = []
+    buffer.update_priorities = lambda handle, priorities: written.append(priorities)  # type: ignore[method-assign]
+    np.random.seed(7)
+    th.manual_seed(7)
+    model.train(gradient_steps=1, batch_size=64)
+    np.testing.assert_allclose(model.logger.name_to_value["train/loss"], loss.item(), rtol=1e-5)
+    np.testing.assert_allclose(written[0], priorities, rtol=1e-3, atol=1e-5)
+    for ours, theirs in zip(model.q_net.parameters(), reference.q_net.parameters(), strict=True):
+        th.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
+
+
+def test_double_q_takes_the_online_networks_action_and_the_targets_value() -> None:
+    """Networks that disagree by construction: the target must not be the maximum of either."""
+    model = make_rainbow(gradient_steps=0, **{**PLAIN, "double_q": True, "head_kwargs": {}}, gamma=1.0)
+    model.learn(40)
+    with th.no_grad():
+        for net, values in ((model.q_net, [3.0, 1.0, 2.0]), (model.q_net_target, [10.0, 30.0, 20.0])):
+            last = net.head.advantage[-1]
+            assert isinstance(last, nn.Linear)
+            last.weight.zero_()
+            last.bias.copy_(th.tensor(values))
+    batch = buffer_of(model).sample(32)
+    actions = batch.actions.squeeze(1)
+    expected = batch.rewards.squeeze(1) + (1 - batch.dones.squeeze(1)) * 10.0 - th.tensor([3.0, 1.0, 2.0])[actions]
+    th.testing.assert_close(model._gradient_step(batch).priorities, expected.abs())
+
+
+@pytest.mark.parametrize("distributional", ["c51", "quantile", None])
+@BOTH
+def test_trap_04_importance_weights_scale_the_gradient_and_nothing_else(make: Make, distributional: Any) -> None:
+    sgd = dict(net_arch=[8], optimizer_class=th.optim.SGD)
+    model = make(
+        gradient_steps=0, distributional=distributional, policy_kwargs=sgd, max_grad_norm=float("inf"),
+        learning_rate=1.0,
+    )  # fmt: skip
+    model.learn(80)
+    assert model.replay_buffer is not None
+    batch = model.replay_buffer.sample(16)
+    before = [p.detach().clone() for p in model.q_net.parameters()]
+    steps, priorities, losses = [], [], []
+    for weight in (1.0, 0.25):
+        with th.no_grad():
+            for p, old in zip(model.q_net.parameters(), before, strict=True):
+                p.copy_(old)
+        th.manual_seed(3)
+        update = model._gradient_step(batch._replace(weights=th.full((16,), weight)))
+        steps.append([p.detach() - old for p, old in zip(model.q_net.parameters(), before, strict=True)])
+        priorities.append(update.priorities)
+        losses.append(update.log[0])
+    assert th.equal(*priorities)
+    th.testing.assert_close(losses[1], 0.25 * losses[0])
+    assert max(float(step.abs().max()) for step in steps[0]) > 1e-3
+    for full, quarter in zip(*steps, strict=True):
+        th.testing.assert_close(quarter, 0.25 * full, atol=1e-6, rtol=1e-3)
+
+
+def test_priorities_are_written_to_the_transitions_that_were_drawn() -> None:
+    model = make_rainbow(gradient_steps=0, noisy_std=None, priority_exponent=1.0, value_rescaling=False)
+    model.learn(60)
+    buffer = buffer_of(model)
+    model.policy.optimizer.param_groups[0]["lr"] = 0.0
+    batch = buffer.sample(16)
+    update = model._gradient_step(batch)
+    buffer.update_priorities(batch.handle, update.priorities.numpy())
+    for leaf in batch.handle.leaves:  # again, each alone
+        alone = model._gradient_step(buffer._get_samples(np.array([leaf])))
+        mass = buffer.sampler.masses(np.array([leaf]))  # type: ignore[attr-defined]
+        np.testing.assert_allclose(mass, alone.priorities.numpy(), rtol=1e-3, atol=1e-6)
+
+
+def test_target_copies_count_updates_and_warm_up_counts_steps() -> None:
+    model = make_rainbow(n_envs=2, learning_starts=40, train_freq=3, gradient_steps=2, target_update_interval=5)
+    copies: list[int] = []
+    original = model._update_target
+
+    def watch() -> None:
+        copies.append(model._n_updates)
+        original()
+        assert all(map(th.equal, model.q_net.parameters(), model.q_net_target.parameters()))
+
+    model._update_target = watch  # type: ignore[method-assign]
+    model.learn(120)  # 20 rounds of 3 steps of 2 envs
+    assert model._n_updates == 2 * sum(6 * r > 40 for r in range(1, 21))
+    assert copies == list(range(5, model._n_updates + 1, 5))
+
+
+# ---------------------------------------------------------------------- noise
+
+
+@BOTH
+def test_every_update_draws_noise_for_each_network(make: Make) -> None:
+    model = make(gradient_steps=0)
+    model.learn(80)
+    seen = []
+    for _ in range(3):
+        model.train(gradient_steps=1, batch_size=8)
+        seen += [noise_of(model.q_net), noise_of(model.q_net_target)]
+    # RainbowR: one draw for each of 8 sequences, whatever the time
+    assert {tuple(noise.shape[:-1]) for noise in seen} == {(8, 1) if isinstance(model, RainbowR) else ()}
+    for i, noise in enumerate(seen):
+        assert not any(th.equal(noise, other) for other in seen[:i])
+    if isinstance(model, RainbowR):
+        assert len({tuple(row) for row in seen[0][:, 0].tolist()}) == 8
+
+
+@BOTH
+def test_every_step_draws_noise_for_each_environment(make: Make) -> None:
+    model = make(n_envs=4, learning_starts=0, gradient_steps=0)
+    model.learn(40)
+    seen = []
+    for _ in range(2):
+        model._sample_action(0)
+        seen += noise_of(model.q_net).tolist()
+    assert len({tuple(row) for row in seen}) == 8
+    # Each environment sees values of its own where all observations are the same.
+    assert isinstance(model, Rainbow | RainbowR)
+    same = th.zeros(4, 3)
+    if isinstance(model, Rainbow):
+        q_values = model.policy.act(same)
+    else:
+        q_values, _ = model.policy.act(same, model.q_net.initial_state(4))
+    assert len({tuple(row) for row in q_values.tolist()}) == 4
+
+
+@BOTH
+def test_deterministic_predictions_are_those_of_the_mean_weights(make: Make) -> None:
+    model = make(learning_starts=0)
+    model.learn(60)
+    mean = copy.deepcopy(model.q_net)  # a copy has no noise
+    with th.no_grad():
+        expected = mean(th.as_tensor(OBS)).argmax(dim=1).numpy()
+        for layer in noisy_layers(model.q_net):  # so that noise would show
+            layer.weight_sigma.fill_(10.0)
+            layer.bias_sigma.fill_(10.0)
+    for _ in range(5):
+        np.testing.assert_array_equal(model.predict(OBS, deterministic=True)[0], expected)
+        sample_noise(model.q_net)  # as acting and training do
+    first, second = (model.predict(np.tile(OBS, (10, 1)), deterministic=False)[0] for _ in range(2))
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(model.predict(OBS[0], deterministic=True)[0], expected[0])
+
+
+@BOTH
+def test_q_networks_predict_after_training_under_noise(make: Make) -> None:
+    """Trap 12: users read Q-networks as well; the last draw of training is nothing to be seen."""
+    model = make(n_envs=2, train_freq=1)
+    model.learn(60)
+    expected, _ = model.predict(OBS, deterministic=True)
+    for _ in range(2):
+        model.train(gradient_steps=1, batch_size=4)
+        frozen, _ = model.predict(OBS, deterministic=True)
+        sample_noise(model.q_net, (4, 1) if isinstance(model, RainbowR) else ())
+        np.testing.assert_array_equal(model.q_net.predict(OBS, deterministic=True)[0], frozen)
+        model._sample_action(0)
+        np.testing.assert_array_equal(model.q_net.predict(OBS, deterministic=True)[0], frozen)
+        model.q_net_target.predict(OBS, deterministic=True)
+    assert expected.shape == (6,)
+
+
+@BOTH
+def test_deterministic_predictions_change_nothing(make: Make) -> None:
+    model = make()
+    model.learn(60)
+    before, coins, draws = copy.deepcopy(model.policy.state_dict()), np.random.get_state(), th.get_rng_state()
+    model.predict(OBS, deterministic=True)
+    assert all(th.equal(before[key], value) for key, value in model.policy.state_dict().items())
+    assert th.equal(draws, th.get_rng_state())
+    assert all(np.array_equal(a, b) for a, b in zip(coins, np.random.get_state(), strict=True))
+
+
+@BOTH
+def test_an_evaluation_in_mid_step_changes_nothing(make: Make) -> None:
+    alone = make(seed=5)
+    alone.learn(200)
+    watched = make(seed=5)
+    evaluation = EvalCallback(make_env(1), eval_freq=7, n_eval_episodes=2, verbose=0, deterministic=True)
+    watched.learn(200, callback=evaluation)
+    assert alone._n_updates > 0 and evaluation.n_calls == 100
+    assert_same_weights(alone, watched)
+
+
+# ---------------------------------------------------------------------- exploration
+
+Q_VALUES = np.tile([1.0, 0.0, -1.0], (4, 1))
+SOFTMAX = np.exp([2.0, 0.0, -2.0]) / np.exp([2.0, 0.0, -2.0]).sum()
+
+
+@pytest.mark.parametrize(
+    ("exploration", "not_greedy"),
+    [
+        (EpsilonGreedy(0.6, 0.6), [0.4] * 4),
+        (EpsilonLadder(0.6, 3.0), [0.6 ** (1 + i) * 2 / 3 for i in range(4)]),
+        (Boltzmann(0.5), [1 - SOFTMAX[0]] * 4),
+        (Greedy(), [0.0] * 4),
+    ],
+)
+@BOTH
+def test_the_given_strategy_chooses_and_is_logged(
+    make: Make, exploration: Exploration, not_greedy: list[float]
+) -> None:
+    model = make(n_envs=4, exploration=exploration, gradient_steps=0, train_freq=1)
+    model.learn(40, log_interval=10_000)
+    rate = exploration.rate(model._current_progress_remaining, 4)
+    assert model.logger.name_to_value["rollout/exploration_rate"] == rate
+
+    def act(obs: th.Tensor, *state: Any) -> Any:
+        return (Q_VALUES, *state) if state else Q_VALUES
+
+    model.policy.act = act  # type: ignore[assignment, method-assign, operator]
+    chosen = np.stack([model._sample_action(0)[0] for _ in range(3000)])
+    np.testing.assert_allclose((chosen != 0).mean(axis=0), not_greedy, atol=0.04)
+
+
+@pytest.mark.parametrize(
+    ("make", "n_envs", "settings", "default"),
+    [
+        (make_rainbow, 1, {}, Greedy()),
+        (make_rainbow, 4, {}, Greedy()),
+        (make_rainbow, 4, {"noisy_std": None, "exploration_final_eps": 0.2}, EpsilonGreedy(1.0, 0.2, 0.1)),
+        (make_rainbowr, 4, {}, Greedy()),
+        (make_rainbowr, 1, {"noisy_std": None, "exploration_initial_eps": 0.9}, EpsilonGreedy(0.9, 0.01, 0.1)),
+        (make_rainbowr, 4, {"noisy_std": None, "ladder_base": 0.3}, EpsilonLadder(0.3, 7.0)),
+        # What counts is the noise that the network has.
+        (make_rainbow, 1, {"head_kwargs": {"noisy_std": None}}, EpsilonGreedy(1.0, 0.05, 0.1)),
+        (make_rainbow, 1, {"noisy_std": None, "head_kwargs": {"noisy_std": 0.1}}, Greedy()),
+        (make_rainbowr, 4, {"policy_kwargs": {"head_kwargs": {"noisy_std": None}}}, EpsilonLadder(0.4, 7.0)),
+    ],
+)
+def test_noise_explores_in_place_of_epsilon(
+    make: Make, n_envs: int, settings: dict[str, Any], default: Exploration, tmp_path: Path
+) -> None:
+    model = make(n_envs=n_envs, **settings)
+    assert model.strategy == default
+    assert bool(noisy_layers(model.q_net)) == (default == Greedy())
+    model.save(tmp_path / "model.zip")
+    assert type(model).load(tmp_path / "model.zip", device="cpu").strategy == default
+
+
+def test_the_schedule_of_epsilon_follows_the_steps() -> None:
+    model = make_rainbow(1, noisy_std=None, exploration_final_eps=0.2, exploration_fraction=0.5, gradient_steps=0)
+    rates: list[float] = []
+
+    class Watch(BaseCallback):
+        def _on_step(self) -> bool:
+            rates.append(self.logger.name_to_value.get("rollout/exploration_rate", np.nan))
+            return True
+
+    model.learn(100, callback=Watch(), log_interval=10_000)
+    np.testing.assert_allclose(rates[1:51], 1.0 - 0.8 * np.arange(1, 51) / 50)  # logged after the step before
+    np.testing.assert_allclose(rates[51:], 0.2)
+
+
+@BOTH
+def test_predictions_without_determinism_explore_at_the_evaluation_rate(make: Make) -> None:
+    model = make(evaluation_eps=0.3, noisy_std=None)
+    obs = np.zeros((4000, 3), dtype=np.float32)
+    greedy, _ = model.predict(obs, deterministic=True)
+    np.random.seed(0)
+    actions, _ = model.predict(obs, deterministic=False)
+    assert abs(float((actions != greedy).mean()) - 0.3 * 2 / 3) < 0.03
+
+
+# ---------------------------------------------------------------------- samplers
+
+
+@pytest.mark.parametrize(
+    "sampler", [RankSampler(alpha=0.6, beta=0.3, beta_final=0.9, staleness=0.0), GreedySampler(), UniformSampler()]
+)
+@BOTH
+def test_any_sampler_by_object(make: Make, sampler: Sampler, tmp_path: Path) -> None:
+    model = make(replay_buffer_kwargs=dict(sampler=sampler))
+    model.learn(100)
+    assert model._n_updates > 0 and model.replay_buffer is not None
+    used = model.replay_buffer.sampler
+    assert repr(used) == repr(sampler) and type(used) is type(sampler)
+    assert used.n_active > 0 and sampler.n_active == 0, "the object that was given is a pattern"
+    model.save(tmp_path / "model.zip")
+    model.save_replay_buffer(tmp_path / "replay.pkl")
+    loaded = type(model).load(tmp_path / "model.zip", env=make_env(2), device="cpu")
+    loaded.load_replay_buffer(tmp_path / "replay.pkl")
+    assert loaded.replay_buffer is not None and loaded.replay_buffer.sampler.n_active == used.n_active
+    loaded.learn(20, reset_num_timesteps=False)
+    assert loaded._n_updates > model._n_updates
+
+
+def test_greedy_draws_have_the_highest_priorities() -> None:
+    model = make_rainbow(replay_buffer_kwargs=dict(sampler=GreedySampler()), gradient_steps=0)
+    model.learn(100)
+    buffer = buffer_of(model)
+    leaves = buffer._active_leaves()
+    errors = np.random.default_rng(0).permutation(len(leaves)).astype(np.float32)
+    buffer.update_priorities(buffer._get_samples(leaves).handle, errors)
+    assert set(buffer.sample(8).handle.leaves) == set(leaves[np.argsort(errors)[-8:]])
+
+
+@BOTH
+def test_the_exponents_reach_the_sampler(make: Make) -> None:
+    model = make(priority_exponent=0.3, importance_exponent=0.2, importance_exponent_final=0.7)
+    assert model.replay_buffer is not None
+    assert repr(model.replay_buffer.sampler) == "ProportionalSampler(alpha=0.3, beta=0.2, beta_final=0.7)"
+    uniform = make(prioritized=False)
+    assert uniform.replay_buffer is not None
+    assert repr(uniform.replay_buffer.sampler) == "UniformSampler()"
+
+
+# ---------------------------------------------------------------------- every switch alone
+
+SWITCHES: list[dict[str, Any]] = [
+    {},
+    {"double_q": False},
+    {"dueling": "max"},
+    {"dueling": "naive"},
+    {"dueling": None},
+    {"prioritized": False},
+    {"n_step": 1},
+    {"distributional": "quantile"},
+    {"distributional": None},
+    {"noisy_std": None},
+    {"value_rescaling": False},
+    {"tau": 0.1, "target_update_interval": 1},
+    PLAIN,
+]
+
+
+def named(switch: dict[str, Any]) -> str:
+    return "plain" if switch is PLAIN else ",".join(f"{k}={v}" for k, v in switch.items()) or "default"
+
+
+def assert_trains_and_loads_alike(model: QLearning, tmp_path: Path, n_steps: int) -> None:
+    before = [p.clone() for p in model.q_net.parameters()]
+    model.learn(n_steps)
+    assert model._n_updates > 2
+    assert not all(map(th.equal, before, model.q_net.parameters()))
+    assert all(bool(th.isfinite(p).all()) for p in model.policy.parameters())
+    model.save(tmp_path / "model.zip")
+    loaded = type(model).load(tmp_path / "model.zip", device="cpu")
+    assert_same_weights(model, loaded)
+    env = model.get_env()
+    assert env is not None
+    obs = env.reset()
+    assert isinstance(obs, np.ndarray | dict)
+    actions = model.predict(obs, deterministic=True)[0]
+    assert actions.shape == (env.num_envs,)
+    np.testing.assert_array_equal(loaded.predict(obs, deterministic=True)[0], actions)
+    for name in ("n_step", "dueling", "noisy_std", "distributional", "double_q", "value_rescaling", "prioritized"):
+        assert getattr(loaded, name) == getattr(model, name)
+
+
+@pytest.mark.parametrize("n_envs", [1, 4])
+@pytest.mark.parametrize("switch", SWITCHES, ids=named)
+def test_every_switch_with_vectors(switch: dict[str, Any], n_envs: int, tmp_path: Path) -> None:
+    assert_trains_and_loads_alike(make_rainbow(n_envs, **switch), tmp_path, 80)
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=named)
+def test_every_switch_with_frames_stored_once(switch: dict[str, Any], tmp_path: Path) -> None:
+    env = VecFrameStack(DummyVecEnv([lambda: Monitor(TaggedPictures())] * 2), 4)
+    model = make_rainbow(
+        env=env, policy="CnnPolicy", optimize_memory_usage=True, buffer_size=200, train_freq=4, batch_size=4,
+        policy_kwargs=dict(net_arch=[8], features_extractor_kwargs=dict(features_dim=8)), **switch,
+    )  # fmt: skip
+    assert_trains_and_loads_alike(model, tmp_path, 60)
+    assert buffer_of(model)._cells[""].shape == (200, 1, 36, 36)
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=named)
+def test_every_switch_with_dicts(switch: dict[str, Any], tmp_path: Path) -> None:
+    space = spaces.Dict(vector=spaces.Box(-1.0, 1.0, (3,), np.float32), number=spaces.Discrete(5))
+    env = DummyVecEnv([lambda: Monitor(SpaceEnv(space))] * 2)
+    assert_trains_and_loads_alike(make_rainbow(env=env, policy="MultiInputPolicy", **switch), tmp_path, 60)
+
+
+@pytest.mark.parametrize("switch", SWITCHES, ids=named)
+def test_every_switch_with_sequences(switch: dict[str, Any], tmp_path: Path) -> None:
+    assert_trains_and_loads_alike(make_rainbowr(**switch), tmp_path, 80)
+
+
+@pytest.mark.parametrize("name", list(SPACES))
+def test_every_observation_space(name: str, tmp_path: Path) -> None:
+    def make() -> gym.Env:
+        return Monitor(SpaceEnv(SPACES[name]))
+
+    policy = {"image": "CnnPolicy", "dict": "MultiInputPolicy"}.get(name, "MlpPolicy")
+    model = make_rainbow(env=DummyVecEnv([make] * 2), policy=policy, train_freq=4, buffer_size=200)
+    assert_trains_and_loads_alike(model, tmp_path, 60)
+    single = model.observation_space.sample()
+    assert model.predict(single, deterministic=True)[0].shape == ()
+
+
+@pytest.mark.parametrize("head_kwargs", [{"priority": "td"}, {"n_atoms": 2}, {"v_min": -1.0, "v_max": 50.0}])
+def test_keywords_of_the_head_reach_it(head_kwargs: dict[str, Any]) -> None:
+    for make in (make_rainbow, make_rainbowr):
+        model = make(head_kwargs=head_kwargs)
+        model.learn(60)
+        head = model.q_net.head
+        assert isinstance(head, C51Head)
+        assert head.priority == head_kwargs.get("priority", "loss")
+        assert len(head.support) == head_kwargs.get("n_atoms", 51)
+        assert float(head.support[-1]) == head_kwargs.get("v_max", 15.0)

@@ -1,0 +1,443 @@
+"""TD3 and DDPG: SB3's to the last bit with nothing switched on, and what each keyword changes."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import stable_baselines3 as sb3
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.envs import BitFlippingEnv, FakeImageEnv
+from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
+from support.control import SMALL, Reach, arch, assert_same_weights, batch_of, noise, trained
+
+from sb3_ext import DDPG, TD3
+from sb3_ext.buffers import PrioritizedReplayBuffer, ProportionalSampler
+from sb3_ext.buffers.device import DeviceReplayBuffer
+from sb3_ext.vec_envs import RawTransitionsMixin
+
+PAIRS = [(sb3.TD3, TD3), (sb3.DDPG, DDPG)]
+
+
+# ---------------------------------------------------------------------- the stock ones
+
+
+@pytest.mark.parametrize(("stock", "ours"), PAIRS)
+@pytest.mark.parametrize(
+    "case",
+    [
+        {},
+        {"n_envs": 3, "gradient_steps": 2},
+        {"normalized": True},
+        {"n_steps": 3},
+        {"train_freq": (1, "episode"), "gradient_steps": -1, "tau": 0.1},
+        {"action_noise": OrnsteinUhlenbeckActionNoise(np.zeros(2), 0.2 * np.ones(2))},
+        {"learning_rate": lambda left: 1e-2 * left},
+    ],
+    ids=["one env", "three envs", "VecNormalize", "n-step", "episodes", "OU noise", "schedule"],
+)
+def test_with_nothing_switched_on_it_is_the_stock_algorithm_to_the_last_bit(
+    stock: type[OffPolicyAlgorithm], ours: type[OffPolicyAlgorithm], case: dict[str, Any]
+) -> None:
+    keywords = dict(case)
+    n_envs, normalized = keywords.pop("n_envs", 1), keywords.pop("normalized", False)
+
+    def make() -> VecEnv:
+        env: VecEnv = DummyVecEnv([Reach] * n_envs)
+        return VecNormalize(env) if normalized else env
+
+    if normalized:  # SB3 stores final observations as they come back from its clipped ones, which rounds
+        stock = type(f"Raw{stock.__name__}", (RawTransitionsMixin, stock), {})
+    theirs, mine = trained(stock, make(), **keywords), trained(ours, make(), **keywords)
+    assert theirs._n_updates == mine._n_updates > 50
+    for name in ("actor", "critic"):  # the optimizers too
+        moments = [getattr(m, name).optimizer.state_dict()["state"][0]["exp_avg"] for m in (theirs, mine)]
+        assert th.equal(*moments)
+    assert_same_weights(theirs, mine)
+
+
+@pytest.mark.parametrize("n_steps", [1, 3])
+@pytest.mark.parametrize(("stock", "ours"), PAIRS)
+def test_files_go_both_ways(
+    stock: type[OffPolicyAlgorithm], ours: type[OffPolicyAlgorithm], n_steps: int, tmp_path: Path
+) -> None:
+    x = np.array([[0.3, 0.5, 10.0]])
+    for maker, reader in ((stock, ours), (ours, stock)):
+        model = trained(maker, n_steps=n_steps)
+        model.save(tmp_path / "model")
+        env = Reach()
+        with warnings.catch_warnings():
+            # Stock TD3 warns of the n-step replay that it chose itself, when it loads its own files too.
+            warnings.filterwarnings("ignore", "`n_steps=3` is ignored")
+            loaded = reader.load(tmp_path / "model", env=env, device="cpu")
+        assert type(loaded) is reader
+        assert_same_weights(model, loaded)
+        np.testing.assert_array_equal(loaded.predict(x)[0], model.predict(x)[0])
+        loaded.learn(60, reset_num_timesteps=False)
+        assert loaded.num_timesteps == 180 and loaded._n_updates > model._n_updates
+
+
+def test_settings_may_change_at_load(tmp_path: Path) -> None:
+    trained(sb3.TD3, n_steps=3).save(tmp_path / "model")
+    loaded = TD3.load(tmp_path / "model", device="cpu", prioritized=True, n_steps=5, gamma=0.5)
+    assert isinstance(loaded.replay_buffer, PrioritizedReplayBuffer)
+    assert (loaded.replay_buffer.n_step, loaded.replay_buffer.gamma) == (5, 0.5)
+    assessed = TD3.load(tmp_path / "model", device="cpu", checkpoint_episodes=2)
+    x = np.array([[0.3, 0.5, 10.0]])
+    np.testing.assert_array_equal(assessed.predict(x, deterministic=True)[0], loaded.predict(x)[0])
+    assessed.save(tmp_path / "assessed")
+    TD3.load(tmp_path / "assessed", device="cpu", checkpoint_episodes=0)
+    assessed.policy.save(str(tmp_path / "policy"))
+    type(assessed.policy).load(str(tmp_path / "policy"), device="cpu")
+    env = BitFlippingEnv(n_bits=4, continuous=True)
+    sb3.TD3("MultiInputPolicy", env, **SMALL).save(tmp_path / "dictionary")
+    dictionary = TD3.load(tmp_path / "dictionary", device="cpu", prioritized=True)
+    assert isinstance(dictionary.replay_buffer, PrioritizedReplayBuffer)
+
+
+def test_observations_of_float64_are_stored_as_float32() -> None:
+    assert sb3.TD3("MlpPolicy", Reach(), **SMALL).replay_buffer.observations.dtype == np.float64  # type: ignore[union-attr]
+    assert TD3("MlpPolicy", Reach(), **SMALL).replay_buffer.observations.dtype == np.float32  # type: ignore[union-attr]
+
+
+def test_hindsight_replay_images_and_dictionaries_as_in_a_script_for_stock_td3() -> None:
+    env = BitFlippingEnv(n_bits=4, continuous=True)
+    her = TD3("MultiInputPolicy", env, replay_buffer_class=sb3.HerReplayBuffer, **SMALL).learn(60)
+    assert isinstance(her.replay_buffer, sb3.HerReplayBuffer) and her._n_updates > 0
+    dictionaries = TD3(
+        "MultiInputPolicy", BitFlippingEnv(n_bits=4, continuous=True), prioritized=True, n_steps=2, **SMALL
+    )
+    assert dictionaries.learn(60)._n_updates > 0 and dictionaries.n_steps == 2
+    images = FakeImageEnv(screen_height=40, screen_width=40, n_channels=1, discrete=False)
+    for policy in ("CnnPolicy", "LayerNormPolicy"):
+        kwargs = {"features_extractor_kwargs": {"features_dim": 8}} if policy == "CnnPolicy" else {}
+        model = TD3(policy, images, **{**SMALL, "buffer_size": 60}, policy_kwargs={"net_arch": [8], **kwargs})
+        assert model.learn(40)._n_updates > 0
+
+
+# ---------------------------------------------------------------------- the update
+
+
+def test_targets_by_a_second_formula_with_terminations_and_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = trained(TD3, target_policy_noise=3.0, target_noise_clip=0.4)
+    batch = batch_of(model.replay_buffer)
+    seen: list[th.Tensor] = []
+    critic = model.critic_target.forward
+
+    def spied(obs: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, ...]:
+        seen.append(actions)
+        return critic(obs, actions)
+
+    monkeypatch.setattr(model.critic_target, "forward", spied)
+    with th.no_grad():
+        targets, mu = model._targets(batch), model.actor_target(batch.next_observations)
+    (actions,) = seen
+    off = actions - mu
+    assert (actions.abs() <= 1).all() and (actions.abs() == 1).any(), "clipped to the bounds"
+    assert (off.abs() <= 0.4 + 1e-6).all() and (off.abs() > 0.39).any(), "and the noise before"
+    steps = range(40)
+    ends = [i for i in steps if i % 7 == 6]
+    for i in steps:
+        x = th.cat([batch.next_observations[i], actions[i]])
+        q = [net(x).item() for net in model.critic_target.q_networks]
+        terminated = i in ends and (i // 7) % 2 == 0
+        expected = float(batch.rewards[i]) + (0.0 if terminated else model.gamma * min(q))
+        assert float(targets[i]) == pytest.approx(expected, rel=1e-5)
+    assert float(batch.dones.sum()) == len([i for i in ends if (i // 7) % 2 == 0]) > 0
+
+
+def test_the_actor_climbs_the_first_critic_and_waits_for_its_turn() -> None:
+    model = trained(TD3, policy_delay=3)
+    batch = batch_of(model.replay_buffer)
+    before = [p.clone() for p in model.actor.parameters()]
+    targets = [p.clone() for p in model.critic_target.parameters()]
+    model._update(batch, False, False)
+    assert all(th.equal(a, b) for a, b in zip(before, model.actor.parameters(), strict=True))
+    assert all(th.equal(a, b) for a, b in zip(targets, model.critic_target.parameters(), strict=True))
+    model.actor.optimizer.zero_grad()
+    q1 = model.critic.q_networks[0](th.cat([batch.observations, model.actor(batch.observations)], dim=1))
+    expected = th.autograd.grad(-q1.mean(), list(model.actor.parameters()))
+    # The critic's step comes first, so it must not move here.
+    for group in model.critic.optimizer.param_groups:
+        group["lr"] = 0.0
+    model._update(batch, True, False)
+    for gradient, parameter in zip(expected, model.actor.parameters(), strict=True):
+        assert parameter.grad is not None
+        th.testing.assert_close(parameter.grad, gradient)
+    assert all(th.equal(a, b) for a, b in zip(targets, model.critic_target.parameters(), strict=True))
+
+
+def test_targets_move_with_the_actor_or_at_their_own_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    for keywords, expected in (
+        ({"policy_delay": 3}, [3, 6, 9, 12]),
+        ({"policy_delay": 1, "target_update_interval": 5, "tau": 1.0}, [5, 10]),
+    ):
+        model = trained(TD3, total=31, **keywords)  # type: ignore[arg-type]
+        model._n_updates, moved = 0, []
+        update = model._update_targets
+
+        def spied() -> None:
+            moved.append(model._n_updates)  # noqa: B023
+            update()  # noqa: B023
+
+        monkeypatch.setattr(model, "_update_targets", spied)
+        model.train(12, 16)
+        assert moved == expected
+    model._update_targets()
+    assert all(th.equal(a, b) for a, b in zip(model.critic.parameters(), model.critic_target.parameters(), strict=True))
+
+
+def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
+    model = trained(TD3, prioritized=True, n_steps=3, gamma=0.9)
+    replay = model.replay_buffer
+    assert isinstance(replay, PrioritizedReplayBuffer) and (replay.n_step, replay.gamma) == (3, 0.9)
+    th.manual_seed(0)
+    batch = replay.sample(16)
+    assert (batch.weights == 1).all(), "no importance weights"
+    th.manual_seed(1)
+    targets = model._targets(batch)
+    q_values = model.critic(batch.observations, batch.actions)
+    td = (th.cat(q_values, dim=1) - targets).detach()
+    huber = sum(float(th.where(x.abs() <= 1, x**2 / 2, x.abs() - 0.5).mean()) for x in td.T)
+    model._losses.zero_()
+    th.manual_seed(1)
+    errors = model._update(batch, False, False)
+    assert float(model._losses[0]) == pytest.approx(huber, rel=1e-5)
+    th.testing.assert_close(errors, td.abs().amax(dim=1))
+    assert isinstance(replay.sampler, ProportionalSampler)
+    leaves = batch.handle.leaves
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(replay, "sample", lambda *_, **__: batch)
+        patch.setattr(model, "_update", lambda *_: th.linspace(0.0, 7.0, 16))
+        model.train(1, 16)
+    expected = np.maximum(np.linspace(0.0, 7.0, 16), 1.0) ** 0.4
+    last = {leaf: i for i, leaf in enumerate(leaves.tolist())}  # a leaf may be drawn twice
+    np.testing.assert_allclose(replay.sampler.masses(np.array(list(last))), expected[list(last.values())], rtol=1e-6)
+    steep = trained(TD3, prioritized=True, priority_exponent=1.0).replay_buffer
+    assert isinstance(steep, PrioritizedReplayBuffer) and isinstance(steep.sampler, ProportionalSampler)
+    assert steep.sampler.alpha == 1.0
+
+
+def test_the_share_of_updates(monkeypatch: pytest.MonkeyPatch) -> None:
+    for n_envs, ratio in ((1, 0.25), (1, 3.0), (4, 0.5)):
+        env = DummyVecEnv([Reach] * n_envs)
+        model = trained(TD3, env, update_ratio=ratio, learning_starts=40, total=200)
+        # SB3 begins to train after the step that passes learning_starts.
+        assert model._n_updates == pytest.approx((200 - 40) * ratio, abs=n_envs * ratio + 1)
+
+
+def test_losses_are_means_since_the_last_log() -> None:
+    class Kept(Logger):
+        def dump(self, step: int = 0) -> None:
+            dumped.append(dict(self.name_to_value))
+            super().dump(step)
+
+    dumped: list[dict[str, Any]] = []
+    model = TD3("MlpPolicy", Reach(), action_noise=noise(), **SMALL, **arch())
+    model.set_logger(Kept(None, []))
+    model.learn(70, log_interval=2)  # episodes of 7 steps
+    losses = [logs["train/critic_loss"] for logs in dumped if "train/critic_loss" in logs]
+    assert len(losses) >= 2 and len(set(losses)) == len(losses)
+    assert {"train/actor_loss", "train/n_updates", "train/learning_rate", "rollout/noise_scale"} <= set(dumped[-1])
+    assert 0 < float(model._losses[1]) < 14
+
+
+# ---------------------------------------------------------------------- noise
+
+
+def test_noise_shrinks_over_a_fraction_of_training_and_differs_between_environments() -> None:
+    env = DummyVecEnv([Reach] * 3)
+    model = TD3(
+        "MlpPolicy",
+        env,
+        action_noise=NormalActionNoise(np.ones(2), np.zeros(2)),
+        noise_final_scale=0.2,
+        noise_fraction=0.5,
+        env_noise_scales=(1.0, 0.5),
+        **{**SMALL, **arch(), "learning_starts": 0},
+    )
+    model.learn(90)
+    assert model.noise_scale == pytest.approx(0.2)
+    for parameter in model.actor.parameters():
+        parameter.data.zero_()
+    for at, scale in ((0, 1.0), (9, 0.84), (45, 0.2), (90, 0.2)):
+        model.num_timesteps, model._total_timesteps = at, 90
+        scaled = model._sample_action(0, model.action_noise, 3)[1]
+        np.testing.assert_allclose(scaled[:, 0], np.array([1.0, 0.75, 0.5]) * scale, rtol=1e-6)
+        assert model.noise_scale == pytest.approx(scale)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "noise_fraction", 0.0)
+        assert model.noise_scale == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("n_envs", [1, 2, 3])
+def test_each_environment_has_its_scale_whatever_the_shape_of_actions(n_envs: int) -> None:
+    class Grid(Reach):
+        def __init__(self) -> None:
+            super().__init__()
+            self.action_space = spaces.Box(-1, 1, (2, 2), np.float32)
+
+    mean = np.ones((2, 2))
+    model = TD3(
+        "MlpPolicy",
+        DummyVecEnv([Grid] * n_envs),
+        action_noise=NormalActionNoise(mean, 0 * mean),
+        env_noise_scales=(1.0, 0.5),
+        **{**SMALL, **arch(), "learning_starts": 0},
+    )
+    model._setup_learn(10)
+    for parameter in model.actor.parameters():
+        parameter.data.zero_()
+    model.noise_final_scale, model.num_timesteps = 0.8, 5
+    scaled = model._sample_action(0, model.action_noise, n_envs)[1]
+    expected = 0.9 * np.linspace(1.0, 0.5, n_envs)[:, None, None] * np.ones((n_envs, 2, 2))
+    np.testing.assert_allclose(scaled.reshape(expected.shape), expected, rtol=1e-6)
+
+
+def test_noise_is_right_directly_after_load(tmp_path: Path) -> None:
+    model = trained(TD3, noise_final_scale=0.0, total=100)
+    model.save(tmp_path / "model")
+    loaded = TD3.load(tmp_path / "model", env=Reach(), device="cpu")
+    scales: list[float] = []
+
+    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
+        scales.append(local["self"].noise_scale)
+        return True
+
+    loaded.learn(100, callback=note, reset_num_timesteps=False)
+    assert scales[0] == pytest.approx(1 - 101 / 200), "and not the 0 at which the last training ended"
+    assert scales[-1] == pytest.approx(0.0)
+
+
+def test_actions_stay_within_asymmetric_bounds_and_are_stored_scaled() -> None:
+    env = Reach()
+    model = trained(TD3, env, action_noise=noise(2.0))
+    executed = np.array(env.actions)
+    assert isinstance(env.action_space, spaces.Box)
+    assert (executed >= env.action_space.low).all() and (executed <= env.action_space.high).all()
+    stored = model.replay_buffer.actions[:120, 0]
+    np.testing.assert_allclose(model.policy.unscale_action(stored), executed, rtol=1e-5, atol=1e-6)
+    assert stored.min() == -1 and stored.max() == 1
+
+
+# ---------------------------------------------------------------------- resuming
+
+
+@pytest.mark.parametrize(
+    "keywords",
+    [{}, {"prioritized": True, "n_steps": 3}, {"policy": "SimbaPolicy", "optimize_memory_usage": True}],
+    ids=["plain", "prioritized", "simba"],
+)
+def test_a_resumed_run_makes_the_same_next_updates(keywords: dict[str, Any], tmp_path: Path) -> None:
+    model = trained(TD3, **keywords)
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "replay")
+    loaded = TD3.load(tmp_path / "model", env=Reach(), device="cpu")
+    loaded.load_replay_buffer(tmp_path / "replay")
+    loaded.set_logger(Logger(None, []))
+    for one in (model, loaded):
+        one.set_random_seed(7)
+        one.train(100, 16)
+    assert model._n_updates == loaded._n_updates
+    assert_same_weights(model, loaded)
+
+
+@pytest.mark.parametrize(
+    "keywords", [{}, {"prioritized": True, "n_steps": 3}, {"optimize_memory_usage": True}], ids=str
+)
+def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: dict[str, Any], tmp_path: Path) -> None:
+    model = trained(TD3, **keywords)
+    model.learn(60)
+    assert model.num_timesteps == 60 and np.isfinite(model.predict(np.zeros((1, 3)))[0]).all()
+    model.save(tmp_path / "model")
+    acting = TD3.load(tmp_path / "model", device="cpu", buffer_size=1)  # as rl-zoo3's enjoy
+    x = np.array([[0.3, 0.5, 10.0]])
+    np.testing.assert_array_equal(acting.predict(x)[0], model.predict(x)[0])
+
+
+# ---------------------------------------------------------------------- bad input
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"noise_fraction": 1.5}, r"noise_fraction 1.5 must lie in \[0, 1\]"),
+        ({"priority_exponent": -0.1}, r"priority_exponent -0.1 must lie in \[0, 1\]"),
+        ({"noise_final_scale": -1.0}, "noise_final_scale -1.0 .* must be >= 0"),
+        ({"env_noise_scales": (1.0, 2.0, 3.0)}, r"env_noise_scales \(1.0, 2.0, 3.0\) must be"),
+        ({"target_update_interval": 0}, "target_update_interval 0 must be >= 1"),
+        ({"policy_delay": 0}, "policy_delay 0 must be >= 1"),
+        ({"checkpoint_episodes": -1}, "checkpoint_episodes -1 must be >= 0"),
+        ({"update_ratio": 0.0}, "update_ratio 0.0 must be > 0"),
+        ({"update_ratio": 0.5, "gradient_steps": 0}, "gradient_steps 0 switches training off"),
+        ({"compile": "on"}, 'compile="on" needs CUDA, the device is cpu'),
+        ({"compile": "maybe"}, "compile 'maybe' must be"),
+        ({"action_noise": NormalActionNoise(np.zeros(3), np.ones(3))}, r"action_noise of shape \(3,\) does not fit"),
+        (
+            {"prioritized": True, "replay_buffer_class": DeviceReplayBuffer},
+            "leave replay_buffer_class out",
+        ),
+    ],
+    ids=str,
+)
+def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        TD3("MlpPolicy", Reach(), **{**SMALL, **keywords})
+
+
+def test_other_action_spaces_are_named() -> None:
+    unbounded = Reach()
+    unbounded.action_space = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+    with pytest.raises(ValueError, match=r"action space Box\(-inf, inf, .* must have finite bounds"):
+        TD3("MlpPolicy", unbounded, **SMALL)
+    with pytest.raises(AssertionError, match="Discrete"):
+        TD3("MlpPolicy", "CartPole-v1", **SMALL)
+
+
+@pytest.mark.parametrize("normalized", [False, True], ids=["plain", "frozen VecNormalize"])
+@pytest.mark.parametrize("what", ["reward", "observation", "final observation"])
+def test_nan_of_the_environment_is_named_before_it_is_stored(what: str, normalized: bool) -> None:
+    at = 7 if what == "final observation" else 5
+
+    class Broken(Reach):
+        def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+            obs, reward, terminated, truncated, info = super().step(action)
+            if len(self.actions) == at:
+                obs, reward = (obs, np.nan) if what == "reward" else (obs * np.nan, reward)
+            return obs, reward, terminated, truncated, info
+
+    env: VecEnv = DummyVecEnv([Reach, Broken])
+    env = VecNormalize(env, training=False) if normalized else env
+    model = TD3("MlpPolicy", env, action_noise=noise(), **SMALL, **arch())
+    with pytest.raises(ValueError, match=f"{what} .*nan.* of environment 1 at step {2 * at} is not finite"):
+        model.learn(40)
+    assert model.replay_buffer is not None and model.replay_buffer.pos == at - 1
+
+
+def test_a_replay_of_other_settings_is_refused(tmp_path: Path) -> None:
+    trained(TD3).save_replay_buffer(tmp_path / "plain")
+    trained(TD3, prioritized=True).save_replay_buffer(tmp_path / "prioritized")
+    model = trained(TD3, prioritized=True, n_steps=3)
+    ours = model.replay_buffer
+    with pytest.raises(ValueError, match=r"holds a ReplayBuffer, the model has a PrioritizedReplayBuffer"):
+        model.load_replay_buffer(tmp_path / "plain")
+    with pytest.raises(ValueError, match=r"has n_step 1, the model 3"):
+        model.load_replay_buffer(tmp_path / "prioritized")
+    assert model.replay_buffer is ours
+
+
+def test_files_of_other_algorithms_and_architectures_are_named(tmp_path: Path) -> None:
+    sb3.SAC("MlpPolicy", Reach(), **SMALL, **arch()).save(tmp_path / "sac")
+    with pytest.raises(ValueError, match="policy SACPolicy is not for TD3"):
+        TD3.load(tmp_path / "sac", device="cpu")
+    sb3.TD3("MlpPolicy", Reach(), **SMALL, **arch(8, 8)).save(tmp_path / "td3")
+    model = TD3("MlpPolicy", Reach(), **SMALL, **arch())
+    with pytest.raises(ValueError, match=r"these weights are not of this TD3: .*size mismatch.*policy_kwargs"):
+        model.set_parameters(str(tmp_path / "td3"), device="cpu")
