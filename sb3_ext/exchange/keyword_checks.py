@@ -49,7 +49,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(
         (
             "gamma", "tau", "gae_lambda", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps",
-            "line_search_shrinking_factor", "batch_norm_momentum", "noise_fraction",
+            "line_search_shrinking_factor", "batch_norm_momentum",
         ),
         _PROBABILITY,
     ),
@@ -57,7 +57,7 @@ RANGES: dict[str, Range] = {
         (
             "learning_rate", "clip_range", "clip_range_vf", "delta_std", "discriminator_learning_rate", "vf_coef",
             "target_kl", "rms_prop_eps", "cg_damping", "clip_mean", "batch_norm_eps",
-            "target_policy_noise", "target_noise_clip", "env_noise_scales", "sigma", "theta", "dt", "dropout",
+            "target_policy_noise", "target_noise_clip", "sigma", "theta", "dt", "dropout",
         ),
         Range(0.0, _ANY_FINITE.high),
     ),

@@ -27,6 +27,7 @@ from sb3_ext.exchange.keyword_checks import RANGES, annotations_of, check_value
 from sb3_ext.networks import C51Head, GRUCore, ImpalaResNet, LSTMCore, QuantileHead, ScalarHead
 from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy
 from sb3_ext.ops.value_rescaling import ValueRescaling
+from sb3_ext.td3.noise import Laddered, Scheduled
 from sb3_ext.td3.policies import NormalizedExtractor
 
 MAX_DEPTH = 16
@@ -53,6 +54,8 @@ OBJECTS: dict[str, tuple[type, Mapping[str, str]]] = {
     "sb3_ext.EpsilonLadder": (EpsilonLadder, {name: name for name in ("base", "alpha")}),
     "sb3_ext.Boltzmann": (Boltzmann, {name: name for name in ("temperature", "final")}),
     "sb3_ext.Greedy": (Greedy, {}),
+    "sb3_ext.Laddered": (Laddered, {name: name for name in ("noise", "first", "last")}),
+    "sb3_ext.Scheduled": (Scheduled, {name: name for name in ("noise", "final", "fraction")}),
     "sb3_ext.ValueRescaling": (ValueRescaling, {"eps": "eps"}),
     "stable_baselines3.ConstantSchedule": (ConstantSchedule, {"val": "val"}),
     "stable_baselines3.LinearSchedule": (

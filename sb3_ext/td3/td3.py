@@ -22,7 +22,7 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.noise import ActionNoise, VectorizedActionNoise
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
@@ -39,6 +39,7 @@ from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.assessment import Assessment
 from sb3_ext.td3.captured import CapturedUpdates, Constants, as_plain, can_capture, constants_of, set_learning_rate
 from sb3_ext.td3.finite import check_step
+from sb3_ext.td3.noise import layers_of, schedule_of, tell
 from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
 from sb3_ext.td3.trial import blank_batch, fault_of, undone
 from sb3_ext.vec_envs import RawTransitionsMixin
@@ -51,21 +52,6 @@ class WrongWeightsError(ValueError, RuntimeError):
     """Weights of another architecture. SB3's `load` takes a ValueError alone for an old file."""
 
 
-class _Scaled(ActionNoise):
-    """
-    :param noise: gives [*shape], or [E, *shape] for several environments
-    :param scales: [1], or [E, 1, ...] with as many axes as the noise
-    """
-
-    def __init__(self, noise: ActionNoise, scales: np.ndarray) -> None:
-        super().__init__()
-        self.noise, self.scales = noise, scales
-
-    def __call__(self) -> np.ndarray:
-        noise = self.noise()
-        return (noise * self.scales).astype(noise.dtype)  # executed actions keep the dtype of the noise
-
-
 class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
     """
     Twin delayed DDPG. Positional parameters are those of `stable_baselines3.TD3`; the others are off by default.
@@ -73,9 +59,7 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
     :param n_steps: as in SB3; with ``prioritized`` and ``optimize_memory_usage`` too
     :param optimize_memory_usage: `PrioritizedReplayBuffer` with uniform draws: each observation is stored once, and
         timeouts stay right
-    :param noise_final_scale: factor of ``action_noise`` at the end of its schedule, which begins at 1
-    :param noise_fraction: part of training over which the factor goes linearly to its end, in [0, 1]
-    :param env_noise_scales: factors of ``action_noise`` in the first and the last environment, in between linear
+    :param action_noise: as in SB3; `Scheduled` and `Laddered` scale it over training and over environments
     :param target_update_interval: updates between those of the targets, ``tau=1`` copies; None = with the actor
     :param prioritized: loss-adjusted prioritized replay (Fujimoto et al., 2020): priorities ``max(|td|, 1)``, and the
         Huber loss in place of importance weights
@@ -128,9 +112,6 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
         *,
-        noise_final_scale: float = 1.0,
-        noise_fraction: float = 1.0,
-        env_noise_scales: tuple[float, float] = (1.0, 1.0),
         target_update_interval: int | None = None,
         prioritized: bool = False,
         priority_exponent: float = 0.4,
@@ -139,9 +120,6 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
         scale_reward: bool = False,
         compile: Compile = "auto",
     ) -> None:
-        self.noise_final_scale = noise_final_scale
-        self.noise_fraction = noise_fraction
-        self.env_noise_scales = env_noise_scales
         self.target_update_interval = target_update_interval
         self.prioritized = prioritized
         self.priority_exponent = priority_exponent
@@ -199,14 +177,9 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
                 f"policy {self.policy_class.__name__} is not for {type(self).__name__}: "
                 f"use {' or '.join(self.policy_aliases)}, or load the file with the algorithm that saved it"
             )
-        for name in ("noise_fraction", "priority_exponent", "tau", "gamma"):
+        for name in ("priority_exponent", "tau", "gamma"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1]")
-        scales = [self.noise_final_scale, *self.env_noise_scales]
-        if len(scales) != 3 or not all(0.0 <= scale < math.inf for scale in scales):
-            raise ValueError(
-                f"noise_final_scale {scales[0]} and the two of env_noise_scales {self.env_noise_scales} must be >= 0"
-            )
         for name, least in (("policy_delay", 1), ("batch_size", 1), ("n_steps", 1), ("checkpoint_episodes", 0)):
             if getattr(self, name) < least:
                 raise ValueError(f"{name} {getattr(self, name)} must be >= {least}")
@@ -224,8 +197,7 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
             raise ValueError(f'compile="on" needs CUDA, the device is {self.device}: use "auto"')
         if self.compile == "on" and isinstance(self.observation_space, spaces.Dict):
             raise ValueError('compile="on" is not for dictionaries of observations: use "auto"')
-        noise = self.action_noise
-        mean = getattr(noise.base_noise if isinstance(noise, VectorizedActionNoise) else noise, "_mu", None)
+        mean = None if self.action_noise is None else getattr([*layers_of(self.action_noise)][-1], "_mu", None)
         if mean is not None and np.shape(mean) != self.action_space.shape:
             raise ValueError(
                 f"action_noise of shape {np.shape(mean)} does not fit actions of shape {self.action_space.shape}"
@@ -335,20 +307,20 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
 
     @property
     def noise_scale(self) -> float:
-        """Factor of ``action_noise`` now, without those of the environments."""
+        """Factor of the schedule of ``action_noise`` now."""
+        return 1.0 if self.action_noise is None else schedule_of(self.action_noise, self._done)
+
+    @property
+    def _done(self) -> float:
+        """Share of training that is over."""
         # Not SB3's `_current_progress_remaining`, which is still the last training's when a new one begins.
-        done = self.num_timesteps / max(self._total_timesteps, 1)
-        share = 1.0 if self.noise_fraction == 0 else min(done / self.noise_fraction, 1.0)
-        return 1.0 + share * (self.noise_final_scale - 1.0)
+        return min(self.num_timesteps / max(self._total_timesteps, 1), 1.0)
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Adds: the noise is scaled."""
-        scales = self.noise_scale * np.linspace(*self.env_noise_scales, n_envs)
-        if action_noise is not None and (scales != 1.0).any():
-            n_axes = 0 if n_envs == 1 else len(self.action_space.shape or ())
-            action_noise = _Scaled(action_noise, scales.reshape(-1, *[1] * n_axes))
+        """Adds: scaled noise is told the time."""
+        tell(action_noise, self._done)
         return super()._sample_action(learning_starts, action_noise, n_envs)
 
     def _on_step(self) -> None:

@@ -36,6 +36,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, sync_envs_normalization
 
@@ -47,6 +48,7 @@ from sb3_ext.exchange.redaction import BLANK, redacted_arguments, redacted_data
 from sb3_ext.exchange.trust import load_statistics, say_trusted
 from sb3_ext.metrics import LearnerMetrics
 from sb3_ext.saving import remove_leftovers, whole_saves
+from sb3_ext.td3.noise import Laddered, Scheduled
 from sb3_ext.zoo.checkpoints import Interrupted, SavedSet, WholeCheckpointCallback, saved_with
 from sb3_ext.zoo.configs import config_path, read_presets
 from sb3_ext.zoo.experts import default_path, recorded
@@ -64,12 +66,16 @@ ZOO_KEYS = {
     "monitor_kwargs",
     "n_envs",
     "n_timesteps",
+    "noise_final",
+    "noise_fraction",
+    "noise_ladder",
     "noise_std",
     "noise_type",
     "normalize",
     "policy",
     "vec_env_wrapper",
 }
+NOISE_KEYS = ("noise_final", "noise_fraction", "noise_ladder")
 FINAL_EVAL_EPISODES = 20
 FINAL_EVAL_SEED_OFFSET = 100_000  # away from the episodes that chose the best model, which start at the run's seed
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -219,6 +225,19 @@ class Experiment(ExperimentManager):
             rate = ExperimentManager._preprocess_schedules({"learning_rate": hyperparams[key]})
             hyperparams[key] = rate["learning_rate"]
         return ExperimentManager._preprocess_schedules(hyperparams)
+
+    def _preprocess_action_noise(
+        self, hyperparams: dict[str, Any], saved_hyperparams: dict[str, Any], env: VecEnv
+    ) -> dict[str, Any]:
+        """
+        Adds: ``noise_final`` and ``noise_fraction``, a schedule of the noise, and ``noise_ladder``, its factors in the
+        first and the last environment.
+        """
+        given = {key: hyperparams.pop(key) for key in NOISE_KEYS if key in hyperparams}
+        processed = super()._preprocess_action_noise(hyperparams, saved_hyperparams, env)
+        if given:
+            processed["action_noise"] = scaled_noise(processed.get("action_noise"), **given)
+        return processed
 
     def _demonstrations(self, given: str | dict[str, Any] | None) -> str | Demonstrations:
         """
@@ -484,6 +503,30 @@ class Experiment(ExperimentManager):
             print("Evaluation interrupted; the model is saved")
         finally:
             env.close()
+
+
+def scaled_noise(
+    noise: ActionNoise | None,
+    noise_final: float = 1.0,
+    noise_fraction: float = 1.0,
+    noise_ladder: Sequence[float] = (1.0, 1.0),
+) -> ActionNoise:
+    """
+    :param noise: of ``noise_type`` and ``noise_std``, or None
+    :param noise_final: see `Scheduled`
+    :param noise_fraction: see `Scheduled`
+    :param noise_ladder: the two of `Laddered`
+    :return: the scaled noise
+    :raises UserError: without a noise
+    :raises ValueError: for values out of range
+    """
+    if noise is None:
+        raise UserError(f"{', '.join(NOISE_KEYS)} scale the noise of noise_type and noise_std: give these too")
+    if len(noise_ladder) != 2:
+        raise UserError(f"noise_ladder {noise_ladder} must be two factors, of the first and the last environment")
+    if noise_ladder[0] != 1.0 or noise_ladder[1] != 1.0:
+        noise = Laddered(noise, *noise_ladder)
+    return Scheduled(noise, noise_final, noise_fraction) if noise_final != 1.0 else noise
 
 
 def _without_resume(arguments: list[str]) -> list[str]:

@@ -31,7 +31,7 @@ from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.exchange.plain_json import NotPlain, decode, encode
 from sb3_ext.exchange.safe_files import UnsafeFile, load_safe, load_vec_normalize, save_safe
 from sb3_ext.ops.exploration import Boltzmann
-from sb3_ext.td3 import SimbaPolicy
+from sb3_ext.td3 import Laddered, Scheduled, SimbaPolicy
 
 OFF: dict[str, Any] = {"learning_starts": 20, "batch_size": 8, "buffer_size": 400, "seed": 0, "device": "cpu"}
 ON: dict[str, Any] = {"n_steps": 16, "seed": 0, "device": "cpu"}
@@ -43,8 +43,11 @@ def small() -> dict[str, Any]:
     return {"policy_kwargs": {"net_arch": [8, 8]}}
 
 
+def scaled_noise() -> Scheduled:
+    return Scheduled(Laddered(NormalActionNoise(np.zeros(1), 0.1 * np.ones(1)), 1.0, 0.5), 0.1)
+
+
 def makers() -> dict[str, Callable[[], BaseAlgorithm]]:
-    noise = NormalActionNoise(np.zeros(1), 0.1 * np.ones(1))
     arch = {"net_arch": [8], "activation_fn": th.nn.ELU, "optimizer_class": th.optim.AdamW}
     return {
         "ppo": lambda: sb3.PPO("MlpPolicy", CARTPOLE, batch_size=8, policy_kwargs=arch, **ON),
@@ -61,7 +64,7 @@ def makers() -> dict[str, Callable[[], BaseAlgorithm]]:
         "rainbow": lambda: sb3_ext.Rainbow("MlpPolicy", CARTPOLE, exploration=Boltzmann(2.0), **OFF, **small()),
         "rainbowr": lambda: sb3_ext.RainbowR("MlpLstmPolicy", CARTPOLE, distributional="quantile", **OFF),
         "td3": lambda: sb3_ext.TD3(
-            "SimbaPolicy", PENDULUM, action_noise=noise, prioritized=True, checkpoint_episodes=1, **OFF
+            "SimbaPolicy", PENDULUM, action_noise=scaled_noise(), prioritized=True, checkpoint_episodes=1, **OFF
         ),
         "ddpg": lambda: sb3_ext.DDPG("LayerNormPolicy", PENDULUM, **OFF),
         "gail": lambda: sb3_ext.GAIL(
@@ -128,7 +131,8 @@ def test_settings_come_back(tmp_path: Path) -> None:
     save_safe(makers()["td3"]().learn(64), tmp_path / "td3")
     td3 = load_safe(tmp_path / "td3", device="cpu")
     assert isinstance(td3, sb3_ext.TD3) and isinstance(td3.policy, SimbaPolicy)
-    assert td3.prioritized and isinstance(td3.action_noise, NormalActionNoise)
+    assert td3.prioritized
+    assert repr(td3.action_noise) == repr(scaled_noise())
     assert (td3.learning_starts, td3.batch_size, td3.buffer_size) == (20, 8, 1)
     going_on = load_safe(tmp_path / "td3", env=gym.make(PENDULUM), device="cpu", learning_starts=0)
     assert going_on.learn(40, reset_num_timesteps=False).num_timesteps == 104

@@ -32,6 +32,7 @@ from sb3_ext import DAC, DACSAC, DDPG, GAIL, R2D2, TD3, Rainbow, RainbowR
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.envs import MaskObservation
 from sb3_ext.networks.cores import GRUCore
+from sb3_ext.td3 import Laddered, Scheduled
 
 SMALL: dict[str, Any] = {"seed": 3, "device": "cpu"}
 TIMES = ("time/", "rollout/ep_", "rollout/success")  # clocks, and sums over episodes that others digest
@@ -245,9 +246,7 @@ CASES: dict[str, tuple[Callable[[], Any], int]] = {
         lambda: _td3(
             env=pendulum(2),
             checkpoint_episodes=2,
-            noise_final_scale=0.1,
-            noise_fraction=0.5,
-            env_noise_scales=(1.0, 3.0),
+            action_noise=Scheduled(Laddered(noise(), 1.0, 3.0), final=0.1, fraction=0.5),
             scale_reward=True,
         ),
         600,

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 import stable_baselines3 as sb3
-from support.control import Reach, trained
+from support.control import Reach, noise, trained
 
 from sb3_ext import DDPG, TD3
+from sb3_ext.td3 import Scheduled
 
 OVERSHOOTS: dict[str, Any] = {"train_freq": (1, "episode"), "gradient_steps": -1, "total": 38}  # 6 episodes of 7: 42
 
@@ -35,7 +36,7 @@ def test_schedules_end_at_zero_where_the_last_rollout_overshoots(cls: type[sb3.T
 
 
 def test_the_noise_ends_with_its_schedule() -> None:
-    model = trained(TD3, noise_final_scale=0.25, **OVERSHOOTS)
+    model = trained(TD3, action_noise=Scheduled(noise(), final=0.25), **OVERSHOOTS)
     assert model.noise_scale == 0.25
 
 

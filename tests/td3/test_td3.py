@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,12 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.envs import BitFlippingEnv, FakeImageEnv
 from stable_baselines3.common.logger import Logger
-from stable_baselines3.common.noise import NormalActionNoise, OrnsteinUhlenbeckActionNoise
+from stable_baselines3.common.noise import (
+    ActionNoise,
+    NormalActionNoise,
+    OrnsteinUhlenbeckActionNoise,
+    VectorizedActionNoise,
+)
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from support.control import SMALL, Reach, arch, assert_same_weights, batch_of, noise, trained
@@ -21,6 +27,8 @@ from support.control import SMALL, Reach, arch, assert_same_weights, batch_of, n
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer, ProportionalSampler
 from sb3_ext.buffers.device import DeviceReplayBuffer
+from sb3_ext.td3 import Laddered, Scheduled
+from sb3_ext.td3.noise import tell
 from sb3_ext.vec_envs import RawTransitionsMixin
 
 PAIRS = [(sb3.TD3, TD3), (sb3.DDPG, DDPG)]
@@ -252,29 +260,31 @@ def test_losses_are_means_since_the_last_log() -> None:
 # ---------------------------------------------------------------------- noise
 
 
-def test_noise_shrinks_over_a_fraction_of_training_and_differs_between_environments() -> None:
-    env = DummyVecEnv([Reach] * 3)
-    model = TD3(
-        "MlpPolicy",
-        env,
-        action_noise=NormalActionNoise(np.ones(2), np.zeros(2)),
-        noise_final_scale=0.2,
-        noise_fraction=0.5,
-        env_noise_scales=(1.0, 0.5),
-        **{**SMALL, **arch(), "learning_starts": 0},
-    )
-    model.learn(90)
-    assert model.noise_scale == pytest.approx(0.2)
+def ones(*shape: int) -> NormalActionNoise:
+    """Noise that is 1."""
+    return NormalActionNoise(np.ones(shape), np.zeros(shape))
+
+
+def with_an_actor_of_zeros(env: VecEnv, action_noise: ActionNoise) -> TD3:
+    model = TD3("MlpPolicy", env, action_noise=action_noise, **{**SMALL, **arch(), "learning_starts": 0})
+    model._setup_learn(90)
     for parameter in model.actor.parameters():
         parameter.data.zero_()
+    return model
+
+
+@pytest.mark.parametrize("inner", [Scheduled, Laddered])
+def test_noise_shrinks_over_a_fraction_of_training_and_differs_between_environments(inner: type[Any]) -> None:
+    if inner is Scheduled:
+        scaled: ActionNoise = Laddered(Scheduled(ones(2), 0.2, 0.5), 1.0, 0.5)
+    else:
+        scaled = Scheduled(Laddered(ones(2), 1.0, 0.5), 0.2, 0.5)
+    model = with_an_actor_of_zeros(DummyVecEnv([Reach] * 3), scaled)
     for at, scale in ((0, 1.0), (9, 0.84), (45, 0.2), (90, 0.2)):
         model.num_timesteps, model._total_timesteps = at, 90
-        scaled = model._sample_action(0, model.action_noise, 3)[1]
-        np.testing.assert_allclose(scaled[:, 0], np.array([1.0, 0.75, 0.5]) * scale, rtol=1e-6)
+        acted = model._sample_action(0, model.action_noise, 3)[1]
+        np.testing.assert_allclose(acted[:, 0], np.array([1.0, 0.75, 0.5]) * scale, rtol=1e-6)
         assert model.noise_scale == pytest.approx(scale)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(model, "noise_fraction", 0.0)
-        assert model.noise_scale == pytest.approx(0.2)
 
 
 @pytest.mark.parametrize("n_envs", [1, 2, 3])
@@ -284,36 +294,64 @@ def test_each_environment_has_its_scale_whatever_the_shape_of_actions(n_envs: in
             super().__init__()
             self.action_space = spaces.Box(-1, 1, (2, 2), np.float32)
 
-    mean = np.ones((2, 2))
-    model = TD3(
-        "MlpPolicy",
-        DummyVecEnv([Grid] * n_envs),
-        action_noise=NormalActionNoise(mean, 0 * mean),
-        env_noise_scales=(1.0, 0.5),
-        **{**SMALL, **arch(), "learning_starts": 0},
-    )
-    model._setup_learn(10)
-    for parameter in model.actor.parameters():
-        parameter.data.zero_()
-    model.noise_final_scale, model.num_timesteps = 0.8, 5
-    scaled = model._sample_action(0, model.action_noise, n_envs)[1]
+    scaled = Scheduled(Laddered(ones(2, 2), 1.0, 0.5), final=0.8)
+    model = with_an_actor_of_zeros(DummyVecEnv([Grid] * n_envs), scaled)
+    model.num_timesteps = 45
+    acted = model._sample_action(0, model.action_noise, n_envs)[1]
     expected = 0.9 * np.linspace(1.0, 0.5, n_envs)[:, None, None] * np.ones((n_envs, 2, 2))
-    np.testing.assert_allclose(scaled.reshape(expected.shape), expected, rtol=1e-6)
+    np.testing.assert_allclose(acted.reshape(expected.shape), expected, rtol=1e-6)
+
+
+def test_scaled_noise_is_the_noise_inside_times_one_number() -> None:
+    noises = [OrnsteinUhlenbeckActionNoise(np.zeros(2), np.ones(2)) for _ in range(2)]
+    scaled = Scheduled(Laddered(noises[0], 0.3, 1.0), final=0.7)
+    for at in (0.0, 0.31, 1.0):
+        tell(scaled, at)
+        drawn = []
+        for one in (scaled, noises[1]):
+            np.random.seed(3)
+            drawn.append(one())
+        factor = (1 + at * (0.7 - 1)) * 0.3
+        np.testing.assert_array_equal(drawn[0], (drawn[1] * np.float64(factor)).astype(np.float32))
+        assert drawn[0].dtype == np.float32
+    scaled.reset()
+    assert not noises[0].noise_prev.any() and noises[1].noise_prev.any()
+    tell(scaled, 0.0)
+    assert Scheduled(ones(1), final=0.5, fraction=0.0)() == 0.5
 
 
 def test_noise_is_right_directly_after_load(tmp_path: Path) -> None:
-    model = trained(TD3, noise_final_scale=0.0, total=100)
+    model = trained(TD3, action_noise=Scheduled(noise(), final=0.0), total=100)
     model.save(tmp_path / "model")
     loaded = TD3.load(tmp_path / "model", env=Reach(), device="cpu")
     scales: list[float] = []
 
     def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
-        scales.append(local["self"].noise_scale)
+        model, told = local["self"], local["self"].action_noise.when.done
+        assert told == pytest.approx((model.num_timesteps - 1) / 200)
+        scales.append(model.noise_scale)
         return True
 
     loaded.learn(100, callback=note, reset_num_timesteps=False)
     assert scales[0] == pytest.approx(1 - 101 / 200), "and not the 0 at which the last training ended"
     assert scales[-1] == pytest.approx(0.0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Scheduled(noise(), final=-1.0), "final -1.0 must be >= 0"),
+        (lambda: Scheduled(noise(), final=np.inf), "final inf must be >= 0"),
+        (lambda: Scheduled(noise(), fraction=1.5), r"fraction 1.5 must lie in \[0, 1\]"),
+        (lambda: Laddered(noise(), last=-0.5), "last -0.5 must be >= 0"),
+        (lambda: Scheduled(0.1), "noise 0.1 must be an ActionNoise"),  # type: ignore[arg-type]
+        (lambda: Laddered(VectorizedActionNoise(noise(), 2)), "must be an ActionNoise of one environment"),
+    ],
+    ids=str,
+)
+def test_impossible_scales_are_named(make: Callable[[], ActionNoise], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make()
 
 
 def test_actions_stay_within_asymmetric_bounds_and_are_stored_scaled() -> None:
@@ -368,10 +406,8 @@ def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: d
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"noise_fraction": 1.5}, r"noise_fraction 1.5 must lie in \[0, 1\]"),
         ({"priority_exponent": -0.1}, r"priority_exponent -0.1 must lie in \[0, 1\]"),
-        ({"noise_final_scale": -1.0}, "noise_final_scale -1.0 .* must be >= 0"),
-        ({"env_noise_scales": (1.0, 2.0, 3.0)}, r"env_noise_scales \(1.0, 2.0, 3.0\) must be"),
+        ({"action_noise": Scheduled(noise(), fraction=0.5), "tau": 1.5}, r"tau 1.5 must lie in \[0, 1\]"),
         ({"target_update_interval": 0}, "target_update_interval 0 must be >= 1"),
         ({"policy_delay": 0}, "policy_delay 0 must be >= 1"),
         ({"checkpoint_episodes": -1}, "checkpoint_episodes -1 must be >= 0"),
@@ -380,6 +416,7 @@ def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: d
         ({"compile": "on"}, 'compile="on" needs CUDA, the device is cpu'),
         ({"compile": "maybe"}, "compile 'maybe' must be"),
         ({"action_noise": NormalActionNoise(np.zeros(3), np.ones(3))}, r"action_noise of shape \(3,\) does not fit"),
+        ({"action_noise": Scheduled(ones(3))}, r"action_noise of shape \(3,\) does not fit"),
         (
             {"prioritized": True, "replay_buffer_class": DeviceReplayBuffer},
             "leave replay_buffer_class out",

@@ -26,10 +26,11 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from rl_zoo3.utils import ALGOS
 from stable_baselines3.common import callbacks
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import NormalActionNoise, VectorizedActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv
 from support.demo_worlds import sampled
 
-from sb3_ext import DAC, GAIL, R2D2, Rainbow
+from sb3_ext import DAC, GAIL, R2D2, TD3, Rainbow
 from sb3_ext.algorithms import ALGORITHMS, IMITATORS
 from sb3_ext.cli import main as cli
 from sb3_ext.cli.hub import checked_environment, environment_of
@@ -38,6 +39,7 @@ from sb3_ext.envs import MemoryChainEnv, PendulumPixelsEnv
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.imitation import RewardSettings
+from sb3_ext.td3 import Laddered, Scheduled
 from sb3_ext.zoo import agents, config_path, register
 from sb3_ext.zoo.configs import read_presets
 from sb3_ext.zoo.experiment import ZOO_KEYS, Experiment, LatestBestCallback, has_image
@@ -315,6 +317,24 @@ def test_env_kwargs_of_the_yml_reach_those_who_watch(command: str, monkeypatch: 
     assert cli.main(["train", *agent, "-n", "20", "--eval-freq", "-1", "-params", *settings]) == 0
     assert cli.main([command, *agent, "-n", "3"]) == 0
     assert set(made) == {3}
+
+
+def test_the_noise_of_a_yml_may_be_scaled(headless_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = ["train", "--algo", "td3", "--env", "Pendulum-v1", "-n", "20", "--eval-freq", "-1", "-params", "n_envs:2"]
+    given += ["learning_starts:100", "noise_final:0.5", "noise_fraction:0.25", "noise_ladder:[1.0, 2.0]"]
+    assert cli.main(given) == 0
+    saved = TD3.load(headless_folder / "logs" / "td3" / "Pendulum-v1_1" / "Pendulum-v1.zip", device="cpu")
+    inside = NormalActionNoise(np.zeros(1), 0.1 * np.ones(1))
+    assert isinstance(saved.action_noise, VectorizedActionNoise)
+    assert repr(saved.action_noise.base_noise) == repr(Scheduled(Laddered(inside, 1.0, 2.0), 0.5, 0.25))
+    capsys.readouterr()
+    for wrong, words in (
+        (["noise_type:None"], "scale the noise of noise_type and noise_std"),
+        (["noise_ladder:[1.0]"], "must be two factors"),
+        (["noise_final:-1.0"], "final -1.0 must be >= 0"),
+    ):
+        assert cli.main([*given, *wrong]) == 2
+        assert words in capsys.readouterr().err
 
 
 def test_optimize_then_train_the_first_trial(headless_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
