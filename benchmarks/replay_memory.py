@@ -23,7 +23,7 @@ import torch as th
 from common import COLORS, Bound, Table, hardware, panels, parse, parser, plain_ticks, print_rows, save, verdict
 from gymnasium import spaces
 
-from sb3_ext.buffers.samplers import ProportionalSampler
+from sb3_ext.buffers.samplers import Proportional
 from sb3_ext.buffers.sequence import SequenceReplayBuffer
 
 N_ENVS = 16
@@ -62,7 +62,7 @@ def fill(space: spaces.Box, mean_length: int, cells: int, hidden: int, seed: int
     draw_length = episode_lengths(rng, mean_length)
     noise = [_observations(space, rng) for _ in range(8)]  # adding is what is measured, not drawing
     states = (th.zeros(1, N_ENVS, hidden), th.zeros(1, N_ENVS, hidden))
-    sampler = ProportionalSampler()
+    sampler = Proportional()
     sampler.resize(1)
     sampler.activate(np.array([0]))  # loads numba, where it is installed, before memory is looked at
     before = _resident_bytes()

@@ -22,7 +22,7 @@ import numpy as np
 import torch as th
 from common import COLORS, Bound, Table, hardware, in_turns, panels, parse, parser, print_rows, save, verdict
 
-from sb3_ext.buffers.samplers import ProportionalSampler
+from sb3_ext.buffers.samplers import Proportional
 from sb3_ext.buffers.sum_tree import Backend, SumTree
 
 CAPACITY = 2**17
@@ -32,8 +32,8 @@ NAMES = {
     "tree_numba": "SumTree, numba",
     "tree_tianshou": "Tianshou tree, numba",
     "tree_torchrl": "torchrl tree, C++",
-    "sampler_numpy": "ProportionalSampler, NumPy",
-    "sampler_numba": "ProportionalSampler, numba",
+    "sampler_numpy": "Proportional, NumPy",
+    "sampler_numba": "Proportional, numba",
     "sampler_cpprb": "cpprb buffer, C++",
     "sampler_torchrl": "torchrl sampler, C++",
 }
@@ -67,7 +67,7 @@ def our_tree(new: Priorities, backend: Backend) -> Work:
 
 
 def our_sampler(new: Priorities, backend: Backend) -> Work:
-    sampler = ProportionalSampler(backend=backend)
+    sampler = Proportional(backend=backend)
     sampler.resize(CAPACITY)
     sampler.activate(np.arange(CAPACITY))
     sampler.update(np.arange(CAPACITY), new.initial)

@@ -28,7 +28,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import polyak_update
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer, check_same_layout
-from sb3_ext.buffers.samplers import DIVERGED, ProportionalSampler, Sampler, UniformSampler
+from sb3_ext.buffers.samplers import DIVERGED, Proportional, Sampler, Uniform
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, ScalarHead
 from sb3_ext.networks.noisy import has_noise
@@ -269,8 +269,8 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
 
     def _make_sampler(self) -> Sampler:
         if not self.prioritized:
-            return UniformSampler()
-        return ProportionalSampler(self.priority_exponent, self.importance_exponent, self.importance_exponent_final)
+            return Uniform()
+        return Proportional(self.priority_exponent, self.importance_exponent, self.importance_exponent_final)
 
     def _normalizes_reward(self, head_kwargs: dict[str, Any]) -> bool:
         """A range or a transform of the user's own is meant for returns as they are."""

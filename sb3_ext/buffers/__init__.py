@@ -3,31 +3,33 @@
 from sb3_ext.buffers.lanes import Handle, LaneReplayBuffer
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
 from sb3_ext.buffers.samplers import (
+    SAMPLERS,
     Draw,
-    GreedySampler,
-    ProportionalSampler,
-    RankSampler,
+    GreedyPriority,
+    Proportional,
+    RankBased,
     Sampler,
     TreeSampler,
-    UniformSampler,
+    Uniform,
 )
 from sb3_ext.buffers.sequence import SequenceReplayBuffer, SequenceSamples, WindowHandle
 from sb3_ext.buffers.sum_tree import SumTree
 
 __all__ = [
+    "SAMPLERS",
     "Draw",
-    "GreedySampler",
+    "GreedyPriority",
     "Handle",
     "LaneReplayBuffer",
     "PrioritizedReplayBuffer",
     "PrioritizedSamples",
-    "ProportionalSampler",
-    "RankSampler",
+    "Proportional",
+    "RankBased",
     "Sampler",
     "SequenceReplayBuffer",
     "SequenceSamples",
     "SumTree",
     "TreeSampler",
-    "UniformSampler",
+    "Uniform",
     "WindowHandle",
 ]

@@ -25,7 +25,6 @@ Which leaf of the sampler stands for which cells, and when it can be drawn, is a
 
 from __future__ import annotations
 
-import copy
 import math
 import warnings
 from abc import abstractmethod
@@ -40,7 +39,7 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.buffers.samplers import Sampler, TreeSampler
+from sb3_ext.buffers.samplers import Sampler
 from sb3_ext.buffers.sum_tree import pack, unpack
 
 try:
@@ -103,8 +102,8 @@ class LaneReplayBuffer(ReplayBuffer):
     :param n_envs: number of lanes
     :param optimize_memory_usage: SB3's keyword, kept for it to read
     :param handle_timeout_termination: False treats every end of an episode as a termination
-    :param sampler: which leaf is drawn. The buffer keeps a copy: one object may serve several buffers, and a model's
-        ``replay_buffer_kwargs``, which are saved with it, stay as they were given.
+    :param sampler: which leaf is drawn. The buffer works on a fresh one of the same settings, so that one object may
+        serve several buffers, and a model's keywords, which are saved with it, stay as they were given.
     :param frame_channels: channels of one frame of channel-first stacks, each frame stored once; None = observations
         are stored whole
     """
@@ -126,13 +125,13 @@ class LaneReplayBuffer(ReplayBuffer):
     ) -> None:
         given: Any = sampler  # Any: from `replay_buffer_kwargs`
         if not isinstance(given, Sampler):
-            raise ValueError(f"sampler {given!r} must be a Sampler such as UniformSampler()")
+            raise ValueError(f"sampler {given!r} must be a Sampler such as Uniform()")
         # ReplayBuffer's constructor would allocate SB3's flat storage.
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
         self.buffer_size = max(buffer_size // n_envs, 1)
         self.optimize_memory_usage = optimize_memory_usage
         self.handle_timeout_termination = handle_timeout_termination
-        self.sampler = copy.deepcopy(sampler)
+        self.sampler = sampler.fresh()
         self.frame_channels = frame_channels
         is_dict = isinstance(observation_space, spaces.Dict)
         parts: dict[str, spaces.Space] = dict(observation_space.spaces) if is_dict else {"": observation_space}  # type: ignore[attr-defined]
@@ -179,7 +178,7 @@ class LaneReplayBuffer(ReplayBuffer):
         fill = self.size() / self.buffer_size
         if len(leaves) == 0:
             return ReplayStatistics(fill, math.nan, math.nan)
-        masses = self.sampler.masses(leaves) if isinstance(self.sampler, TreeSampler) else np.ones(len(leaves))
+        masses = self.sampler.masses(leaves)
         age = float(np.average(self._age(leaves), weights=masses)) * self.n_envs
         median, high = np.quantile(masses, (0.5, 0.95))
         return ReplayStatistics(fill, age, float(high / median))
@@ -410,7 +409,7 @@ class LaneReplayBuffer(ReplayBuffer):
             "observation_space": self.observation_space,
             "action_space": self.action_space,
             "n_envs": self.n_envs,
-            "sampler": repr(self.sampler),
+            "sampler": self.sampler,
         }
 
     def __getstate__(self) -> dict[str, Any]:

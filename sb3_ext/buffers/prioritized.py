@@ -30,7 +30,7 @@ from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext.buffers.lanes import Array, Handle, LaneReplayBuffer, Obs
-from sb3_ext.buffers.samplers import ProportionalSampler, Sampler
+from sb3_ext.buffers.samplers import Proportional, Sampler
 
 
 class PrioritizedSamples(NamedTuple):
@@ -74,12 +74,11 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         FrameStackObservation; observations of fewer than three axes are stored whole. Every observation is stored once
         in any case, and timeouts are handled in any case.
     :param handle_timeout_termination: False treats every end of an episode as a termination
-    :param n_step: n, steps to bootstrap over, >= 1
-    :param gamma: discount factor in [0, 1], needed with ``n_step > 1``. None = ``discounts`` is None, and SB3's
+    :param n_steps: n, steps to bootstrap over, >= 1
+    :param gamma: discount factor in [0, 1], needed with ``n_steps > 1``. None = ``discounts`` is None, and SB3's
         algorithms use the gamma of the model; a gamma given here would replace it.
     :param frame_channels: channels of one frame of a stack, 1 = grey, 3 = colour; the newest frame comes last
-    :param sampler: which transition is drawn; None = `ProportionalSampler` with Rainbow's exponents
-    :param n_steps: SB3's name of ``n_step``
+    :param sampler: which transition is drawn; None = `Proportional` with Rainbow's exponents
     """
 
     _per_cell = (*LaneReplayBuffer._per_cell, "_steps")
@@ -94,22 +93,17 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         optimize_memory_usage: bool = False,
         handle_timeout_termination: bool = True,
         *,
-        n_step: int = 1,
+        n_steps: int = 1,
         gamma: float | None = None,
         frame_channels: int = 1,
         sampler: Sampler | None = None,
-        n_steps: int | None = None,
     ) -> None:
-        if n_steps is not None:
-            if n_step not in (1, n_steps):
-                raise ValueError(f"n_step {n_step} and n_steps {n_steps} are two names of one number: give one")
-            n_step = n_steps
-        given: list[tuple[str, Any]] = [("n_step", n_step), ("frame_channels", frame_channels)]  # Any: from a yml
+        given: list[tuple[str, Any]] = [("n_steps", n_steps), ("frame_channels", frame_channels)]  # Any: from a yml
         for name, value in given:
             if not isinstance(value, (int, np.integer)) or value < 1:
                 raise ValueError(f"{name} {value} must be an integer >= 1")
-        if gamma is None and n_step > 1:
-            raise ValueError(f"gamma must be given with n_step {n_step}: rewards are summed when they are sampled")
+        if gamma is None and n_steps > 1:
+            raise ValueError(f"gamma must be given with n_steps {n_steps}: rewards are summed when they are sampled")
         super().__init__(
             buffer_size,
             observation_space,
@@ -118,11 +112,11 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             n_envs,
             optimize_memory_usage,
             handle_timeout_termination,
-            sampler if sampler is not None else ProportionalSampler(alpha=0.5, beta=0.4, beta_final=1.0),
+            sampler if sampler is not None else Proportional(alpha=0.5, beta=0.4, beta_final=1.0),
             frame_channels if optimize_memory_usage else None,
         )
-        self.n_step = n_step
-        self._ahead = np.arange(n_step)
+        self.n_steps = n_steps
+        self._ahead = np.arange(n_steps)
         self.gamma = gamma
 
     @property
@@ -135,7 +129,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         if gamma is not None and not 0.0 <= gamma <= 1.0:
             raise ValueError(f"gamma {gamma} must lie in [0, 1]")
         self._gamma = gamma
-        self._discounts = np.power(1.0 if gamma is None else gamma, np.arange(self.n_step + 1)).astype(np.float32)
+        self._discounts = np.power(1.0 if gamma is None else gamma, np.arange(self.n_steps + 1)).astype(np.float32)
 
     # ------------------------------------------------------------------ geometry and state of the lanes
 
@@ -153,8 +147,8 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         return self._terminated.reshape(self.n_envs, self.buffer_size).T.astype(np.float32)
 
     def _least_cells(self) -> tuple[int, str]:
-        least = self._lead_in + self.n_step + 1
-        return least, f"one item needs {least} (n_step + {'1' if self._lead_in == 0 else 'frames of a stack'})"
+        least = self._lead_in + self.n_steps + 1
+        return least, f"one item needs {least} (n_steps + {'1' if self._lead_in == 0 else 'frames of a stack'})"
 
     def _clear(self) -> None:
         super()._clear()
@@ -203,11 +197,11 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         self._store(step)
         self._activate(
             [  # of each lane the item of which this was the n-th step
-                row + (head - self.n_step) % self.buffer_size
+                row + (head - self.n_steps) % self.buffer_size
                 for row, head, start in zip(self._rows.tolist(), self._head.tolist(), self._start.tolist(), strict=True)
-                if head - self.n_step >= start
+                if head - self.n_steps >= start
             ],
-            self.n_step,
+            self.n_steps,
         )
         for lane in step.ended:
             self._close(lane)
@@ -218,7 +212,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         """Adds: one leaf for every cell."""
         super()._allocate()
         leaves = self.n_envs * self.buffer_size
-        self._steps = np.zeros(leaves, dtype=np.min_scalar_type(self.n_step))
+        self._steps = np.zeros(leaves, dtype=np.min_scalar_type(self.n_steps))
         if len(self._generation) == 0:
             self._generation = np.zeros(leaves, dtype=np.int64)
         self.sampler.resize(leaves)
@@ -242,7 +236,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
     def _close(self, lane: int) -> None:
         """Adds: items that the end cuts short are complete now."""
         head = int(self._head[lane])
-        cells = range(max(int(self._start[lane]), head - self.n_step + 1), head)
+        cells = range(max(int(self._start[lane]), head - self.n_steps + 1), head)
         row = lane * self.buffer_size
         self._activate([row + cell % self.buffer_size for cell in cells], [head - cell for cell in cells])
         super()._close(lane)
@@ -278,8 +272,8 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         """
         if self.sampler.n_active == 0:
             raise ValueError(
-                f"nothing can be drawn yet: no transition has its n_step {self.n_step} steps: "
-                f"set learning_starts >= {self.n_step * self.n_envs}"
+                f"nothing can be drawn yet: no transition has its {self.n_steps} n_steps: "
+                f"set learning_starts >= {self.n_steps * self.n_envs}"
             )
         draw = self.sampler.draw(batch_size, progress_remaining)
         return self._get_samples(draw.leaves, env)._replace(weights=self._tensor(draw.weights))
@@ -312,7 +306,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
     def layout(self) -> dict[str, Any]:
         return {
             **super().layout(),
-            "n_step": self.n_step,
+            "n_steps": self.n_steps,
             "gamma": self.gamma,
             "frame_channels": self.frame_channels,
         }

@@ -3,12 +3,17 @@ Which leaf is drawn, and its importance weight.
 
 A sampler knows leaves (integers) and priorities, and nothing of what is stored behind them. A leaf can be drawn exactly
 from `activate` to `deactivate`. Sequences and single transitions share these classes.
+
+A sampler is one dataclass: its fields are its settings, which never change, and what it draws from stands beside them.
+A replay works on a `fresh` one of the same settings, so one object may be given to several.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from dataclasses import FrozenInstanceError, dataclass, field
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -20,6 +25,8 @@ DIVERGED = "the network has diverged: lower learning_rate or max_grad_norm, or l
 MIN_PRIORITY = 1e-6  # keeps an item with zero error drawable (Schaul et al., 2016, section 3.3)
 LOW_BITS = 2**32 - 1
 
+SelfSampler = TypeVar("SelfSampler", bound="Sampler")
+
 
 class Draw(NamedTuple):
     leaves: np.ndarray
@@ -28,17 +35,44 @@ class Draw(NamedTuple):
     """[B] float32, importance weights in (0, 1]"""
 
 
+@dataclass
 class Sampler(ABC):
-    """Draws leaves. Subclasses differ in the distribution."""
+    """
+    Draws leaves. Subclasses differ in the distribution; each is a dataclass whose fields are its settings. Equal ones
+    may take over each other's leaves.
+    """
 
-    n_active: int = 0
-    """Leaves that can be drawn now."""
-    reads_priorities: bool = True
+    reads_priorities: ClassVar[bool] = True
     """False: `update` has no effect, so that priorities need not be copied from the device"""
 
-    def __repr__(self) -> str:
-        """Class and settings: two samplers that print alike may take over each other's leaves."""
-        return f"{type(self).__name__}()"
+    def __init_subclass__(cls) -> None:
+        if "__init__" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__} has an __init__: make it a dataclass, with its settings as fields and what it draws "
+                "from made in __post_init__"
+            )
+
+    def __post_init__(self) -> None:
+        self.n_active = 0
+        """Leaves that can be drawn now."""
+
+    def __setattr__(self, name: str, value: Any) -> None:  # Any: as in `object`
+        if name in self.__dataclass_fields__ and name in self.__dict__:
+            raise FrozenInstanceError(
+                f"{name} of {self} is fixed: make another one, as with dataclasses.replace(sampler, {name}={value!r})"
+            )
+        object.__setattr__(self, name, value)
+
+    def fresh(self: SelfSampler) -> SelfSampler:
+        """:return: one of the same settings, without leaves"""
+        return dataclasses.replace(self)
+
+    def masses(self, leaves: np.ndarray) -> np.ndarray:
+        """
+        :param leaves: [N] int64
+        :return: [N], what the chances of these leaves are proportional to, among active ones
+        """
+        return np.ones(len(leaves))
 
     @abstractmethod
     def resize(self, capacity: int) -> None:
@@ -79,12 +113,14 @@ class Sampler(ABC):
         """
 
 
-class UniformSampler(Sampler):
+@dataclass
+class Uniform(Sampler):
     """Every active leaf is equally likely; weights are 1; priorities are accepted and ignored."""
 
     reads_priorities = False
 
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self._active = np.zeros(0, dtype=np.int64)
         self._position = np.zeros(0, dtype=np.int64)
 
@@ -119,11 +155,12 @@ class UniformSampler(Sampler):
         return {"active": self._active[: self.n_active], "capacity": len(self._active)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__()  # type: ignore[misc]
+        self.__post_init__()
         self.resize(state["capacity"])
         self.activate(state["active"])
 
 
+@dataclass
 class TreeSampler(Sampler):
     """
     Draws leaves in proportion to masses in a sum tree, with weights ``(N P(i))^-beta / max`` (Schaul et al., 2016,
@@ -132,30 +169,26 @@ class TreeSampler(Sampler):
     :param alpha: exponent of prioritization, in [0, 1]; 0 = uniform
     :param beta: importance exponent at the start of training, in [0, 1]; 0 = no correction
     :param beta_final: importance exponent at the end, reached linearly; None = constant
-    :param backend: see `SumTree`
+    :param backend: see `SumTree`; how leaves are found and not which, so samplers that differ in it are equal
     """
 
-    def __init__(self, alpha: float, beta: float, beta_final: float | None, backend: Backend) -> None:
-        for name, value in (
-            ("alpha", alpha),
-            ("beta", beta),
-            ("beta_final", beta if beta_final is None else beta_final),
-        ):
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} {value} must lie in [0, 1]")
-        self.alpha = alpha
-        self.beta = beta
-        self.beta_final = beta if beta_final is None else beta_final
-        self.max_priority = 1.0
-        self._backend: Backend = backend
-        self._tree = SumTree(1, backend)
+    alpha: float
+    beta: float
+    beta_final: float | None
+    backend: Backend = field(compare=False, repr=False)
 
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}(alpha={self.alpha}, beta={self.beta}, beta_final={self.beta_final})"
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("alpha", self.alpha)
+        _check_share("beta", self.beta)
+        if self.beta_final is not None:
+            _check_share("beta_final", self.beta_final)
+        self.max_priority = 1.0
+        self._tree = SumTree(1, self.backend)
 
     def resize(self, capacity: int) -> None:
         old = self._tree
-        self._tree = SumTree(max(capacity, old.capacity), self._backend)
+        self._tree = SumTree(max(capacity, old.capacity), self.backend)
         kept = np.arange(old.capacity)
         self._tree.set(kept, old[kept])
 
@@ -164,7 +197,7 @@ class TreeSampler(Sampler):
         self.n_active -= len(leaves)
 
     def masses(self, leaves: np.ndarray) -> np.ndarray:
-        """:return: what the chances of these leaves are proportional to, 0 for inactive ones"""
+        """Parameters as in `Sampler`; 0 for inactive ones."""
         return self._tree[leaves]
 
     def draw(self, batch_size: int, progress_remaining: float = 1.0) -> Draw:
@@ -172,11 +205,13 @@ class TreeSampler(Sampler):
             raise ValueError("nothing can be drawn yet: no complete item is stored")
         leaves = self._tree.find(_strata(batch_size))
         probabilities = self._tree[leaves] / self._tree.total
-        beta = linear_anneal(self.beta, self.beta_final, progress_remaining)
+        beta_final = self.beta if self.beta_final is None else self.beta_final
+        beta = linear_anneal(self.beta, beta_final, progress_remaining)
         return Draw(leaves, importance_weights(probabilities, self.n_active, beta))
 
 
-class ProportionalSampler(TreeSampler):
+@dataclass
+class Proportional(TreeSampler):
     """
     ``P(i) = p_i^alpha / sum_k p_k^alpha`` (Schaul et al., 2016, section 3.3).
 
@@ -186,10 +221,10 @@ class ProportionalSampler(TreeSampler):
     :param backend: see `SumTree`
     """
 
-    def __init__(
-        self, alpha: float = 0.9, beta: float = 0.6, beta_final: float | None = None, backend: Backend = "auto"
-    ) -> None:
-        super().__init__(alpha, beta, beta_final, backend)
+    alpha: float = 0.9
+    beta: float = 0.6
+    beta_final: float | None = None
+    backend: Backend = field(default="auto", compare=False, repr=False)
 
     def activate(self, leaves: np.ndarray) -> None:
         self._tree.set(leaves, self.max_priority**self.alpha)
@@ -204,7 +239,8 @@ class ProportionalSampler(TreeSampler):
         self._tree.set(leaves, clamped**self.alpha)
 
 
-class RankSampler(TreeSampler):
+@dataclass
+class RankBased(TreeSampler):
     """
     ``P(i)`` in proportion to ``rank(i)^-alpha``, rank 1 = highest priority, of equal priorities the newest first
     (Schaul et al., 2016, section 3.3). Outliers among the errors do not matter.
@@ -217,30 +253,24 @@ class RankSampler(TreeSampler):
     :param alpha: exponent of the ranks, in [0, 1]
     :param beta: importance exponent at the start of training, in [0, 1]; 0 = no correction
     :param beta_final: importance exponent at the end, reached linearly; None = constant
-    :param staleness: in [0, 1]; 0 = sort whenever anything has changed
     :param backend: see `SumTree`
+    :param staleness: in [0, 1]; 0 = sort whenever anything has changed
     """
 
-    def __init__(
-        self,
-        alpha: float = 0.7,  # the paper's choice for ranks on Atari, with beta from 0.5 to 1
-        beta: float = 0.5,
-        beta_final: float | None = None,
-        staleness: float = 0.1,
-        backend: Backend = "auto",
-    ) -> None:
-        super().__init__(alpha, beta, beta_final, backend)
-        if not 0.0 <= staleness <= 1.0:
-            raise ValueError(f"staleness {staleness} must lie in [0, 1]")
-        self.staleness = staleness
+    alpha: float = 0.7  # the paper's choice for ranks on Atari, with beta from 0.5 to 1
+    beta: float = 0.5
+    beta_final: float | None = None
+    backend: Backend = field(default="auto", compare=False, repr=False)
+    staleness: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_share("staleness", self.staleness)
         self._priorities = np.zeros(0)  # of each leaf, 0 = inactive
         self._born = np.zeros(0, dtype=np.int64)  # of each leaf: how many had been activated before it
         self._sorted = np.zeros(0)  # priorities at the last refresh, ascending
         self._n_born = 0
         self._n_changed = 0
-
-    def __repr__(self) -> str:
-        return f"{super().__repr__()[:-1]}, staleness={self.staleness})"
 
     def resize(self, capacity: int) -> None:
         super().resize(capacity)
@@ -294,7 +324,8 @@ class RankSampler(TreeSampler):
         self._priorities, self._born = unpack(state["_priorities"]), unpack(state["_born"])
 
 
-class GreedySampler(Sampler):
+@dataclass
+class GreedyPriority(Sampler):
     """
     Always the items of the highest priority, of equal ones the newest: greedy TD-error prioritization (Schaul et al.,
     2016, section 3.1). Deterministic; weights are 1.
@@ -304,7 +335,8 @@ class GreedySampler(Sampler):
     Priorities are compared as float32.
     """
 
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.max_priority = 1.0
         # Key of a leaf: the bits of its priority, which order like the number itself, above its age. Drawn items have
         # no priority bits and count down instead, so that the last one drawn comes last.
@@ -359,11 +391,25 @@ class GreedySampler(Sampler):
         self._ages = unpack(state["_ages"])
 
 
+SAMPLERS: dict[str, type[Sampler]] = {
+    "uniform": Uniform,
+    "proportional": Proportional,
+    "rank": RankBased,
+    "greedy": GreedyPriority,
+}
+"""Short names, as in ``sampler="uniform"``"""
+
+
 def _strata(batch_size: int) -> np.ndarray:
     """
     One uniform number from each of ``batch_size`` equal parts of [0, 1); NumPy's global generator, which SB3 seeds.
     """
     return (np.arange(batch_size) + np.random.random(batch_size)) / batch_size
+
+
+def _check_share(name: str, value: Any) -> None:  # Any: from a yml
+    if not isinstance(value, (int, float, np.number)) or not 0.0 <= value <= 1.0:
+        raise ValueError(f"{name} {value} must lie in [0, 1]")
 
 
 def _check_priorities(priorities: np.ndarray) -> None:

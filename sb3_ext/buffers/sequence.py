@@ -39,7 +39,7 @@ from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext.buffers.lanes import Array, Handle, LaneReplayBuffer, Obs
-from sb3_ext.buffers.samplers import ProportionalSampler, Sampler
+from sb3_ext.buffers.samplers import Proportional, Sampler
 
 NEVER = np.iinfo(np.int64).max
 
@@ -48,7 +48,7 @@ WindowHandle = Handle
 
 
 class SequenceSamples(NamedTuple):
-    """A batch of windows. l = burn_in, m = sequence_length, n = n_step."""
+    """A batch of windows. l = burn_in, m = sequence_length, n = n_steps."""
 
     burn_in_observations: th.Tensor | TensorDict
     """[B, l, ...]; a burn-in of b < l real steps fills the last b columns, the columns before are padding"""
@@ -86,9 +86,9 @@ class SequenceReplayBuffer(LaneReplayBuffer):
     :param handle_timeout_termination: False treats every end of an episode as a termination
     :param burn_in: l, steps that only refresh the recurrent state, >= 0
     :param sequence_length: m, trained steps, >= 1
-    :param n_step: n, steps to bootstrap over, >= 1
+    :param n_steps: n, steps to bootstrap over, >= 1
     :param period: steps between the first trained steps of neighbouring windows; must divide ``sequence_length``
-    :param sampler: which window is drawn; None = `ProportionalSampler` with the paper's exponents
+    :param sampler: which window is drawn; None = `Proportional` with the paper's exponents
     """
 
     def __init__(
@@ -102,11 +102,11 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         handle_timeout_termination: bool = True,
         burn_in: int = 40,
         sequence_length: int = 80,
-        n_step: int = 5,
+        n_steps: int = 5,
         period: int = 40,
         sampler: Sampler | None = None,
     ) -> None:
-        check_window_geometry(burn_in, sequence_length, n_step, period)
+        check_window_geometry(burn_in, sequence_length, n_steps, period)
         super().__init__(
             buffer_size,
             observation_space,
@@ -115,10 +115,10 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             n_envs,
             optimize_memory_usage,
             handle_timeout_termination,
-            sampler if sampler is not None else ProportionalSampler(),
+            sampler if sampler is not None else Proportional(),
         )
-        self.burn_in, self.sequence_length, self.n_step, self.period = burn_in, sequence_length, n_step, period
-        self.columns = np.arange(-burn_in, sequence_length + n_step + 1)
+        self.burn_in, self.sequence_length, self.n_steps, self.period = burn_in, sequence_length, n_steps, period
+        self.columns = np.arange(-burn_in, sequence_length + n_steps + 1)
 
     # ------------------------------------------------------------------ geometry and state of the lanes
 
@@ -133,7 +133,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         return tuple(sorted({*range(0, self.burn_in + 1, self.period), self.burn_in}))
 
     def _least_cells(self) -> tuple[int, str]:
-        return self.window_cells, (f"one window needs {self.window_cells} (burn_in + sequence_length + n_step + 1)")
+        return self.window_cells, (f"one window needs {self.window_cells} (burn_in + sequence_length + n_steps + 1)")
 
     @property
     def n_windows(self) -> int:
@@ -213,9 +213,9 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             for lane in opening:
                 self._open_windows(int(lane), int(number[lane]), now)
         self._store(step)
-        full = number + 1 - self.sequence_length - self.n_step  # t0 of the window that this step completes
+        full = number + 1 - self.sequence_length - self.n_steps  # t0 of the window that this step completes
         for lane in np.flatnonzero((full >= 0) & (full % self.period == 0)):
-            self._complete(int(lane), self.sequence_length + self.n_step)
+            self._complete(int(lane), self.sequence_length + self.n_steps)
         for ended in step.ended:
             self._close(ended)
         self._count()
@@ -269,7 +269,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             trains_new = t0 == start or t0 - self.period + self.sequence_length < end
             if not trains_new:
                 break
-            self._complete(lane, min(end - t0, self.sequence_length + self.n_step))
+            self._complete(lane, min(end - t0, self.sequence_length + self.n_steps))
         for leaf in self._pending[lane]:  # the newest of the lane
             self._live[lane].pop()
             self._release(leaf)
@@ -322,7 +322,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         cells = np.clip(t0[:, None] + self.columns, first[:, None], (t0 + valid)[:, None])
         flat = (self._lane[leaves] * self.buffer_size)[:, None] + cells % self.buffer_size
         steps = flat[:, burn_in:-1]
-        mask = np.arange(trained + self.n_step) < valid[:, None]
+        mask = np.arange(trained + self.n_steps) < valid[:, None]
         rewards = self._normalize_reward(self._rewards[steps], env) * mask
         states = None
         if self._states is not None:
@@ -352,17 +352,17 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             **super().layout(),
             "burn_in": self.burn_in,
             "sequence_length": self.sequence_length,
-            "n_step": self.n_step,
+            "n_steps": self.n_steps,
             "period": self.period,
         }
 
 
-def check_window_geometry(burn_in: int, sequence_length: int, n_step: int, period: int) -> None:
+def check_window_geometry(burn_in: int, sequence_length: int, n_steps: int, period: int) -> None:
     """:raises ValueError: naming the number that does not fit"""
     given: list[tuple[str, Any, int]] = [  # Any: what a yml or a search space made of them
         ("burn_in", burn_in, 0),
         ("sequence_length", sequence_length, 1),
-        ("n_step", n_step, 1),
+        ("n_steps", n_steps, 1),
         ("period", period, 1),
     ]
     for name, value, least in given:

@@ -141,9 +141,9 @@ class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, Ato
                 "pay for the absorbing state; leave it True, or absorbing=False"
             )
         # SB3's and our own name of it; the keyword n_steps is refused before.
-        n_steps = max(getattr(self.replay_buffer, name, 1) for name in ("n_steps", "n_step"))
+        n_steps = getattr(self.replay_buffer, "n_steps", 1)
         if n_steps > 1:
-            raise ValueError(f"replay_buffer_kwargs: n_step {n_steps} must be 1: rewards are judged step by step")
+            raise ValueError(f"replay_buffer_kwargs: n_steps {n_steps} must be 1: rewards are judged step by step")
 
     def learn(
         self,

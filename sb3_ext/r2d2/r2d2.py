@@ -239,7 +239,7 @@ class R2D2(QLearning):
             n_envs=self.n_envs,
             burn_in=self.burn_in,
             sequence_length=self.sequence_length,
-            n_step=self.n_step,
+            n_steps=self.n_step,
             period=self.period,
             **keywords,
         )

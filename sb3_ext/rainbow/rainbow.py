@@ -51,7 +51,7 @@ class Rainbow(QLearning):
         ``v_min``, ``v_max`` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize` with
         ``norm_reward`` its scale is the one in force
     :param prioritized: draw transitions by priority, or uniformly. For another sampler: ``replay_buffer_kwargs=
-        dict(sampler=RankSampler(...))``
+        dict(sampler=RankBased(...))``
     :param priority_exponent: exponent of the priorities, in [0, 1]
     :param importance_exponent: exponent of the importance weights at the start of training, in [0, 1]; 0 = none
     :param importance_exponent_final: the same at the end, reached linearly; None = constant
@@ -192,7 +192,7 @@ class Rainbow(QLearning):
             device=self.device,
             n_envs=self.n_envs,
             optimize_memory_usage=self.optimize_memory_usage,
-            n_step=self.n_step,
+            n_steps=self.n_step,
             gamma=self.gamma,
             **keywords,
         )

@@ -32,7 +32,7 @@ from torch.nn import functional as F
 
 from sb3_ext.buffers.device import DeviceReplayBuffer, holds
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
-from sb3_ext.buffers.samplers import ProportionalSampler, UniformSampler
+from sb3_ext.buffers.samplers import Proportional, Uniform
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
@@ -287,7 +287,7 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
         common: dict[str, Any] = {"device": self.device, "n_envs": self.n_envs, **self.replay_buffer_kwargs}
         several: dict[str, Any] = {"n_steps": self.n_steps, "gamma": self.gamma} if self.n_steps > 1 else {}
         if self.prioritized or self.optimize_memory_usage:
-            sampler = ProportionalSampler(self.priority_exponent, beta=0.0) if self.prioritized else UniformSampler()
+            sampler = Proportional(self.priority_exponent, beta=0.0) if self.prioritized else Uniform()
             return PrioritizedReplayBuffer(
                 self.buffer_size, space, self.action_space, **{"sampler": sampler, **several, **common}
             )

@@ -24,12 +24,12 @@ from gymnasium import spaces
 from stable_baselines3.common.utils import set_random_seed
 
 from sb3_ext.buffers import (
-    GreedySampler,
+    GreedyPriority,
     PrioritizedReplayBuffer,
-    ProportionalSampler,
-    RankSampler,
+    Proportional,
+    RankBased,
     Sampler,
-    UniformSampler,
+    Uniform,
 )
 
 RIGHT = 1
@@ -82,7 +82,7 @@ def updates_until_solved(n: int, sampler: Sampler, seed: int) -> int:
 
 @pytest.fixture(scope="module")
 def uniform() -> float:
-    return median(UniformSampler)
+    return median(Uniform)
 
 
 N_STATES, N_SEEDS = 8, 5
@@ -95,9 +95,9 @@ def median(make: Callable[[], Sampler]) -> float:
 @pytest.mark.parametrize(
     ("make", "speedup"),
     [
-        (lambda: ProportionalSampler(alpha=1.0, beta=0.0), 5.0),
-        (lambda: RankSampler(alpha=1.0, beta=0.0), 3.0),
-        (GreedySampler, 5.0),
+        (lambda: Proportional(alpha=1.0, beta=0.0), 5.0),
+        (lambda: RankBased(alpha=1.0, beta=0.0), 3.0),
+        (GreedyPriority, 5.0),
     ],
     ids=["proportional", "rank", "greedy"],
 )

@@ -28,14 +28,14 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 from support.checks import EverySampler, assert_frequencies
 
 from sb3_ext.buffers import (
-    GreedySampler,
+    GreedyPriority,
     Handle,
     PrioritizedReplayBuffer,
     PrioritizedSamples,
-    ProportionalSampler,
-    RankSampler,
+    Proportional,
+    RankBased,
     Sampler,
-    UniformSampler,
+    Uniform,
 )
 
 GAMMA = 0.9
@@ -166,14 +166,15 @@ class World:
         self,
         kind: str,
         n_envs: int,
-        n_step: int,
+        n_steps: int,
         lane_cells: int,
         seed: int = 0,
         n_frames: int = 1,
         box_actions: bool = False,
         lengths: tuple[float, ...] = (1.3, 6.0, 40.0),
     ) -> None:
-        self.kind, self.n_envs, self.n_step, self.lane_cells, self.n_frames = kind, n_envs, n_step, lane_cells, n_frames
+        self.kind, self.n_envs, self.n_steps = kind, n_envs, n_steps
+        self.lane_cells, self.n_frames = lane_cells, n_frames
         self.action = box_action if box_actions else discrete_action
         self.rng = np.random.default_rng(seed)
         self.lengths, self.mean_length = lengths, lengths[-1]
@@ -231,7 +232,7 @@ class World:
         for e, lane in enumerate(self.lanes):
             for trajectory in lane.trajectories[-self.lane_cells :]:
                 for step in range(trajectory.n_steps):
-                    complete = trajectory.closed or step + self.n_step <= trajectory.n_steps
+                    complete = trajectory.closed or step + self.n_steps <= trajectory.n_steps
                     # The oldest frame of the observation is its number's cell, counted from the trajectory's first.
                     intact = trajectory.first_cell + step >= lane.n_cells - self.lane_cells
                     if complete and intact:
@@ -242,7 +243,7 @@ class World:
 
     def item(self, trajectory: Trajectory, place: Place) -> Item:
         total, discount, step = 0.0, 1.0, place.step
-        while step < trajectory.n_steps and step < place.step + self.n_step:
+        while step < trajectory.n_steps and step < place.step + self.n_steps:
             total += discount * reward_at(place._replace(step=step))
             discount *= GAMMA
             step += 1
@@ -260,7 +261,7 @@ def make_buffer(world: World, sampler: Sampler | None = None, **kwargs: Any) -> 
     actions: spaces.Space = spaces.Discrete(N_ACTIONS)
     if world.action is box_action:
         actions = spaces.Box(-10, 10, (2,), np.float32)
-    keywords: dict[str, Any] = {"n_step": world.n_step, "gamma": GAMMA, **kwargs}
+    keywords: dict[str, Any] = {"n_steps": world.n_steps, "gamma": GAMMA, **kwargs}
     if world.n_frames > 1:
         keywords |= {"optimize_memory_usage": True, "frame_channels": CHANNELS.get(world.kind, 1)}
     return PrioritizedReplayBuffer(
@@ -343,17 +344,17 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize(("kind", "n_envs", "n_step", "cells", "once", "box_actions", "n_adds"), CASES)
+@pytest.mark.parametrize(("kind", "n_envs", "n_steps", "cells", "once", "box_actions", "n_adds"), CASES)
 def test_every_item_equals_its_episode(
-    kind: str, n_envs: int, n_step: int, cells: int | None, once: bool, box_actions: bool, n_adds: int
+    kind: str, n_envs: int, n_steps: int, cells: int | None, once: bool, box_actions: bool, n_adds: int
 ) -> None:
     """
     Random episodes (length 1 upwards), terminations, truncations, cuts and resets that nobody announces, the ring
     wrapping around many times. In between the buffer is pickled and gets priorities of items that are gone.
     """
     n_frames = N_FRAMES.get(kind, 1) if once else 1
-    lane_cells = n_step + n_frames if cells is None else cells
-    world = World(kind, n_envs, n_step, lane_cells, n_adds + n_step, n_frames, box_actions)
+    lane_cells = n_steps + n_frames if cells is None else cells
+    world = World(kind, n_envs, n_steps, lane_cells, n_adds + n_steps, n_frames, box_actions)
     buffer = make_buffer(world)
     rng = np.random.default_rng(n_adds)
     handle: Handle | None = None
@@ -397,10 +398,10 @@ def test_the_random_episodes_are_many_and_varied() -> None:
 
 
 def played(
-    length: int, end: str | None, n_step: int = 3, lane_cells: int = 50, kind: str = "vector", **kwargs: Any
+    length: int, end: str | None, n_steps: int = 3, lane_cells: int = 50, kind: str = "vector", **kwargs: Any
 ) -> PrioritizedReplayBuffer:
     """One lane with one episode of this length; observation [0, 0, step], reward 1 + step / 4."""
-    world = World(kind, 1, n_step, lane_cells)
+    world = World(kind, 1, n_steps, lane_cells)
     buffer = make_buffer(world, **kwargs)
     for step in range(length):
         buffer.add(**world.transition({0: end} if end is not None and step == length - 1 else {}))
@@ -448,7 +449,7 @@ def test_without_timeout_handling_every_end_is_a_termination() -> None:
 
 def test_an_item_can_be_drawn_when_its_last_observation_is_stored() -> None:
     assert sorted(by_step(played(3, None))) == [0]
-    with pytest.raises(ValueError, match=r"nothing can be drawn yet: .* n_step 3 steps: set learning_starts >= 3"):
+    with pytest.raises(ValueError, match=r"nothing can be drawn yet: .* 3 n_steps: set learning_starts >= 3"):
         played(2, None).sample(1)
     assert sorted(by_step(played(2, "truncated"))) == [0, 1]
 
@@ -507,7 +508,7 @@ def normalizing(kind: str) -> VecNormalize:
 )
 @pytest.mark.parametrize("box_actions", [False, True])
 def test_fields_are_those_of_sb3s_buffer(kind: str, normalize: bool, box_actions: bool) -> None:
-    """n_step = 1, one environment, every transition: values, shapes and dtypes."""
+    """n_steps = 1, one environment, every transition: values, shapes and dtypes."""
     world = World(kind, 1, 1, 1000, box_actions=box_actions)
     ours = make_buffer(world, gamma=None)
     cls = DictReplayBuffer if kind == "dict" else ReplayBuffer
@@ -527,12 +528,12 @@ def test_fields_are_those_of_sb3s_buffer(kind: str, normalize: bool, box_actions
 
 
 @pytest.mark.parametrize("normalize", [False, True])
-@pytest.mark.parametrize("n_step", [2, 3, 5])
-def test_returns_are_those_of_sb3s_n_step_buffer(n_step: int, normalize: bool) -> None:
+@pytest.mark.parametrize("n_steps", [2, 3, 5])
+def test_returns_are_those_of_sb3s_n_step_buffer(n_steps: int, normalize: bool) -> None:
     """Where both have the item: SB3's also gives those at the end of the data, cut short there."""
-    world = World("vector", 1, n_step, 1000)
+    world = World("vector", 1, n_steps, 1000)
     ours = make_buffer(world)
-    theirs = NStepReplayBuffer(500, VECTOR, ours.action_space, "cpu", n_steps=n_step, gamma=GAMMA)
+    theirs = NStepReplayBuffer(500, VECTOR, ours.action_space, "cpu", n_steps=n_steps, gamma=GAMMA)
     for _ in range(300):
         transition = world.transition()
         ours.add(**transition)
@@ -540,7 +541,7 @@ def test_returns_are_those_of_sb3s_n_step_buffer(n_step: int, normalize: bool) -
     env = normalizing("vector") if normalize else None
     samples = ours.sample(1, env)
     n_items = len(samples.weights)
-    assert 300 - n_step < n_items <= 300
+    assert 300 - n_steps < n_items <= 300
     sb3 = theirs._get_samples(np.arange(n_items), env)
     assert samples.discounts is not None
     assert sb3.discounts is not None
@@ -568,7 +569,7 @@ def test_frames_stored_once_give_the_same_batches(kind: str, n_envs: int) -> Non
     for n_frames in (1, N_FRAMES[kind]):
         set_random_seed(0)
         world = World(kind, n_envs, 3, 2000, seed=1, n_frames=n_frames)
-        buffer = make_buffer(world, UniformSampler())
+        buffer = make_buffer(world, Uniform())
         results.append([])
         for i in range(300):
             buffer.add(**world.transition())
@@ -581,7 +582,7 @@ def test_frames_stored_once_give_the_same_batches(kind: str, n_envs: int) -> Non
 def atari_like(cells: int, once: bool) -> tuple[PrioritizedReplayBuffer, int]:
     """Episodes of 200 steps of 4 stacked 84x84 frames, as many as fill the ring and more."""
     space = spaces.Box(0, 255, (4, 84, 84), np.uint8)
-    buffer = PrioritizedReplayBuffer(cells, space, spaces.Discrete(18), "cpu", 1, once, n_step=3, gamma=0.99)
+    buffer = PrioritizedReplayBuffer(cells, space, spaces.Discrete(18), "cpu", 1, once, n_steps=3, gamma=0.99)
     rng = np.random.default_rng(0)
     n_adds = int(cells * 1.2)
     for t in range(n_adds):
@@ -722,24 +723,24 @@ def test_vectors_with_optimized_memory_are_stored_whole() -> None:
 # ---------------------------------------------------------------------- who is drawn, and its weight
 
 SAMPLERS: list[Callable[[], Sampler]] = [
-    UniformSampler,
-    lambda: ProportionalSampler(alpha=0.6),
-    lambda: RankSampler(alpha=0.8, staleness=0.0),
+    Uniform,
+    lambda: Proportional(alpha=0.6),
+    lambda: RankBased(alpha=0.8, staleness=0.0),
 ]
 
 
 def filled(
-    n_envs: int, sampler: Sampler, n_step: int = 3, n_adds: int = 90, **kwargs: Any
+    n_envs: int, sampler: Sampler, n_steps: int = 3, n_adds: int = 90, **kwargs: Any
 ) -> tuple[PrioritizedReplayBuffer, World]:
-    world = World("vector", n_envs, n_step, 30, seed=n_envs)
+    world = World("vector", n_envs, n_steps, 30, seed=n_envs)
     buffer = make_buffer(world, sampler, **kwargs)
     for _ in range(n_adds):
         buffer.add(**world.transition())
     return buffer, world
 
 
-def proportional(buffer: PrioritizedReplayBuffer) -> ProportionalSampler:
-    assert isinstance(buffer.sampler, ProportionalSampler)
+def proportional(buffer: PrioritizedReplayBuffer) -> Proportional:
+    assert isinstance(buffer.sampler, Proportional)
     return buffer.sampler
 
 
@@ -773,7 +774,7 @@ def test_a_leaf_is_lane_times_cells_plus_cell() -> None:
 
 
 def test_greedy_draws_are_the_highest_errors() -> None:
-    buffer, world = filled(2, GreedySampler())
+    buffer, world = filled(2, GreedyPriority())
     leaves = np.array([leaf_of(world, place) for place in world.items()])
     priorities = np.random.default_rng(0).exponential(size=len(leaves))
     buffer.update_priorities(Handle(leaves, buffer._generation[leaves]), priorities)
@@ -787,7 +788,7 @@ def test_greedy_draws_are_the_highest_errors() -> None:
 
 def test_new_transitions_come_first_with_the_highest_priority() -> None:
     set_random_seed(0)
-    buffer, world = filled(1, ProportionalSampler(alpha=1.0), n_step=1)
+    buffer, world = filled(1, Proportional(alpha=1.0), n_steps=1)
     sampler = proportional(buffer)
     handle = buffer.sample(64).handle
     buffer.update_priorities(handle, np.full(64, 7.0))
@@ -800,7 +801,7 @@ def test_new_transitions_come_first_with_the_highest_priority() -> None:
 @pytest.mark.parametrize("beta", [0.0, 0.5, 1.0])
 def test_importance_weights(beta: float) -> None:
     set_random_seed(0)
-    buffer, world = filled(2, ProportionalSampler(alpha=1.0, beta=beta, beta_final=1.0))
+    buffer, world = filled(2, Proportional(alpha=1.0, beta=beta, beta_final=1.0))
     priorities = {leaf_of(world, place): 1.0 + place.step % 4 for place in world.items()}
     leaves = np.array(list(priorities))
     buffer.update_priorities(Handle(leaves, buffer._generation[leaves]), np.array(list(priorities.values())))
@@ -817,7 +818,7 @@ def test_importance_weights(beta: float) -> None:
 def test_late_priorities_do_not_reach_what_has_replaced_their_transition(optimize: bool) -> None:
     set_random_seed(0)
     world = World("stack", 2, 3, 24, n_frames=4 if optimize else 1)
-    buffer = make_buffer(world, ProportionalSampler(alpha=1.0))
+    buffer = make_buffer(world, Proportional(alpha=1.0))
     sampler = proportional(buffer)
     for _ in range(30):
         buffer.add(**world.transition())
@@ -855,7 +856,7 @@ def assert_same_samples(one: PrioritizedSamples, other: PrioritizedSamples, leav
 
 
 @pytest.mark.parametrize("n_adds", [0, 7, 40, 200])
-@pytest.mark.parametrize("sampler", [ProportionalSampler, UniformSampler, RankSampler, GreedySampler])
+@pytest.mark.parametrize("sampler", [Proportional, Uniform, RankBased, GreedyPriority])
 def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampler: type[Sampler]) -> None:
     """Pickled in the middle of a trajectory, before and after the ring is full, with priorities set in between."""
     world = World("dict", 2, 3, 50, seed=n_adds, n_frames=4)
@@ -885,7 +886,7 @@ def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampl
         assert_same_samples(one, other)
 
 
-@pytest.mark.parametrize("sampler", [ProportionalSampler, UniformSampler, RankSampler, GreedySampler])
+@pytest.mark.parametrize("sampler", [Proportional, Uniform, RankBased, GreedyPriority])
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_a_file_holds_only_cells_that_were_written(sampler: type[Sampler], n_envs: int) -> None:
     world = World("vector", n_envs, 3, 200_000)
@@ -936,20 +937,20 @@ def test_reset_forgets_everything(n_frames: int) -> None:
 
 
 def test_the_layout_names_what_differs() -> None:
-    base = make_buffer(World("stack", 2, 3, 50), ProportionalSampler())
+    base = make_buffer(World("stack", 2, 3, 50), Proportional())
     changes: dict[str, PrioritizedReplayBuffer] = {
-        "observation_space": make_buffer(World("vector", 2, 3, 50), ProportionalSampler()),
-        "action_space": make_buffer(World("stack", 2, 3, 50, box_actions=True), ProportionalSampler()),
-        "n_envs": make_buffer(World("stack", 1, 3, 50), ProportionalSampler()),
-        "n_step": make_buffer(World("stack", 2, 2, 50), ProportionalSampler()),
-        "gamma": make_buffer(World("stack", 2, 3, 50), ProportionalSampler(), gamma=0.5),
-        "sampler": make_buffer(World("stack", 2, 3, 50), RankSampler()),
-        "frame_channels": make_buffer(World("stack", 2, 3, 50, n_frames=4), ProportionalSampler()),
+        "observation_space": make_buffer(World("vector", 2, 3, 50), Proportional()),
+        "action_space": make_buffer(World("stack", 2, 3, 50, box_actions=True), Proportional()),
+        "n_envs": make_buffer(World("stack", 1, 3, 50), Proportional()),
+        "n_steps": make_buffer(World("stack", 2, 2, 50), Proportional()),
+        "gamma": make_buffer(World("stack", 2, 3, 50), Proportional(), gamma=0.5),
+        "sampler": make_buffer(World("stack", 2, 3, 50), RankBased()),
+        "frame_channels": make_buffer(World("stack", 2, 3, 50, n_frames=4), Proportional()),
     }
     assert set(changes) == set(base.layout())
     for name, other in changes.items():
         assert [key for key, value in base.layout().items() if other.layout()[key] != value] == [name]
-    assert make_buffer(World("stack", 2, 3, 90), ProportionalSampler()).layout() == base.layout()
+    assert make_buffer(World("stack", 2, 3, 90), Proportional()).layout() == base.layout()
 
 
 # ---------------------------------------------------------------------- what goes in
@@ -1000,7 +1001,7 @@ def test_numbers_too_large_to_be_squared_are_finite() -> None:
 
 
 def test_minus_zero_continues_zero() -> None:
-    buffer = PrioritizedReplayBuffer(9, VECTOR, spaces.Discrete(2), "cpu", n_step=2, gamma=1.0, sampler=EverySampler())
+    buffer = PrioritizedReplayBuffer(9, VECTOR, spaces.Discrete(2), "cpu", n_steps=2, gamma=1.0, sampler=EverySampler())
     x = np.zeros((1, 3), dtype=np.float32)
     for obs, after in ((x, x), (-x, x), (x, -x)):
         buffer.add(obs, after, np.zeros(1), np.ones(1), np.array([False]), [{}])
@@ -1009,7 +1010,7 @@ def test_minus_zero_continues_zero() -> None:
 
 def test_lanes_that_break_at_every_step_are_reported() -> None:
     """As when a VecEnv writes into arrays that it has returned: every n-step return would be one step long."""
-    buffer = PrioritizedReplayBuffer(90, VECTOR, spaces.Discrete(2), "cpu", 2, n_step=2, gamma=1.0)
+    buffer = PrioritizedReplayBuffer(90, VECTOR, spaces.Discrete(2), "cpu", 2, n_steps=2, gamma=1.0)
 
     def add(value: float) -> None:
         x = np.array([[0.0] * 3, [value] * 3], dtype=np.float32)
@@ -1051,12 +1052,11 @@ def test_a_lane_must_hold_one_item(n_envs: int, kind: str, n_frames: int, least:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_step": 0}, "n_step 0 must be an integer >= 1"),
-        ({"n_step": 2.5}, "n_step 2.5 must be an integer >= 1"),
-        ({"n_steps": -1}, "n_step -1 must be an integer >= 1"),
-        ({"n_step": float("nan")}, "n_step nan must be an integer >= 1"),
-        ({"n_step": 2, "n_steps": 3}, "n_step 2 and n_steps 3 are two names of one number"),
-        ({"n_step": 2, "gamma": None}, "gamma must be given with n_step 2"),
+        ({"n_steps": 0}, "n_steps 0 must be an integer >= 1"),
+        ({"n_steps": 2.5}, "n_steps 2.5 must be an integer >= 1"),
+        ({"n_steps": -1}, "n_steps -1 must be an integer >= 1"),
+        ({"n_steps": float("nan")}, "n_steps nan must be an integer >= 1"),
+        ({"n_steps": 2, "gamma": None}, "gamma must be given with n_steps 2"),
         ({"gamma": 1.1}, "gamma 1.1 must lie in [0, 1]"),
         ({"gamma": -0.1}, "gamma -0.1 must lie in [0, 1]"),
         ({"gamma": float("nan")}, "gamma nan must lie in [0, 1]"),
@@ -1075,12 +1075,6 @@ def test_constructor_errors_name_the_number(changes: dict[str, Any], message: st
     with pytest.raises(ValueError, match=f"^{re.escape(message)}") as error:
         PrioritizedReplayBuffer(100, space, spaces.Discrete(2), "cpu", **keywords)
     assert "\n" not in str(error.value)
-
-
-def test_both_names_of_n_step() -> None:
-    for keywords in ({"n_step": 3}, {"n_steps": 3}, {"n_step": 3, "n_steps": 3}):
-        buffer = PrioritizedReplayBuffer(100, VECTOR, spaces.Discrete(2), "cpu", gamma=0.9, **keywords)  # type: ignore[arg-type]
-        assert buffer.n_step == 3
 
 
 # ---------------------------------------------------------------------- as the buffer of SB3's algorithms
@@ -1140,7 +1134,7 @@ def stock(cls: type[OffPolicyAlgorithm], n_envs: int, dict_observations: bool, *
     [
         (1, False, {}),
         (3, False, {"replay_buffer_kwargs": {"n_steps": 3, "gamma": 0.5}}),
-        (1, True, {"replay_buffer_kwargs": {"n_step": 2, "gamma": 0.5, "sampler": UniformSampler()}}),
+        (1, True, {"replay_buffer_kwargs": {"n_steps": 2, "gamma": 0.5, "sampler": Uniform()}}),
         (3, True, {}),
     ],
 )
@@ -1178,7 +1172,7 @@ def test_stock_algorithms_keep_their_gamma_where_the_buffer_has_none() -> None:
 
 def test_a_stock_algorithm_saves_and_loads_it(tmp_path: Any) -> None:
     """The sampler among the keywords is saved with the model, and must not bring its leaves back."""
-    keywords = {"n_steps": 3, "gamma": 0.5, "sampler": UniformSampler()}
+    keywords = {"n_steps": 3, "gamma": 0.5, "sampler": Uniform()}
     model = stock(SAC, 2, False, replay_buffer_kwargs=keywords)
     model.learn(100)
     model.save_replay_buffer(tmp_path / "replay.pkl")

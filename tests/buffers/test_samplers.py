@@ -1,7 +1,9 @@
 """Samplers against a dictionary of priorities: who can be drawn, how often, and with which weight."""
 
+import dataclasses
 import pickle
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,16 +15,16 @@ from sb3_ext.buffers.samplers import (
     LOW_BITS,
     MIN_PRIORITY,
     Draw,
-    GreedySampler,
-    ProportionalSampler,
-    RankSampler,
+    GreedyPriority,
+    Proportional,
+    RankBased,
     Sampler,
     TreeSampler,
-    UniformSampler,
+    Uniform,
 )
 
-RANDOM: list[Callable[[], Sampler]] = [UniformSampler, ProportionalSampler, RankSampler]
-ALL: list[Callable[[], Sampler]] = [*RANDOM, GreedySampler]
+RANDOM: list[Callable[[], Sampler]] = [Uniform, Proportional, RankBased]
+ALL: list[Callable[[], Sampler]] = [*RANDOM, GreedyPriority]
 
 
 def array(*leaves: int) -> np.ndarray:
@@ -93,7 +95,7 @@ class Model:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9, 1.0])
 def test_random_operations_keep_p_to_the_alpha(alpha: float) -> None:
-    sampler = ProportionalSampler(alpha=alpha)
+    sampler = Proportional(alpha=alpha)
     model = Model(sampler, seed=int(alpha * 10))
     for _ in range(600):
         model.step()
@@ -106,7 +108,7 @@ def test_random_operations_keep_p_to_the_alpha(alpha: float) -> None:
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 0.9])
 def test_proportional_frequencies(alpha: float, seed: int) -> None:
     set_random_seed(seed)
-    sampler = ProportionalSampler(alpha=alpha)
+    sampler = Proportional(alpha=alpha)
     model = Model(sampler, seed)
     while len(model.priorities) < 60:
         for _ in range(40):
@@ -119,7 +121,7 @@ def test_proportional_frequencies(alpha: float, seed: int) -> None:
 
 @pytest.mark.parametrize("alpha", [0.0, 0.7, 1.0])
 def test_ranks_are_exact_after_a_refresh(alpha: float) -> None:
-    sampler = RankSampler(alpha=alpha)
+    sampler = RankBased(alpha=alpha)
     model = Model(sampler, seed=int(alpha * 10))
     for i in range(600):
         model.step()
@@ -132,7 +134,7 @@ def test_ranks_are_exact_after_a_refresh(alpha: float) -> None:
 
 def test_ranks_between_refreshes_are_those_of_the_last_order() -> None:
     """Every item that changed stands where its priority would have stood then; the others stay."""
-    sampler = RankSampler(alpha=1.0, staleness=1.0)
+    sampler = RankBased(alpha=1.0, staleness=1.0)
     sampler.resize(20)
     sampler.activate(np.arange(10))
     sampler.update(np.arange(10), np.arange(10.0, 0.0, -1.0))  # leaf i has priority 10 - i and rank i + 1
@@ -153,7 +155,7 @@ def test_ranks_between_refreshes_are_those_of_the_last_order() -> None:
 def test_a_draw_sorts_only_when_enough_has_changed(staleness: float, n_refreshes: int) -> None:
     refreshed: list[int] = []
 
-    class Counting(RankSampler):
+    class Counting(RankBased):
         def refresh(self) -> None:
             refreshed.append(1)
             super().refresh()
@@ -174,7 +176,7 @@ def test_a_draw_sorts_only_when_enough_has_changed(staleness: float, n_refreshes
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9])
 def test_rank_frequencies(alpha: float, seed: int) -> None:
     set_random_seed(seed)
-    sampler = RankSampler(alpha=alpha, staleness=0.0)
+    sampler = RankBased(alpha=alpha, staleness=0.0)
     model = Model(sampler, seed)
     while len(model.priorities) < 60:
         for _ in range(40):
@@ -184,7 +186,7 @@ def test_rank_frequencies(alpha: float, seed: int) -> None:
 
 def test_rank_weights() -> None:
     set_random_seed(0)
-    sampler = RankSampler(alpha=0.7, beta=0.4, beta_final=1.0, staleness=0.0)
+    sampler = RankBased(alpha=0.7, beta=0.4, beta_final=1.0, staleness=0.0)
     sampler.resize(40)
     sampler.activate(np.arange(40))
     sampler.update(np.arange(40), np.random.default_rng(0).exponential(size=40))
@@ -196,7 +198,7 @@ def test_rank_weights() -> None:
 
 
 def test_outliers_do_not_change_the_ranks() -> None:
-    sampler = RankSampler()
+    sampler = RankBased()
     sampler.resize(5)
     sampler.activate(np.arange(5))
     sampler.update(np.arange(5), np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
@@ -215,7 +217,7 @@ def test_greedy_draws_the_highest_and_of_equals_the_newest(seed: int) -> None:
     """
     Against sorting everything at every draw: drawn items stand behind all others, longest waiting first, until updated.
     """
-    sampler = GreedySampler()
+    sampler = GreedyPriority()
     model = Model(sampler, seed)
     waiting: list[int] = []
     for i in range(800):
@@ -240,7 +242,7 @@ def test_greedy_draws_the_highest_and_of_equals_the_newest(seed: int) -> None:
 
 def test_items_that_are_never_updated_take_turns() -> None:
     """As under an algorithm that reports no errors."""
-    sampler = GreedySampler()
+    sampler = GreedyPriority()
     sampler.resize(7)
     sampler.activate(np.arange(7))
     assert [sampler.draw(3).leaves.tolist() for _ in range(5)] == [
@@ -251,7 +253,7 @@ def test_items_that_are_never_updated_take_turns() -> None:
 
 
 def test_greedy_counters_may_wrap() -> None:
-    sampler = GreedySampler()
+    sampler = GreedyPriority()
     sampler._n_born = sampler._n_drawn = LOW_BITS - 2
     sampler.resize(5)
     sampler.activate(np.arange(5))
@@ -281,7 +283,7 @@ def test_the_top_of_a_max_tree(capacity: int) -> None:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_uniform_frequencies(seed: int) -> None:
     set_random_seed(seed)
-    sampler = UniformSampler()
+    sampler = Uniform()
     model = Model(sampler, seed)
     for _ in range(200):
         model.step()
@@ -294,7 +296,7 @@ def test_uniform_frequencies(seed: int) -> None:
 
 
 def test_trap_18_alpha_is_applied_once() -> None:
-    sampler = ProportionalSampler(alpha=0.5)
+    sampler = Proportional(alpha=0.5)
     sampler.resize(4)
     sampler.activate(array(0, 1, 2))
     sampler.update(array(0, 1, 2), np.array([1.0, 16.0, 81.0]))
@@ -304,7 +306,7 @@ def test_trap_18_alpha_is_applied_once() -> None:
 
 
 def test_trap_18_the_maximum_is_kept_without_exponent() -> None:
-    sampler = ProportionalSampler(alpha=0.5)
+    sampler = Proportional(alpha=0.5)
     sampler.resize(3)
     sampler.activate(array(0))
     sampler.update(array(0), np.array([256.0]))
@@ -314,7 +316,7 @@ def test_trap_18_the_maximum_is_kept_without_exponent() -> None:
 
 
 def test_new_items_get_the_highest_priority_seen_so_far() -> None:
-    sampler = ProportionalSampler(alpha=1.0)
+    sampler = Proportional(alpha=1.0)
     sampler.resize(8)
     sampler.activate(array(0, 1))
     assert sampler.masses(array(0, 1)).tolist() == [1.0, 1.0]
@@ -340,7 +342,7 @@ def test_new_items_get_the_highest_priority_seen_so_far() -> None:
 )
 def test_weights(beta: float, beta_final: float | None, progress_remaining: float, used: float) -> None:
     set_random_seed(0)
-    sampler = ProportionalSampler(alpha=0.7, beta=beta, beta_final=beta_final)
+    sampler = Proportional(alpha=0.7, beta=beta, beta_final=beta_final)
     sampler.resize(50)
     leaves = np.arange(5, 45)
     sampler.activate(leaves)
@@ -356,7 +358,7 @@ def test_weights(beta: float, beta_final: float | None, progress_remaining: floa
 
 def test_uniform_weights_are_one_and_priorities_are_ignored() -> None:
     set_random_seed(0)
-    sampler = UniformSampler()
+    sampler = Uniform()
     sampler.resize(10)
     sampler.activate(np.arange(10))
     sampler.update(array(3), np.array([1e6]))
@@ -383,7 +385,7 @@ def test_trap_20_stratification_bounds_duplicates(make: Callable[[], Sampler], b
         assert (np.bincount(sampler.draw(batch_size).leaves, minlength=300) <= most).all()
 
 
-@pytest.mark.parametrize("make", [UniformSampler, ProportionalSampler, GreedySampler])
+@pytest.mark.parametrize("make", [Uniform, Proportional, GreedyPriority])
 def test_trap_20_duplicates_are_rare_among_many(make: Callable[[], Sampler]) -> None:
     """64 of 1000 without stratification: two duplicates in a batch on average."""
     set_random_seed(2)
@@ -395,7 +397,7 @@ def test_trap_20_duplicates_are_rare_among_many(make: Callable[[], Sampler]) -> 
 
 
 def test_trap_20_duplicates_in_an_update_are_harmless() -> None:
-    sampler = ProportionalSampler(alpha=1.0)
+    sampler = Proportional(alpha=1.0)
     sampler.resize(4)
     sampler.activate(array(0, 1))
     sampler.update(array(1, 1, 0, 1), np.array([9.0, 8.0, 2.0, 3.0]))
@@ -422,7 +424,7 @@ def test_nothing_is_drawn_before_it_is_active_or_after(make: Callable[[], Sample
         sampler.draw(1)
 
 
-@pytest.mark.parametrize("make", [lambda: ProportionalSampler(alpha=1.0), RankSampler, GreedySampler])
+@pytest.mark.parametrize("make", [lambda: Proportional(alpha=1.0), RankBased, GreedyPriority])
 def test_an_item_without_error_stays_drawable(make: Callable[[], Sampler]) -> None:
     set_random_seed(4)
     sampler = make()
@@ -440,31 +442,51 @@ def test_bad_priorities_are_refused_and_nothing_is_written(make: Callable[[], Sa
     sampler.activate(array(0, 1, 2))
     with pytest.raises(ValueError, match=r"priorities \[.*\] must be finite and >= 0: the network has diverged"):
         sampler.update(array(0, 1), np.array([5.0, bad], dtype=np.float32))
-    if isinstance(sampler, ProportionalSampler):
+    if isinstance(sampler, Proportional):
         assert sampler.masses(np.arange(3)).tolist() == [1.0, 1.0, 1.0]
         assert sampler.max_priority == 1.0
 
 
 @pytest.mark.parametrize("name", ["alpha", "beta", "beta_final"])
-@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan")])
-@pytest.mark.parametrize("cls", [ProportionalSampler, RankSampler])
-def test_exponents_must_lie_between_0_and_1(
-    cls: type[ProportionalSampler] | type[RankSampler], name: str, value: float
-) -> None:
+@pytest.mark.parametrize("value", [-0.1, 1.1, float("nan"), "high"])
+@pytest.mark.parametrize("cls", [Proportional, RankBased])
+def test_exponents_must_lie_between_0_and_1(cls: type[Proportional] | type[RankBased], name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"{name} {value} must lie in \[0, 1\]"):
         cls(**{name: value})  # type: ignore[arg-type]
-    if cls is RankSampler:
+    if cls is RankBased:
         with pytest.raises(ValueError, match=rf"staleness {value} must lie in \[0, 1\]"):
-            RankSampler(staleness=value)
+            RankBased(staleness=value)
 
 
 def test_samplers_print_their_settings() -> None:
     assert [repr(make()) for make in ALL] == [
-        "UniformSampler()",
-        "ProportionalSampler(alpha=0.9, beta=0.6, beta_final=0.6)",
-        "RankSampler(alpha=0.7, beta=0.5, beta_final=0.5, staleness=0.1)",
-        "GreedySampler()",
+        "Uniform()",
+        "Proportional(alpha=0.9, beta=0.6, beta_final=None)",
+        "RankBased(alpha=0.7, beta=0.5, beta_final=None, staleness=0.1)",
+        "GreedyPriority()",
     ]
+
+
+def test_a_sampler_is_its_settings() -> None:
+    """What they draw from neither makes two of them different, nor goes into a fresh one."""
+    used = RankBased(alpha=0.3, backend="numpy")
+    used.resize(5)
+    used.activate(array(1, 4))
+    assert used == RankBased(alpha=0.3) and used != RankBased() and used != Proportional(alpha=0.3)
+    fresh = used.fresh()
+    assert fresh == used and (fresh.n_active, fresh.backend, used.n_active) == (0, "numpy", 2)
+    for name, value in (("alpha", 0.5), ("backend", "auto"), ("staleness", 0.0)):
+        with pytest.raises(AttributeError, match=rf"{name} of RankBased\(alpha=0.3, .*\) is fixed: make another one"):
+            setattr(used, name, value)
+    assert dataclasses.replace(used, alpha=0.5) == RankBased(alpha=0.5)
+
+
+def test_settings_of_a_sampler_are_fields() -> None:
+    with pytest.raises(TypeError, match="Own has an __init__: make it a dataclass, with its settings as fields"):
+
+        class Own(Uniform):
+            def __init__(self, scale: float) -> None:
+                pass
 
 
 @pytest.mark.parametrize("make", ALL)

@@ -22,13 +22,13 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from support.checks import EverySampler
 
 from sb3_ext.buffers import (
-    GreedySampler,
-    ProportionalSampler,
-    RankSampler,
+    GreedyPriority,
+    Proportional,
+    RankBased,
     Sampler,
     SequenceReplayBuffer,
     SequenceSamples,
-    UniformSampler,
+    Uniform,
     WindowHandle,
 )
 
@@ -39,12 +39,12 @@ Parts = dict[str, np.ndarray]
 class Geometry(NamedTuple):
     burn_in: int
     sequence_length: int
-    n_step: int
+    n_steps: int
     period: int
 
     @property
     def cells(self) -> int:
-        return self.burn_in + self.sequence_length + self.n_step + 1
+        return self.burn_in + self.sequence_length + self.n_steps + 1
 
 
 # ---------------------------------------------------------------------- observations that say where they come from
@@ -442,7 +442,7 @@ def test_the_random_episodes_are_many_and_varied() -> None:
 
 # ---------------------------------------------------------------------- the traps, one by one, small enough to read
 
-SMALL = Geometry(burn_in=2, sequence_length=4, n_step=2, period=2)
+SMALL = Geometry(burn_in=2, sequence_length=4, n_steps=2, period=2)
 
 
 def played(
@@ -498,7 +498,7 @@ def test_trap_09_the_state_is_the_one_before_the_first_cell() -> None:
 
 
 def test_trap_10_the_first_steps_are_trained_with_a_short_burn_in() -> None:
-    geometry = Geometry(burn_in=5, sequence_length=4, n_step=1, period=2)
+    geometry = Geometry(burn_in=5, sequence_length=4, n_steps=1, period=2)
     windows = by_beginning(played(20, geometry=geometry))
     assert {t0: w["burn_in_length"] for t0, w in windows.items()} == {
         0: 0,
@@ -546,7 +546,7 @@ def test_trap_13_every_observation_is_stored_once() -> None:
         "cpu",
         burn_in=10,
         sequence_length=20,
-        n_step=3,
+        n_steps=3,
         period=1,
         sampler=EverySampler(),
     )
@@ -591,7 +591,7 @@ def test_trap_14_a_window_goes_before_its_first_cell_is_overwritten() -> None:
 def test_trap_15_n_more_steps_follow_the_trained_ones() -> None:
     window = by_beginning(played(12))[2]
     assert window["steps"] == [2, 3, 4, 5, 6, 7, 8]
-    assert len(window["rewards"]) == SMALL.sequence_length + SMALL.n_step
+    assert len(window["rewards"]) == SMALL.sequence_length + SMALL.n_steps
 
 
 @pytest.mark.parametrize("end", ["truncated", "terminated"])
@@ -619,8 +619,8 @@ def lane_of_short_episodes(sampler: Sampler) -> tuple[SequenceReplayBuffer, Worl
     return buffer, world
 
 
-def proportional(buffer: SequenceReplayBuffer) -> ProportionalSampler:
-    assert isinstance(buffer.sampler, ProportionalSampler)
+def proportional(buffer: SequenceReplayBuffer) -> Proportional:
+    assert isinstance(buffer.sampler, Proportional)
     return buffer.sampler
 
 
@@ -631,7 +631,7 @@ def play(buffer: SequenceReplayBuffer, world: World, length: int) -> None:
 
 def test_late_priorities_do_not_revive_overwritten_windows() -> None:
     set_random_seed(0)
-    buffer, world = lane_of_short_episodes(ProportionalSampler(alpha=1.0, backend="numpy"))
+    buffer, world = lane_of_short_episodes(Proportional(alpha=1.0, backend="numpy"))
     sampler = proportional(buffer)
     handle = buffer.sample(64).handle
     assert len(set(handle.leaves.tolist())) == 6
@@ -648,7 +648,7 @@ def test_late_priorities_do_not_revive_overwritten_windows() -> None:
 
 def test_priorities_of_windows_of_which_some_are_gone() -> None:
     set_random_seed(0)
-    buffer, world = lane_of_short_episodes(ProportionalSampler(alpha=1.0, backend="numpy"))
+    buffer, world = lane_of_short_episodes(Proportional(alpha=1.0, backend="numpy"))
     sampler = proportional(buffer)
     samples = buffer.sample(64)
     assert isinstance(samples.observations, th.Tensor)
@@ -665,7 +665,7 @@ def test_priorities_of_windows_of_which_some_are_gone() -> None:
 
 def test_priorities_from_before_a_reset_are_dropped() -> None:
     set_random_seed(0)
-    buffer, _ = lane_of_short_episodes(ProportionalSampler(alpha=1.0, backend="numpy"))
+    buffer, _ = lane_of_short_episodes(Proportional(alpha=1.0, backend="numpy"))
     sampler = proportional(buffer)
     handle = buffer.sample(64).handle
     buffer.reset()
@@ -722,7 +722,7 @@ def assert_same_samples(one: SequenceSamples, other: SequenceSamples) -> None:
 
 
 @pytest.mark.parametrize("n_adds", [0, 7, 40, 300])
-@pytest.mark.parametrize("sampler", [ProportionalSampler, UniformSampler, RankSampler, GreedySampler])
+@pytest.mark.parametrize("sampler", [Proportional, Uniform, RankBased, GreedyPriority])
 def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampler: type[Sampler]) -> None:
     """Pickled in the middle of a trajectory, before and after the ring is full, with priorities set in between."""
     geometry, n_envs = Geometry(3, 6, 2, 3), 2
@@ -852,7 +852,7 @@ def test_what_was_added_and_what_was_drawn_are_copies() -> None:
 
 def test_importance_weights_come_with_the_sample() -> None:
     set_random_seed(0)
-    buffer, _ = lane_of_short_episodes(ProportionalSampler(alpha=1.0, beta=0.5, beta_final=1.0))
+    buffer, _ = lane_of_short_episodes(Proportional(alpha=1.0, beta=0.5, beta_final=1.0))
     handle = buffer.sample(64).handle
     buffer.update_priorities(handle, 1.0 + handle.leaves % 4)
     for progress_remaining, beta in ((1.0, 0.5), (0.0, 1.0)):
@@ -978,8 +978,8 @@ def test_a_lane_must_hold_one_window(n_envs: int) -> None:
         ({"period": 0}, "period 0 must be an integer >= 1"),
         ({"burn_in": -1}, "burn_in -1 must be an integer >= 0"),
         ({"sequence_length": 0}, "sequence_length 0 must be an integer >= 1"),
-        ({"n_step": 0}, "n_step 0 must be an integer >= 1"),
-        ({"n_step": 1.5}, "n_step 1.5 must be an integer >= 1"),
+        ({"n_steps": 0}, "n_steps 0 must be an integer >= 1"),
+        ({"n_steps": 1.5}, "n_steps 1.5 must be an integer >= 1"),
         ({"burn_in": 2.0}, "burn_in 2.0 must be an integer >= 0"),
         ({"period": float("nan")}, "period nan must be an integer >= 1"),
     ],

@@ -230,10 +230,10 @@ def test_load_refuses_what_the_constructor_does(tmp_path: Path) -> None:
 
 def test_a_replay_of_several_steps_is_refused() -> None:
     prioritized: dict[str, Any] = {"replay_buffer_class": PrioritizedReplayBuffer, **SMALL}
-    for kwargs in ({"n_step": 3, "gamma": 0.99}, {"n_step": 1}):
+    for kwargs in ({"n_steps": 3, "gamma": 0.99}, {"n_steps": 1}):
         keywords = {**prioritized, "replay_buffer_kwargs": kwargs}
-        if kwargs["n_step"] > 1:
-            with pytest.raises(ValueError, match="n_step 3 must be 1: rewards are judged step by step"):
+        if kwargs["n_steps"] > 1:
+            with pytest.raises(ValueError, match="n_steps 3 must be 1: rewards are judged step by step"):
                 DAC("MlpPolicy", Steered(), demonstrations(), **keywords)
         else:
             DAC("MlpPolicy", Steered(), demonstrations(), **keywords).learn(60)

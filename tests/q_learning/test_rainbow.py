@@ -26,7 +26,7 @@ from torch import nn
 from sb3_ext import Rainbow, RainbowR
 from sb3_ext.buffers import PrioritizedReplayBuffer
 from sb3_ext.buffers.prioritized import PrioritizedSamples
-from sb3_ext.buffers.samplers import GreedySampler, RankSampler, Sampler, UniformSampler
+from sb3_ext.buffers.samplers import GreedyPriority, RankBased, Sampler, Uniform
 from sb3_ext.networks.heads import C51Head
 from sb3_ext.networks.noisy import NoisyLinear, sample_noise
 from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Exploration, Greedy
@@ -490,7 +490,7 @@ def test_predictions_without_determinism_explore_at_the_evaluation_rate(make: Ma
 
 
 @pytest.mark.parametrize(
-    "sampler", [RankSampler(alpha=0.6, beta=0.3, beta_final=0.9, staleness=0.0), GreedySampler(), UniformSampler()]
+    "sampler", [RankBased(alpha=0.6, beta=0.3, beta_final=0.9, staleness=0.0), GreedyPriority(), Uniform()]
 )
 @BOTH
 def test_any_sampler_by_object(make: Make, sampler: Sampler, tmp_path: Path) -> None:
@@ -510,7 +510,7 @@ def test_any_sampler_by_object(make: Make, sampler: Sampler, tmp_path: Path) -> 
 
 
 def test_greedy_draws_have_the_highest_priorities() -> None:
-    model = make_rainbow(replay_buffer_kwargs=dict(sampler=GreedySampler()), gradient_steps=0)
+    model = make_rainbow(replay_buffer_kwargs=dict(sampler=GreedyPriority()), gradient_steps=0)
     model.learn(100)
     buffer = buffer_of(model)
     leaves = buffer._active_leaves()
@@ -523,10 +523,10 @@ def test_greedy_draws_have_the_highest_priorities() -> None:
 def test_the_exponents_reach_the_sampler(make: Make) -> None:
     model = make(priority_exponent=0.3, importance_exponent=0.2, importance_exponent_final=0.7)
     assert model.replay_buffer is not None
-    assert repr(model.replay_buffer.sampler) == "ProportionalSampler(alpha=0.3, beta=0.2, beta_final=0.7)"
+    assert repr(model.replay_buffer.sampler) == "Proportional(alpha=0.3, beta=0.2, beta_final=0.7)"
     uniform = make(prioritized=False)
     assert uniform.replay_buffer is not None
-    assert repr(uniform.replay_buffer.sampler) == "UniformSampler()"
+    assert repr(uniform.replay_buffer.sampler) == "Uniform()"
 
 
 # ---------------------------------------------------------------------- every switch alone

@@ -36,7 +36,7 @@ from support.worlds import TaggedEnv
 
 from sb3_ext import Rainbow, RainbowR
 from sb3_ext.buffers import PrioritizedReplayBuffer, SequenceReplayBuffer
-from sb3_ext.buffers.samplers import GreedySampler, RankSampler, UniformSampler
+from sb3_ext.buffers.samplers import GreedyPriority, RankBased, Uniform
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.ops.exploration import Boltzmann, EpsilonLadder
 from sb3_ext.ops.value_rescaling import ValueRescaling
@@ -83,7 +83,7 @@ def test_a_seed_repeats_a_run_to_the_last_bit(make: Make) -> None:
     assert not all(th.equal(runs[0][key], runs[2][key]) for key in runs[0])
 
 
-@pytest.mark.parametrize("sampler", [None, RankSampler(staleness=0.3), GreedySampler(), UniformSampler()])
+@pytest.mark.parametrize("sampler", [None, RankBased(staleness=0.3), GreedyPriority(), Uniform()])
 @pytest.mark.parametrize("n_envs", [1, 3])
 @BOTH
 def test_stop_and_resume_gives_the_same_next_50_updates(make: Make, n_envs: int, sampler: Any, tmp_path: Path) -> None:
@@ -140,12 +140,12 @@ def test_objects_are_saved_with_the_model(make: Make, tmp_path: Path) -> None:
         assert loaded.exploration == loaded.strategy == exploration
         assert loaded.transform == ValueRescaling(eps=1e-2)
         loaded.learn(20)
-    model = make(exploration=Contrary(), replay_buffer_kwargs=dict(sampler=RankSampler(alpha=0.25)))
+    model = make(exploration=Contrary(), replay_buffer_kwargs=dict(sampler=RankBased(alpha=0.25)))
     model.save(tmp_path / "model.zip")
     loaded = type(model).load(tmp_path / "model.zip", env=make_env(2), device="cpu")
     loaded.learn(20, log_interval=10_000)
     assert loaded.logger.name_to_value["rollout/exploration_rate"] == 0.125
-    assert loaded.replay_buffer is not None and repr(loaded.replay_buffer.sampler) == repr(RankSampler(alpha=0.25))
+    assert loaded.replay_buffer is not None and repr(loaded.replay_buffer.sampler) == repr(RankBased(alpha=0.25))
 
 
 @BOTH
@@ -206,7 +206,7 @@ def test_parameters_go_to_another_model(make: Make) -> None:
 
 @BOTH
 def test_the_users_keywords_stay_as_they_were(make: Make, tmp_path: Path) -> None:
-    policy_kwargs, head_kwargs, replay_kwargs = dict(net_arch=[8]), dict(n_atoms=5), dict(sampler=UniformSampler())
+    policy_kwargs, head_kwargs, replay_kwargs = dict(net_arch=[8]), dict(n_atoms=5), dict(sampler=Uniform())
     model = make(policy_kwargs=policy_kwargs, head_kwargs=head_kwargs, replay_buffer_kwargs=replay_kwargs)
     model.learn(60)
     assert policy_kwargs == dict(net_arch=[8]) and head_kwargs == dict(n_atoms=5)
@@ -408,7 +408,7 @@ def test_batch_norm_and_dropout_rest_while_acting_and_reach_the_target() -> None
         ({"exploration": 0.1}, r"exploration 0.1 must be None or a strategy such as EpsilonGreedy\(\)"),
         ({"exploration": Boltzmann}, "exploration <class .*Boltzmann'> must be None or a strategy"),
         ({"value_rescaling": "yes"}, "value_rescaling 'yes' must be True, False or a ValueTransform"),
-        ({"replay_buffer_kwargs": {"sampler": "rank"}}, r"sampler 'rank' must be a Sampler such as UniformSampler\(\)"),
+        ({"replay_buffer_kwargs": {"sampler": "rank"}}, r"sampler 'rank' must be a Sampler such as Uniform\(\)"),
         (
             {"replay_buffer_class": ReplayBuffer},
             "replay_buffer_class ReplayBuffer must be .*ReplayBuffer or a subclass",
@@ -469,10 +469,10 @@ def test_another_algorithms_policy_is_refused() -> None:
     ("other", "named"),
     [
         ({"n_envs": 3}, "has n_envs 3, the model 2"),
-        ({"n_step": 4}, "has n_step 4, the model"),
-        ({"prioritized": False}, "has sampler UniformSampler"),
-        ({"priority_exponent": 0.3}, r"has sampler ProportionalSampler\(alpha=0.3, "),
-        ({"replay_buffer_kwargs": {"sampler": RankSampler()}}, r"has sampler RankSampler\("),
+        ({"n_step": 4}, "has n_steps 4, the model"),
+        ({"prioritized": False}, "has sampler Uniform"),
+        ({"priority_exponent": 0.3}, r"has sampler Proportional\(alpha=0.3, "),
+        ({"replay_buffer_kwargs": {"sampler": RankBased()}}, r"has sampler RankBased\("),
     ],
 )
 @BOTH
@@ -497,7 +497,7 @@ def test_a_replay_of_another_kind_is_refused(tmp_path: Path) -> None:
         transitions.load_replay_buffer(tmp_path / "sequences.pkl")
     with pytest.raises(ValueError, match="holds a PrioritizedReplayBuffer, not a SequenceReplayBuffer"):
         make_rainbowr().load_replay_buffer(tmp_path / "transitions.pkl")
-    with pytest.raises(ValueError, match=r"has sampler ProportionalSampler\(alpha=0.9"):
+    with pytest.raises(ValueError, match=r"has sampler Proportional\(alpha=0.9"):
         make_rainbowr().load_replay_buffer(tmp_path / "sequences.pkl")  # R2D2's exponents
     with pytest.raises(ValueError, match=r"has gamma 0.99, the model 0.5"):  # rewards of sequences are summed later
         make_rainbow(gamma=0.5).load_replay_buffer(tmp_path / "transitions.pkl")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from scipy import stats
 
 from sb3_ext.buffers import Draw, Sampler
 
 
+@dataclass
 class EverySampler(Sampler):
     """Draws everything that can be drawn, and holds the buffer to the contract of samplers."""
 
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
+        super().__post_init__()
         self.capacity = 0
         self.active: set[int] = set()
         self.updated: list[int] = []

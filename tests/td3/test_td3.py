@@ -25,7 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from support.control import SMALL, Reach, arch, assert_same_weights, batch_of, noise, trained
 
 from sb3_ext import DDPG, TD3
-from sb3_ext.buffers import PrioritizedReplayBuffer, ProportionalSampler
+from sb3_ext.buffers import PrioritizedReplayBuffer, Proportional
 from sb3_ext.buffers.device import DeviceReplayBuffer
 from sb3_ext.td3 import Laddered, Scheduled
 from sb3_ext.td3.noise import tell
@@ -96,7 +96,7 @@ def test_settings_may_change_at_load(tmp_path: Path) -> None:
     trained(sb3.TD3, n_steps=3).save(tmp_path / "model")
     loaded = TD3.load(tmp_path / "model", device="cpu", prioritized=True, n_steps=5, gamma=0.5)
     assert isinstance(loaded.replay_buffer, PrioritizedReplayBuffer)
-    assert (loaded.replay_buffer.n_step, loaded.replay_buffer.gamma) == (5, 0.5)
+    assert (loaded.replay_buffer.n_steps, loaded.replay_buffer.gamma) == (5, 0.5)
     assessed = TD3.load(tmp_path / "model", device="cpu", checkpoint_episodes=2)
     x = np.array([[0.3, 0.5, 10.0]])
     np.testing.assert_array_equal(assessed.predict(x, deterministic=True)[0], loaded.predict(x)[0])
@@ -205,7 +205,7 @@ def test_targets_move_with_the_actor_or_at_their_own_interval(monkeypatch: pytes
 def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
     model = trained(TD3, prioritized=True, n_steps=3, gamma=0.9)
     replay = model.replay_buffer
-    assert isinstance(replay, PrioritizedReplayBuffer) and (replay.n_step, replay.gamma) == (3, 0.9)
+    assert isinstance(replay, PrioritizedReplayBuffer) and (replay.n_steps, replay.gamma) == (3, 0.9)
     th.manual_seed(0)
     batch = replay.sample(16)
     assert (batch.weights == 1).all(), "no importance weights"
@@ -219,7 +219,7 @@ def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
     errors = model._update(batch, False, False)
     assert float(model._losses[0]) == pytest.approx(huber, rel=1e-5)
     th.testing.assert_close(errors, td.abs().amax(dim=1))
-    assert isinstance(replay.sampler, ProportionalSampler)
+    assert isinstance(replay.sampler, Proportional)
     leaves = batch.handle.leaves
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replay, "sample", lambda *_, **__: batch)
@@ -229,7 +229,7 @@ def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
     last = {leaf: i for i, leaf in enumerate(leaves.tolist())}  # a leaf may be drawn twice
     np.testing.assert_allclose(replay.sampler.masses(np.array(list(last))), expected[list(last.values())], rtol=1e-6)
     steep = trained(TD3, prioritized=True, priority_exponent=1.0).replay_buffer
-    assert isinstance(steep, PrioritizedReplayBuffer) and isinstance(steep.sampler, ProportionalSampler)
+    assert isinstance(steep, PrioritizedReplayBuffer) and isinstance(steep.sampler, Proportional)
     assert steep.sampler.alpha == 1.0
 
 
@@ -465,7 +465,7 @@ def test_a_replay_of_other_settings_is_refused(tmp_path: Path) -> None:
     ours = model.replay_buffer
     with pytest.raises(ValueError, match=r"holds a ReplayBuffer, the model has a PrioritizedReplayBuffer"):
         model.load_replay_buffer(tmp_path / "plain")
-    with pytest.raises(ValueError, match=r"has n_step 1, the model 3"):
+    with pytest.raises(ValueError, match=r"has n_steps 1, the model 3"):
         model.load_replay_buffer(tmp_path / "prioritized")
     assert model.replay_buffer is ours
 
