@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import stable_baselines3 as sb3
 import torch as th
-from exchange.test_safe_files import CARTPOLE, OFF, makers, small
+from support.agents import CARTPOLE, OFF, makers, small
 
 from sb3_ext import Rainbow
 from sb3_ext.errors import MAX_MESSAGE, UnsafeFile

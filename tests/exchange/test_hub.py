@@ -21,8 +21,8 @@ import numpy as np
 import pytest
 import stable_baselines3 as sb3
 import torch as th
-from exchange.test_safe_files import CARTPOLE, OFF, actions_of, makers, small
 from stable_baselines3.common.base_class import BaseAlgorithm
+from support.agents import CARTPOLE, OFF, actions_of, makers, small
 from support.hub_server import TOKEN, Hub, reachable, running
 
 from sb3_ext.cli import main as cli
@@ -82,7 +82,7 @@ def test_an_agent_loads_in_a_fresh_process(hub: Hub, tmp_path: Path) -> None:
     push(model, hub)
     code = f"""
 import sys; sys.path.insert(0, {str(Path(__file__).parents[1])!r})
-from exchange.test_safe_files import actions_of
+from support.agents import actions_of
 from sb3_ext.exchange.hub import load_from_hub
 print(actions_of(load_from_hub({REPO!r}, device="cpu")).ravel().tolist())
 """

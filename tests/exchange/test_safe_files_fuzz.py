@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import stable_baselines3 as sb3
 import torch as th
-from exchange.test_safe_files import CARTPOLE, OFF, ON, PENDULUM, small
 from safetensors.torch import load_file, save_file
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import OrnsteinUhlenbeckActionNoise
 from stable_baselines3.common.vec_env import VecNormalize
+from support.agents import CARTPOLE, OFF, ON, PENDULUM, small
 
 import sb3_ext
 from sb3_ext.exchange.keyword_checks import annotations_of

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from ops.test_distributional import bellemare_loop, slow_quantile_huber
-from q_learning.test_r2d2_acting import make_model
 from scipy.special import log_softmax, softmax
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
+from support.q_models import make_model
+from support.slow import bellemare_loop, random_returns, slow_quantile_huber
 from torch import nn
 from torch.nn import functional as F
 
@@ -30,7 +30,7 @@ from sb3_ext.networks import (
     sample_noise,
 )
 from sb3_ext.networks.heads import DuelingMode
-from sb3_ext.ops.returns import NStepReturns, n_step_returns
+from sb3_ext.ops.returns import NStepReturns
 from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling, ValueTransform
 from sb3_ext.r2d2 import R2D2
 
@@ -48,17 +48,6 @@ ONE_OF_EACH = [HEADS[0], HEADS[2], HEADS[4]]
 
 def make_head(head_class: type[QHead], kwargs: dict[str, Any], net_arch: list[int] | None = None) -> QHead:
     return head_class(WIDTH, N_ACTIONS, [7] if net_arch is None else net_arch, **kwargs)
-
-
-def random_returns(n_batch: int, trained: int, n: int) -> tuple[NStepReturns, th.Tensor]:
-    """Random windows with terminal and open ends, [B, M + n] columns, and their mask."""
-    rng = np.random.default_rng(0)
-    columns = np.arange(trained + n)
-    real = rng.integers(1, trained + n + 1, size=n_batch)[:, None]
-    mask = th.as_tensor(columns < real).float()
-    terminated = th.as_tensor((columns == real - 1) & (rng.random((n_batch, 1)) < 0.5)).float()
-    rewards = th.as_tensor(rng.normal(size=(n_batch, trained + n)) * 10).float() * mask
-    return n_step_returns(rewards, terminated, mask, 0.9, n, trained), mask
 
 
 class LossInput:

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from networks.test_heads import random_returns
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
+from support.slow import random_returns
 from torch import nn
 
 from sb3_ext.networks import (

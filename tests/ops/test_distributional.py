@@ -2,30 +2,14 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 import torch as th
+from support.slow import bellemare_loop, slow_quantile_huber
 
 from sb3_ext.ops.distributional import project_categorical, quantile_huber, quantile_midpoints
 
 SUPPORTS = [(51, -10.0, 10.0), (2, 0.0, 1.0), (21, -1.0, 4.0), (11, 0.0, 100.0)]
-
-
-def bellemare_loop(atoms: np.ndarray, probabilities: np.ndarray, support: np.ndarray) -> np.ndarray:
-    """Algorithm 1 of the paper, for one distribution, and with the case l = u that it leaves out."""
-    v_min, v_max, n = support[0], support[-1], len(support)
-    projected = np.zeros(n)
-    for atom, p in zip(atoms, probabilities, strict=True):
-        b = (min(max(atom, v_min), v_max) - v_min) / ((v_max - v_min) / (n - 1))
-        lower, upper = math.floor(b), math.ceil(b)
-        if lower == upper:
-            projected[lower] += p
-        else:
-            projected[lower] += p * (upper - b)
-            projected[upper] += p * (b - lower)
-    return projected
 
 
 def triangular_kernel(atoms: np.ndarray, probabilities: np.ndarray, support: np.ndarray) -> np.ndarray:
@@ -105,21 +89,6 @@ def test_leading_axes_are_arbitrary() -> None:
 
 
 # ---------------------------------------------------------------------- quantiles
-
-
-def slow_quantile_huber(quantiles: list[float], targets: list[float], taus: list[float], kappa: float) -> float:
-    total = 0.0
-    for theta, tau in zip(quantiles, taus, strict=True):
-        for target in targets:
-            u = target - theta
-            if kappa == 0:
-                loss = abs(u)
-            elif abs(u) <= kappa:
-                loss = 0.5 * u * u / kappa
-            else:
-                loss = abs(u) - 0.5 * kappa
-            total += abs(tau - (1 if u < 0 else 0)) * loss / len(targets)
-    return total
 
 
 @pytest.mark.parametrize("kappa", [0.0, 0.3, 1.0, 5.0])

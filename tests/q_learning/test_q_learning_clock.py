@@ -6,9 +6,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from q_learning.test_r2d2_acting import make_env, make_model
-from q_learning.test_rainbow import Make, make_rainbow, make_rainbowr
 from stable_baselines3.common.callbacks import BaseCallback
+from support.q_models import Make, make_env, make_model, make_rainbow, make_rainbowr
 
 from sb3_ext.ops.exploration import Boltzmann
 from sb3_ext.q_learning import QLearning

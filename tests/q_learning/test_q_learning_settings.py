@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from q_learning.test_r2d2_acting import QValueLog, make_model
-from q_learning.test_rainbow import Make, assert_same_weights, make_rainbow, make_rainbowr
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+from support.checks import assert_same_weights
+from support.q_models import Make, QValueLog, make_model, make_rainbow, make_rainbowr
 
 from sb3_ext import R2D2
 from sb3_ext.buffers import SumTree

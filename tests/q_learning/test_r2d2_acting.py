@@ -14,41 +14,11 @@ from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from support.q_models import QValueLog, assert_windows_are_contiguous, make_env, make_model
 from support.worlds import TaggedEnv
 
 from sb3_ext.networks import GRUCore, LSTMCore, RecurrentCore
-from sb3_ext.networks.cores import RecurrentState
 from sb3_ext.r2d2 import R2D2
-
-
-def make_env(n_envs: int, **kwargs: Any) -> DummyVecEnv:
-    return DummyVecEnv([lambda i=i: Monitor(TaggedEnv(i, **kwargs)) for i in range(n_envs)])  # type: ignore[misc]
-
-
-def make_model(n_envs: int = 2, **kwargs: Any) -> R2D2:
-    defaults: dict[str, Any] = dict(
-        burn_in=4, sequence_length=6, period=3, n_step=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
-        buffer_size=4000, policy_kwargs=dict(lstm_hidden_size=16), train_freq=1, learning_rate=1e-4,
-    )  # fmt: skip
-    return R2D2("MlpLstmPolicy", make_env(n_envs), **{**defaults, **kwargs})
-
-
-class QValueLog:
-    """Q-values by observation, as they were when the agent acted in training."""
-
-    def __init__(self, model: R2D2) -> None:
-        self.q: dict[tuple[float, ...], np.ndarray] = {}
-        original = model.policy.act
-
-        def act(
-            obs: th.Tensor, state: RecurrentState, deterministic: bool = False
-        ) -> tuple[np.ndarray, RecurrentState]:
-            q_values, after = original(obs, state, deterministic)
-            for o, q in zip(obs, q_values, strict=True):
-                self.q.setdefault(tuple(o.tolist()), q.copy())
-            return q_values, after
-
-        model.policy.act = act  # type: ignore[method-assign, assignment]
 
 
 @pytest.mark.parametrize("n_envs", [1, 2, 3, 4])
@@ -195,22 +165,6 @@ def test_evaluate_policy_carries_the_recurrent_state() -> None:
     with th.no_grad():
         out, _ = model.q_net.unroll(th.as_tensor(np.stack(observations, axis=1)), model.q_net.initial_state(1))
     assert actions == out.argmax(-1).reshape(-1).tolist()
-
-
-def assert_windows_are_contiguous(model: R2D2) -> None:
-    """In every drawable window env and episode are constant, steps count up by one, and rewards belong to them."""
-    buffer = model.replay_buffer
-    assert buffer is not None
-    leaves = np.flatnonzero(buffer._active)
-    assert len(leaves) > 0
-    batch = buffer._get_samples(leaves)
-    assert isinstance(batch.observations, th.Tensor)
-    obs = (batch.observations * 16).round().numpy()
-    for i in range(len(leaves)):
-        n = int(batch.mask[i].sum())
-        assert (obs[i, : n + 1, :2] == obs[i, 0, :2]).all()
-        np.testing.assert_array_equal(obs[i, : n + 1, 2], obs[i, 0, 2] + np.arange(n + 1))
-        np.testing.assert_array_equal(batch.rewards[i, :n].numpy(), obs[i, 1 : n + 1, 2])
 
 
 def test_a_callback_stop_loses_a_step_but_breaks_no_window() -> None:

@@ -12,22 +12,15 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from q_learning.test_r2d2_acting import make_env, make_model
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import CheckpointCallback
 from stable_baselines3.common.logger import configure
+from support.checks import assert_same_weights
+from support.q_models import OBS, make_env, make_model
 from support.worlds import TaggedEnv
 
 from sb3_ext.networks import GRUCore
 from sb3_ext.r2d2 import R2D2
-
-OBS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
-
-
-def assert_same_weights(a: R2D2, b: R2D2) -> None:
-    ours, theirs = a.get_parameters()["policy"], b.get_parameters()["policy"]
-    assert ours.keys() == theirs.keys()
-    assert all(th.equal(ours[key], theirs[key]) for key in ours)
 
 
 @pytest.mark.parametrize(

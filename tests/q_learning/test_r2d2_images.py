@@ -2,34 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
-from gymnasium import spaces
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv
-from support.worlds import TaggedEnv
-
-from sb3_ext.r2d2 import R2D2
-
-
-class TaggedPictures(TaggedEnv):
-    """`TaggedEnv` whose observation is a picture of its step's brightness."""
-
-    def __init__(self, number: int = 0) -> None:
-        super().__init__(number)
-        self.observation_space = spaces.Box(0, 255, (36, 36, 1), np.uint8)
-
-    def _obs(self) -> np.ndarray:
-        return np.full((36, 36, 1), self.t, dtype=np.uint8)
-
-
-def make_image_model(**kwargs: Any) -> R2D2:
-    env = DummyVecEnv([lambda: Monitor(TaggedPictures())] * 2)
-    return R2D2(
-        "CnnLstmPolicy", env, burn_in=2, sequence_length=4, period=2, n_step=2, learning_starts=20, batch_size=4,
-        seed=0, device="cpu", buffer_size=1000, **kwargs,
-    )  # fmt: skip
+from support.q_models import make_image_model
 
 
 def test_the_image_policy_has_the_sizes_of_the_paper() -> None:

@@ -14,11 +14,8 @@ import pytest
 import torch as th
 import yaml
 from gymnasium import spaces
-from q_learning.test_r2d2_acting import assert_windows_are_contiguous, make_env, make_model
-from q_learning.test_r2d2_files import OBS, assert_same_weights
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.callbacks import (
-    BaseCallback,
     CallbackList,
     CheckpointCallback,
     EvalCallback,
@@ -27,43 +24,14 @@ from stable_baselines3.common.callbacks import (
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
-from support.worlds import TaggedEnv
+from support.checks import assert_same_weights
+from support.q_models import OBS, Fails, NormedTorso, assert_windows_are_contiguous, make_env, make_model
+from support.worlds import SPACES, Interrupted, SpaceEnv, TaggedEnv
 
 from sb3_ext.envs import PreviousActionReward
 from sb3_ext.r2d2 import R2D2
 from sb3_ext.zoo import config_path, register
-
-
-class SpaceEnv(gym.Env):
-    """Random observations of a space; episodes of 9 steps, every second one truncated."""
-
-    def __init__(self, space: spaces.Space, action_space: spaces.Space | None = None) -> None:
-        self.observation_space = space
-        self.action_space = spaces.Discrete(3) if action_space is None else action_space
-        self.episode = 0
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.t, self.episode = 0, self.episode + 1
-        return self.observation_space.sample(), {}
-
-    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        assert self.action_space.contains(int(action))
-        self.t += 1
-        over = self.t == 9
-        return self.observation_space.sample(), 1.0, over and self.episode % 2 == 0, over and self.episode % 2 == 1, {}
-
-
-PARTS: dict[str, spaces.Space] = {
-    "discrete": spaces.Discrete(5),
-    "multi_discrete": spaces.MultiDiscrete([3, 4]),
-    "multi_binary": spaces.MultiBinary(3),
-    "box": spaces.Box(-1.0, 1.0, (2, 3), np.float64),
-    "image": spaces.Box(0, 255, (36, 36, 1), np.uint8),
-}
-SPACES = {**PARTS, "dict": spaces.Dict(PARTS)}
 
 
 def make_small(policy: str | type[BasePolicy], env: VecEnv | gym.Env, **kwargs: Any) -> R2D2:
@@ -102,15 +70,6 @@ def test_every_observation_space_trains_evaluates_and_resumes(name: str, with_pr
     assert model.predict(batch, deterministic=True)[0].shape == (2,)
 
 
-class NormedTorso(BaseFeaturesExtractor):
-    def __init__(self, observation_space: gym.Space) -> None:
-        super().__init__(observation_space, 8)
-        self.layers = th.nn.Sequential(th.nn.Linear(3, 8), th.nn.BatchNorm1d(8), th.nn.Dropout(0.5), th.nn.ReLU())
-
-    def forward(self, observations: th.Tensor) -> th.Tensor:
-        return self.layers(observations)
-
-
 def test_batch_norm_and_dropout_rest_while_acting_and_reach_the_target() -> None:
     model = make_model(
         policy_kwargs=dict(lstm_hidden_size=8, features_extractor_class=NormedTorso), target_update_interval=1
@@ -136,26 +95,6 @@ def test_trap_03_an_evaluation_in_mid_step_changes_nothing() -> None:
     watched = make_model(seed=5)
     watched.learn(200, callback=EvalCallback(make_env(1), eval_freq=7, n_eval_episodes=2, verbose=0))
     assert_same_weights(alone, watched)
-
-
-class Interrupted(TaggedEnv):
-    """Ctrl-C in the step in which all environments together reach ``at`` steps."""
-
-    n_steps = 0
-    at = -1
-
-    def step(self, action: int) -> Any:
-        Interrupted.n_steps += 1
-        if Interrupted.n_steps == Interrupted.at:
-            raise KeyboardInterrupt
-        return super().step(action)
-
-
-class Fails(BaseCallback):
-    def _on_step(self) -> bool:
-        if self.n_calls == 13:
-            raise RuntimeError("the callback failed")
-        return True
 
 
 @pytest.mark.parametrize("where", ["env", "callback", "train"])

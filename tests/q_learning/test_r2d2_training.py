@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from q_learning.test_r2d2_acting import make_model
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
+from support.q_models import make_image_model, make_model
 from support.worlds import ConstantReward
 
 from sb3_ext.buffers import SequenceSamples
@@ -260,8 +260,6 @@ def test_sequential_updates_see_whole_episodes() -> None:
 
 
 def test_the_impala_torso_trains() -> None:
-    from q_learning.test_r2d2_images import make_image_model
-
     model = make_image_model(policy_kwargs=dict(lstm_hidden_size=8, features_extractor_class=ImpalaResNet))
     model.learn(40)
     assert model._n_updates > 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +11,17 @@ import numpy as np
 import pytest
 import torch as th
 from gymnasium import spaces
-from q_learning.test_r2d2_acting import make_env
-from q_learning.test_r2d2_images import TaggedPictures
-from q_learning.test_r2d2_sb3 import SPACES, SpaceEnv
 from stable_baselines3 import DQN
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
-from support.checks import EverySampler
+from support.checks import EverySampler, assert_same_weights
+from support.q_models import BOTH, Make, buffer_of, make_env, make_rainbow, make_rainbowr
+from support.worlds import SPACES, SpaceEnv, TaggedPictures
 from torch import nn
 
 from sb3_ext import Rainbow, RainbowR
-from sb3_ext.buffers import PrioritizedReplayBuffer
 from sb3_ext.buffers.prioritized import PrioritizedSamples
 from sb3_ext.buffers.samplers import GreedyPriority, RankBased, Sampler, Uniform
 from sb3_ext.networks.heads import C51Head
@@ -40,31 +37,6 @@ PLAIN: dict[str, Any] = dict(
 OBS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 
 
-def make_rainbow(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpPolicy", **kwargs: Any) -> Rainbow:
-    defaults: dict[str, Any] = dict(
-        n_step=3, batch_size=8, learning_starts=10, seed=0, device="cpu", buffer_size=2000, train_freq=1,
-        policy_kwargs=dict(net_arch=[16]),
-    )  # fmt: skip
-    return Rainbow(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})
-
-
-def make_rainbowr(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpLstmPolicy", **kwargs: Any) -> RainbowR:
-    defaults: dict[str, Any] = dict(
-        burn_in=4, sequence_length=6, period=3, n_step=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
-        buffer_size=2000, train_freq=4, policy_kwargs=dict(lstm_hidden_size=8),
-    )  # fmt: skip
-    return RainbowR(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})
-
-
-Make = Callable[..., QLearning]
-BOTH = pytest.mark.parametrize("make", [make_rainbow, make_rainbowr])
-
-
-def buffer_of(model: Rainbow) -> PrioritizedReplayBuffer:
-    assert model.replay_buffer is not None
-    return model.replay_buffer
-
-
 def noisy_layers(net: nn.Module) -> list[NoisyLinear]:
     return [layer for layer in net.modules() if isinstance(layer, NoisyLinear)]
 
@@ -74,12 +46,6 @@ def noise_of(net: nn.Module) -> th.Tensor:
     noise = noisy_layers(net)[0].noise
     assert noise is not None
     return noise[0].clone()
-
-
-def assert_same_weights(a: QLearning, b: QLearning) -> None:
-    ours, theirs = a.get_parameters()["policy"], b.get_parameters()["policy"]
-    assert ours.keys() == theirs.keys()
-    assert all(th.equal(ours[key], theirs[key]) for key in ours)
 
 
 # ---------------------------------------------------------------------- one update

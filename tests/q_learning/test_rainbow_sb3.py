@@ -11,19 +11,6 @@ import optuna
 import pytest
 import torch as th
 from gymnasium import spaces
-from q_learning.test_r2d2_acting import assert_windows_are_contiguous, make_env
-from q_learning.test_r2d2_acting import make_model as make_r2d2
-from q_learning.test_r2d2_images import TaggedPictures
-from q_learning.test_r2d2_sb3 import SPACES, Fails, Interrupted, NormedTorso, SpaceEnv
-from q_learning.test_rainbow import (
-    BOTH,
-    OBS,
-    Make,
-    assert_same_weights,
-    buffer_of,
-    make_rainbow,
-    make_rainbowr,
-)
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from stable_baselines3 import HerReplayBuffer
 from stable_baselines3.common.buffers import ReplayBuffer
@@ -32,7 +19,21 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFrameStack, VecNormalize
-from support.worlds import TaggedEnv
+from support.checks import assert_same_weights
+from support.q_models import (
+    BOTH,
+    OBS,
+    Fails,
+    Make,
+    NormedTorso,
+    assert_windows_are_contiguous,
+    buffer_of,
+    make_env,
+    make_rainbow,
+    make_rainbowr,
+)
+from support.q_models import make_model as make_r2d2
+from support.worlds import SPACES, Interrupted, SpaceEnv, TaggedEnv, TaggedPictures
 
 from sb3_ext import Rainbow, RainbowR
 from sb3_ext.buffers import PrioritizedReplayBuffer, SequenceReplayBuffer

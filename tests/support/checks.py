@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import torch as th
 from scipy import stats
+from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ext.buffers import Draw, Sampler
 
@@ -45,6 +47,13 @@ class EverySampler(Sampler):
         if not self.active:
             raise ValueError("nothing can be drawn yet")
         return Draw(np.array(sorted(self.active)), np.ones(len(self.active), dtype=np.float32))
+
+
+def assert_same_weights(one: BaseAlgorithm, other: BaseAlgorithm) -> None:
+    ours, theirs = one.policy.state_dict(), other.policy.state_dict()
+    assert ours.keys() == theirs.keys() and len(ours) > 0
+    for name, values in ours.items():
+        assert th.equal(values, theirs[name]), name
 
 
 def assert_frequencies(drawn: np.ndarray, shares: np.ndarray) -> None:

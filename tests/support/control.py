@@ -6,7 +6,6 @@ from typing import Any
 
 import gymnasium as gym
 import numpy as np
-import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -56,13 +55,6 @@ def noise(scale: float = 0.1) -> NormalActionNoise:
 def trained(cls: type[OffPolicyAlgorithm], env: Any = None, total: int = 120, **keywords: Any) -> Any:
     given = {"action_noise": noise(), **SMALL, **arch(), **keywords}
     return cls(given.pop("policy", "MlpPolicy"), Reach() if env is None else env, **given).learn(total)
-
-
-def assert_same_weights(one: OffPolicyAlgorithm, other: OffPolicyAlgorithm) -> None:
-    ours, theirs = one.policy.state_dict(), other.policy.state_dict()
-    assert ours.keys() == theirs.keys() and len(ours) > 0
-    for name, values in ours.items():
-        assert th.equal(values, theirs[name]), name
 
 
 def batch_of(replay: Any, n: int = 40) -> ReplayBufferSamples:

@@ -72,3 +72,105 @@ class ConstantReward(gym.Env):
         self.t += 1
         over = self.length is not None and self.t >= self.length
         return self._obs(), 1.0, over and not self.truncates, over and self.truncates, {}
+
+
+class TaggedPictures(TaggedEnv):
+    """`TaggedEnv` whose observation is a picture of its step's brightness."""
+
+    def __init__(self, number: int = 0) -> None:
+        super().__init__(number)
+        self.observation_space = spaces.Box(0, 255, (36, 36, 1), np.uint8)
+
+    def _obs(self) -> np.ndarray:
+        return np.full((36, 36, 1), self.t, dtype=np.uint8)
+
+
+class SpaceEnv(gym.Env):
+    """Random observations of a space; episodes of 9 steps, every second one truncated."""
+
+    def __init__(self, space: spaces.Space, action_space: spaces.Space | None = None) -> None:
+        self.observation_space = space
+        self.action_space = spaces.Discrete(3) if action_space is None else action_space
+        self.episode = 0
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t, self.episode = 0, self.episode + 1
+        return self.observation_space.sample(), {}
+
+    def step(self, action: Any) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        assert self.action_space.contains(int(action))
+        self.t += 1
+        over = self.t == 9
+        return self.observation_space.sample(), 1.0, over and self.episode % 2 == 0, over and self.episode % 2 == 1, {}
+
+
+PARTS: dict[str, spaces.Space] = {
+    "discrete": spaces.Discrete(5),
+    "multi_discrete": spaces.MultiDiscrete([3, 4]),
+    "multi_binary": spaces.MultiBinary(3),
+    "box": spaces.Box(-1.0, 1.0, (2, 3), np.float64),
+    "image": spaces.Box(0, 255, (36, 36, 1), np.uint8),
+}
+
+
+SPACES = {**PARTS, "dict": spaces.Dict(PARTS)}
+
+
+class Interrupted(TaggedEnv):
+    """Ctrl-C in the step in which all environments together reach ``at`` steps."""
+
+    n_steps = 0
+    at = -1
+
+    def step(self, action: int) -> Any:
+        Interrupted.n_steps += 1
+        if Interrupted.n_steps == Interrupted.at:
+            raise KeyboardInterrupt
+        return super().step(action)
+
+
+LENGTH = 7
+
+
+class Outliers(gym.Env):
+    """Steps 1 to 6 are small numbers; the last one of an episode is far off, as a fall is. ``kind`` of observation."""
+
+    def __init__(self, kind: str = "box", reuses: bool = False, length: int = LENGTH) -> None:
+        box = spaces.Box(-np.inf, np.inf, (2,), np.float32)
+        kinds: dict[str, spaces.Space] = {
+            "box": box,
+            "bytes": spaces.Box(0, 255, (2,), np.uint8),
+            "ints": spaces.Box(-1000, 1000, (2,), np.int32),
+            "picture": spaces.Box(0, 255, (36, 40, 3), np.uint8),
+            "dict": spaces.Dict({"a": box, "b": spaces.Box(0, 255, (1,), np.uint8)}),
+            "mixed": spaces.Dict({"a": box, "b": spaces.Box(0, 255, (36, 40, 3), np.uint8)}),
+        }
+        self.observation_space = kinds[kind]
+        self.action_space = spaces.Discrete(2)
+        self.reuses, self.length = reuses, length
+        self.buffer = self._zeros()
+        self.episode = 0
+
+    def _zeros(self) -> Any:
+        space = self.observation_space
+        parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
+        zeros = {key: np.zeros(part.shape or (), part.dtype) for key, part in parts.items()}
+        return zeros if isinstance(space, spaces.Dict) else zeros[""]
+
+    def _obs(self) -> Any:
+        obs = self.buffer if self.reuses else self._zeros()
+        value = 200 + self.episode % 50 if self.t == self.length else self.t
+        for x in obs.values() if isinstance(obs, dict) else [obs]:
+            x[...] = value
+        return obs
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t, self.episode = 0, self.episode + 1
+        return self._obs(), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        over = self.t == self.length
+        return self._obs(), 1.0, over and self.episode % 2 == 0, over and self.episode % 2 == 1, {}

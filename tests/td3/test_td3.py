@@ -22,7 +22,8 @@ from stable_baselines3.common.noise import (
 )
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
-from support.control import SMALL, Reach, arch, assert_same_weights, batch_of, noise, trained
+from support.checks import assert_same_weights
+from support.control import SMALL, Reach, arch, batch_of, noise, trained
 
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer, Proportional

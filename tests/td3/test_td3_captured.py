@@ -14,7 +14,8 @@ import stable_baselines3 as sb3
 import torch as th
 from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from support.control import SMALL, Reach, arch, assert_same_weights, noise, trained
+from support.checks import assert_same_weights
+from support.control import SMALL, Reach, arch, noise, trained
 from support.cuda_stand_in import StandIn, install
 from torch import nn
 

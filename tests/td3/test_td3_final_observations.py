@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
-from td3.test_final_observations import LENGTH, Outliers
+from support.worlds import LENGTH, Outliers
 
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer

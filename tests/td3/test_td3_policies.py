@@ -13,7 +13,8 @@ from gymnasium import spaces
 from stable_baselines3.common.envs import BitFlippingEnv
 from stable_baselines3.common.torch_layers import CombinedExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-from support.control import SMALL, Reach, arch, assert_same_weights, batch_of, noise, trained
+from support.checks import assert_same_weights
+from support.control import SMALL, Reach, arch, batch_of, noise, trained
 
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers.device import DeviceReplayBuffer

@@ -11,7 +11,8 @@ import pytest
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-from support.control import Reach, assert_same_weights, trained
+from support.checks import assert_same_weights
+from support.control import Reach, trained
 
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers.device import DeviceReplayBuffer

@@ -21,6 +21,7 @@ from stable_baselines3.common.vec_env import (
     VecNormalize,
     VecTransposeImage,
 )
+from support.worlds import LENGTH, Outliers
 
 from sb3_ext import R2D2, Rainbow, RainbowR
 from sb3_ext.q_learning import QLearning
@@ -28,50 +29,6 @@ from sb3_ext.vec_envs import RAW_FINAL_OBSERVATION, keep_final_observations, raw
 
 ALL = pytest.mark.parametrize("cls", [R2D2, Rainbow, RainbowR])
 SMALL: dict[str, Any] = dict(learning_starts=20, batch_size=4, buffer_size=2000, train_freq=8, seed=0, device="cpu")
-LENGTH = 7
-
-
-class Outliers(gym.Env):
-    """Steps 1 to 6 are small numbers; the last one of an episode is far off, as a fall is. ``kind`` of observation."""
-
-    def __init__(self, kind: str = "box", reuses: bool = False, length: int = LENGTH) -> None:
-        box = spaces.Box(-np.inf, np.inf, (2,), np.float32)
-        kinds: dict[str, spaces.Space] = {
-            "box": box,
-            "bytes": spaces.Box(0, 255, (2,), np.uint8),
-            "ints": spaces.Box(-1000, 1000, (2,), np.int32),
-            "picture": spaces.Box(0, 255, (36, 40, 3), np.uint8),
-            "dict": spaces.Dict({"a": box, "b": spaces.Box(0, 255, (1,), np.uint8)}),
-            "mixed": spaces.Dict({"a": box, "b": spaces.Box(0, 255, (36, 40, 3), np.uint8)}),
-        }
-        self.observation_space = kinds[kind]
-        self.action_space = spaces.Discrete(2)
-        self.reuses, self.length = reuses, length
-        self.buffer = self._zeros()
-        self.episode = 0
-
-    def _zeros(self) -> Any:
-        space = self.observation_space
-        parts = space.spaces if isinstance(space, spaces.Dict) else {"": space}
-        zeros = {key: np.zeros(part.shape or (), part.dtype) for key, part in parts.items()}
-        return zeros if isinstance(space, spaces.Dict) else zeros[""]
-
-    def _obs(self) -> Any:
-        obs = self.buffer if self.reuses else self._zeros()
-        value = 200 + self.episode % 50 if self.t == self.length else self.t
-        for x in obs.values() if isinstance(obs, dict) else [obs]:
-            x[...] = value
-        return obs
-
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
-        super().reset(seed=seed)
-        self.t, self.episode = 0, self.episode + 1
-        return self._obs(), {}
-
-    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        self.t += 1
-        over = self.t == self.length
-        return self._obs(), 1.0, over and self.episode % 2 == 0, over and self.episode % 2 == 1, {}
 
 
 def dummy(kind: str = "box", n_envs: int = 2, **keywords: Any) -> DummyVecEnv:

@@ -1,0 +1,119 @@
+"""Small models of Q-learning, recurrent and not, and what is watched in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch as th
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+from support.worlds import TaggedEnv, TaggedPictures
+
+from sb3_ext import Rainbow, RainbowR
+from sb3_ext.buffers import PrioritizedReplayBuffer
+from sb3_ext.networks.cores import RecurrentState
+from sb3_ext.q_learning import QLearning
+from sb3_ext.r2d2 import R2D2
+
+OBS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
+
+
+def make_env(n_envs: int, **kwargs: Any) -> DummyVecEnv:
+    return DummyVecEnv([lambda i=i: Monitor(TaggedEnv(i, **kwargs)) for i in range(n_envs)])  # type: ignore[misc]
+
+
+def make_model(n_envs: int = 2, **kwargs: Any) -> R2D2:
+    defaults: dict[str, Any] = dict(
+        burn_in=4, sequence_length=6, period=3, n_step=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
+        buffer_size=4000, policy_kwargs=dict(lstm_hidden_size=16), train_freq=1, learning_rate=1e-4,
+    )  # fmt: skip
+    return R2D2("MlpLstmPolicy", make_env(n_envs), **{**defaults, **kwargs})
+
+
+class QValueLog:
+    """Q-values by observation, as they were when the agent acted in training."""
+
+    def __init__(self, model: R2D2) -> None:
+        self.q: dict[tuple[float, ...], np.ndarray] = {}
+        original = model.policy.act
+
+        def act(
+            obs: th.Tensor, state: RecurrentState, deterministic: bool = False
+        ) -> tuple[np.ndarray, RecurrentState]:
+            q_values, after = original(obs, state, deterministic)
+            for o, q in zip(obs, q_values, strict=True):
+                self.q.setdefault(tuple(o.tolist()), q.copy())
+            return q_values, after
+
+        model.policy.act = act  # type: ignore[method-assign, assignment]
+
+
+def assert_windows_are_contiguous(model: R2D2) -> None:
+    """In every drawable window env and episode are constant, steps count up by one, and rewards belong to them."""
+    buffer = model.replay_buffer
+    assert buffer is not None
+    leaves = np.flatnonzero(buffer._active)
+    assert len(leaves) > 0
+    batch = buffer._get_samples(leaves)
+    assert isinstance(batch.observations, th.Tensor)
+    obs = (batch.observations * 16).round().numpy()
+    for i in range(len(leaves)):
+        n = int(batch.mask[i].sum())
+        assert (obs[i, : n + 1, :2] == obs[i, 0, :2]).all()
+        np.testing.assert_array_equal(obs[i, : n + 1, 2], obs[i, 0, 2] + np.arange(n + 1))
+        np.testing.assert_array_equal(batch.rewards[i, :n].numpy(), obs[i, 1 : n + 1, 2])
+
+
+def make_image_model(**kwargs: Any) -> R2D2:
+    env = DummyVecEnv([lambda: Monitor(TaggedPictures())] * 2)
+    return R2D2(
+        "CnnLstmPolicy", env, burn_in=2, sequence_length=4, period=2, n_step=2, learning_starts=20, batch_size=4,
+        seed=0, device="cpu", buffer_size=1000, **kwargs,
+    )  # fmt: skip
+
+
+class NormedTorso(BaseFeaturesExtractor):
+    def __init__(self, observation_space: gym.Space) -> None:
+        super().__init__(observation_space, 8)
+        self.layers = th.nn.Sequential(th.nn.Linear(3, 8), th.nn.BatchNorm1d(8), th.nn.Dropout(0.5), th.nn.ReLU())
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        return self.layers(observations)
+
+
+class Fails(BaseCallback):
+    def _on_step(self) -> bool:
+        if self.n_calls == 13:
+            raise RuntimeError("the callback failed")
+        return True
+
+
+def make_rainbow(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpPolicy", **kwargs: Any) -> Rainbow:
+    defaults: dict[str, Any] = dict(
+        n_step=3, batch_size=8, learning_starts=10, seed=0, device="cpu", buffer_size=2000, train_freq=1,
+        policy_kwargs=dict(net_arch=[16]),
+    )  # fmt: skip
+    return Rainbow(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})
+
+
+def make_rainbowr(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpLstmPolicy", **kwargs: Any) -> RainbowR:
+    defaults: dict[str, Any] = dict(
+        burn_in=4, sequence_length=6, period=3, n_step=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
+        buffer_size=2000, train_freq=4, policy_kwargs=dict(lstm_hidden_size=8),
+    )  # fmt: skip
+    return RainbowR(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})
+
+
+Make = Callable[..., QLearning]
+BOTH = pytest.mark.parametrize("make", [make_rainbow, make_rainbowr])
+
+
+def buffer_of(model: Rainbow) -> PrioritizedReplayBuffer:
+    assert model.replay_buffer is not None
+    return model.replay_buffer
