@@ -120,8 +120,8 @@ def filled_model(
             infos,
             states=states,
         )
-    if model.replay_buffer.n_windows > 0:  # errors of training differ, and so should priorities
-        handle = model.replay_buffer.sample(max(BATCH, model.replay_buffer.n_windows)).handle
+    if model.replay_buffer.n_drawable > 0:  # errors of training differ, and so should priorities
+        handle = model.replay_buffer.sample(max(BATCH, model.replay_buffer.n_drawable)).handle
         model.replay_buffer.update_priorities(handle, rng.random(len(handle.leaves)) + 0.1)
     return model
 

@@ -7,10 +7,9 @@ from collections import defaultdict, deque
 from typing import Any
 
 import numpy as np
-from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 
-from sb3_ext.buffers.lanes import LaneReplayBuffer
+from sb3_ext.buffers.replay import as_replay
 from sb3_ext.ops.exploration import EpsilonLadder, epsilon_ladder
 
 WINDOW = 20  # episodes that a return by epsilon is the mean of
@@ -59,15 +58,10 @@ class LearnerMetrics(BaseCallback):
         self._write("speed/env_steps_per_s", (self.model.num_timesteps - steps) / seconds)
         self._write("speed/updates_per_s", (getattr(self.model, "_n_updates", 0) - updates) / seconds)
         replay = getattr(self.model, "replay_buffer", None)
-        if isinstance(replay, LaneReplayBuffer):
-            fill, age, spread = replay.statistics()
-            self._write("replay/fill", fill)
-            if np.isfinite(age):
-                self._write("replay/age", age)
-                self._write("replay/spread", spread)
-        elif isinstance(replay, ReplayBuffer):
-            self._write("replay/fill", replay.size() / replay.buffer_size)
-            self._write("replay/age", (replay.size() + 1) / 2 * replay.n_envs)  # uniform draws
+        if replay is not None:
+            for name, value in as_replay(replay).statistics()._asdict().items():
+                if np.isfinite(value):
+                    self._write(f"replay/{name}", value)
         ladder = getattr(self.model, "strategy", None)
         if isinstance(ladder, EpsilonLadder) and self.model.n_envs > 1:
             names = _names(epsilon_ladder(self.model.n_envs, ladder.base, ladder.alpha))

@@ -27,7 +27,8 @@ from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import polyak_update
 
-from sb3_ext.buffers.lanes import LaneReplayBuffer, check_same_layout
+from sb3_ext.buffers.lanes import LaneReplayBuffer
+from sb3_ext.buffers.replay import check_same_layout
 from sb3_ext.buffers.samplers import DIVERGED, Proportional, Sampler, Uniform
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, ScalarHead
@@ -403,7 +404,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         :raises ValueError: when the network has diverged
         """
         assert self.replay_buffer is not None
-        if self.replay_buffer.sampler.n_active == 0:  # warm-up ended before the first item was complete
+        if self.replay_buffer.n_drawable == 0:  # warm-up ended before the first item was complete
             return
         self._fit_return_scale()
         self.policy.set_training_mode(True)
@@ -416,7 +417,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
                 self._current_progress_remaining,
             )
             update = self._gradient_step(batch)
-            if self.replay_buffer.sampler.reads_priorities:
+            if self.replay_buffer.reads_priorities:
                 self.replay_buffer.update_priorities(batch.handle, update.priorities.cpu().numpy())
             self._n_updates += 1
             if self._n_updates % self.target_update_interval == 0:
@@ -429,7 +430,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
             self.logger.record(f"train/{name}", mean)
         if not all(map(math.isfinite, means)):  # what is drawn is finite: it was looked at when it was stored
             raise ValueError(f"loss {means[0]} after {self._n_updates} updates: {DIVERGED}")
-        self.logger.record("train/n_drawable", self.replay_buffer.sampler.n_active)
+        self.logger.record("train/n_drawable", self.replay_buffer.n_drawable)
 
     def _fit_return_scale(self) -> None:
         if self._largest_return is not None:

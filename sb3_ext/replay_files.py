@@ -11,7 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from sb3_ext.buffers.lanes import LaneReplayBuffer, check_same_layout
+from sb3_ext.buffers.replay import as_replay, check_same_layout
 
 Path = str | pathlib.Path | io.BufferedIOBase
 
@@ -73,6 +73,4 @@ def _layout(replay: ReplayBuffer) -> dict[str, Any]:
     :return: what two replays of one class must share beside their spaces; gamma is not of it, rewards are summed with
         the model's when they are drawn
     """
-    if isinstance(replay, LaneReplayBuffer):
-        return {name: x for name, x in replay.layout().items() if name not in ("observation_space", "gamma")}
-    return {"n_steps": getattr(replay, "n_steps", None)}
+    return {name: x for name, x in as_replay(replay).layout().items() if name not in ("observation_space", "gamma")}

@@ -1,7 +1,8 @@
 """What is stored and which of it is drawn."""
 
-from sb3_ext.buffers.lanes import Handle, LaneReplayBuffer
+from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
+from sb3_ext.buffers.replay import Handle, Replay, as_replay
 from sb3_ext.buffers.samplers import (
     SAMPLERS,
     Draw,
@@ -25,6 +26,7 @@ __all__ = [
     "PrioritizedSamples",
     "Proportional",
     "RankBased",
+    "Replay",
     "Sampler",
     "SequenceReplayBuffer",
     "SequenceSamples",
@@ -32,4 +34,5 @@ __all__ = [
     "TreeSampler",
     "Uniform",
     "WindowHandle",
+    "as_replay",
 ]

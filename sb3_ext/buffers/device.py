@@ -21,6 +21,8 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ext.buffers.replay import Handle, ReplayStatistics, layout_of, uniform_statistics
+
 FLAGS = 3  # reward, terminated, ended
 
 
@@ -110,6 +112,27 @@ class DeviceReplayBuffer(ReplayBuffer):
         if self.pos == self.buffer_size:
             self.full, self.pos = True, 0
         self.n_stored.fill_(self.size())
+
+    reads_priorities = False
+
+    @property
+    def n_drawable(self) -> int:
+        """Transitions that can be drawn now."""
+        return self.size() * self.n_envs
+
+    def check_size(self) -> None:
+        """There is room for one transition in any case."""
+
+    def update_priorities(self, handle: Handle, priorities: np.ndarray) -> None:
+        """Draws are uniform."""
+
+    def layout(self) -> dict[str, Any]:
+        """What must agree for the contents of two buffers to be interchangeable."""
+        return layout_of(self, n_steps=self.n_steps)
+
+    def statistics(self) -> ReplayStatistics:
+        """:return: of now"""
+        return uniform_statistics(self)
 
     def cut(self) -> None:
         """What is added next does not continue what is stored: no sum goes on into it."""

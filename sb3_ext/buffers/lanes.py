@@ -28,7 +28,6 @@ from __future__ import annotations
 import math
 import warnings
 from abc import abstractmethod
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,8 +38,10 @@ from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.buffers.samplers import Sampler
+from sb3_ext.buffers.replay import Handle, ReplayStatistics, layout_of
+from sb3_ext.buffers.samplers import SAMPLERS, Sampler, SamplerLike
 from sb3_ext.buffers.sum_tree import pack, unpack
+from sb3_ext.specs import resolve
 
 try:
     import psutil
@@ -50,15 +51,6 @@ except ImportError:  # SB3 treats it as optional too
 Obs = np.ndarray | dict[str, np.ndarray]
 Array = np.ndarray
 Index = np.ndarray | slice
-
-
-class Handle(NamedTuple):
-    """Names drawn leaves, also after some of them have come to stand for something else."""
-
-    leaves: np.ndarray
-    """[B] int64"""
-    generations: np.ndarray
-    """[B] int64, how often each leaf had been reused when it was drawn"""
 
 
 class Step(NamedTuple):
@@ -77,17 +69,6 @@ class Step(NamedTuple):
     """[E] bool; an end that is not a termination is a truncation"""
 
 
-class ReplayStatistics(NamedTuple):
-    """What a replay holds and what is drawn from it."""
-
-    fill: float
-    """share of the cells in use, in [0, 1]"""
-    age: float
-    """mean over draws, env steps over all environments"""
-    spread: float
-    """95 % quantile of the chances of items over their median; 1 = uniform"""
-
-
 class LaneReplayBuffer(ReplayBuffer):
     """
     Lanes of cells. Memory is taken at the first `add`, so a model that is loaded only to act takes none.
@@ -102,8 +83,8 @@ class LaneReplayBuffer(ReplayBuffer):
     :param n_envs: number of lanes
     :param optimize_memory_usage: SB3's keyword, kept for it to read
     :param handle_timeout_termination: False treats every end of an episode as a termination
-    :param sampler: which leaf is drawn. The buffer works on a fresh one of the same settings, so that one object may
-        serve several buffers, and a model's keywords, which are saved with it, stay as they were given.
+    :param sampler: which leaf is drawn: an object or its short name. The buffer works on a fresh one of the same
+        settings, so that one object may serve several buffers, and what a model keeps stays as it was given.
     :param frame_channels: channels of one frame of channel-first stacks, each frame stored once; None = observations
         are stored whole
     """
@@ -120,18 +101,15 @@ class LaneReplayBuffer(ReplayBuffer):
         n_envs: int,
         optimize_memory_usage: bool,
         handle_timeout_termination: bool,
-        sampler: Sampler,
+        sampler: SamplerLike,
         frame_channels: int | None = None,
     ) -> None:
-        given: Any = sampler  # Any: from `replay_buffer_kwargs`
-        if not isinstance(given, Sampler):
-            raise ValueError(f"sampler {given!r} must be a Sampler such as Uniform()")
         # ReplayBuffer's constructor would allocate SB3's flat storage.
         BaseBuffer.__init__(self, buffer_size, observation_space, action_space, device, n_envs=n_envs)
         self.buffer_size = max(buffer_size // n_envs, 1)
         self.optimize_memory_usage = optimize_memory_usage
         self.handle_timeout_termination = handle_timeout_termination
-        self.sampler = sampler.fresh()
+        self.sampler: Sampler = resolve(Sampler, sampler, SAMPLERS).fresh()
         self.frame_channels = frame_channels
         is_dict = isinstance(observation_space, spaces.Dict)
         parts: dict[str, spaces.Space] = dict(observation_space.spaces) if is_dict else {"": observation_space}  # type: ignore[attr-defined]
@@ -163,6 +141,16 @@ class LaneReplayBuffer(ReplayBuffer):
     def size(self) -> int:
         """:return: cells in use in the fullest lane"""
         return int(min((self._head + self._open).max(), self.buffer_size))
+
+    @property
+    def n_drawable(self) -> int:
+        """Items that can be drawn now."""
+        return self.sampler.n_active
+
+    @property
+    def reads_priorities(self) -> bool:
+        """False: `update_priorities` has no effect."""
+        return self.sampler.reads_priorities
 
     @abstractmethod
     def _active_leaves(self) -> Array:
@@ -405,12 +393,7 @@ class LaneReplayBuffer(ReplayBuffer):
 
     def layout(self) -> dict[str, Any]:
         """What must agree for the contents of two buffers to be interchangeable."""
-        return {
-            "observation_space": self.observation_space,
-            "action_space": self.action_space,
-            "n_envs": self.n_envs,
-            "sampler": self.sampler,
-        }
+        return layout_of(self, sampler=self.sampler)
 
     def __getstate__(self) -> dict[str, Any]:
         """Cells that were never written stay out of the file."""
@@ -494,17 +477,3 @@ def _action_dtype(space: spaces.Space) -> np.dtype:
 
 def _sample_dtype(space: spaces.Space) -> np.dtype:
     return np.dtype(np.int64) if isinstance(space, spaces.Discrete) else _cell_dtype(space)
-
-
-def check_same_layout(path: Any, loaded: Mapping[str, Any], ours: Mapping[str, Any]) -> None:  # Any: file or path
-    """
-    :param path: where the replay was loaded from
-    :param loaded: its `layout`
-    :param ours: that of the model's replay
-    :raises ValueError: for the first difference
-    """
-    for name, value in ours.items():
-        if loaded[name] != value:
-            raise ValueError(
-                f"{path} has {name} {loaded[name]}, the model {value}: load it into a model of the same settings"
-            )

@@ -29,8 +29,11 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.buffers.lanes import Array, Handle, LaneReplayBuffer, Obs
-from sb3_ext.buffers.samplers import Proportional, Sampler
+from sb3_ext.buffers.lanes import Array, LaneReplayBuffer, Obs
+from sb3_ext.buffers.replay import Handle
+from sb3_ext.buffers.samplers import Proportional, SamplerLike
+
+RAINBOWS = Proportional(alpha=0.5, beta=0.4, beta_final=1.0)  # Hessel et al., 2018, table 1
 
 
 class PrioritizedSamples(NamedTuple):
@@ -78,7 +81,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
     :param gamma: discount factor in [0, 1], needed with ``n_steps > 1``. None = ``discounts`` is None, and SB3's
         algorithms use the gamma of the model; a gamma given here would replace it.
     :param frame_channels: channels of one frame of a stack, 1 = grey, 3 = colour; the newest frame comes last
-    :param sampler: which transition is drawn; None = `Proportional` with Rainbow's exponents
+    :param sampler: which transition is drawn: a `Sampler` or its short name
     """
 
     _per_cell = (*LaneReplayBuffer._per_cell, "_steps")
@@ -96,7 +99,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         n_steps: int = 1,
         gamma: float | None = None,
         frame_channels: int = 1,
-        sampler: Sampler | None = None,
+        sampler: SamplerLike = RAINBOWS,
     ) -> None:
         given: list[tuple[str, Any]] = [("n_steps", n_steps), ("frame_channels", frame_channels)]  # Any: from a yml
         for name, value in given:
@@ -112,7 +115,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             n_envs,
             optimize_memory_usage,
             handle_timeout_termination,
-            sampler if sampler is not None else Proportional(alpha=0.5, beta=0.4, beta_final=1.0),
+            sampler,
             frame_channels if optimize_memory_usage else None,
         )
         self.n_steps = n_steps
@@ -132,11 +135,6 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         self._discounts = np.power(1.0 if gamma is None else gamma, np.arange(self.n_steps + 1)).astype(np.float32)
 
     # ------------------------------------------------------------------ geometry and state of the lanes
-
-    @property
-    def n_transitions(self) -> int:
-        """Transitions that can be drawn now."""
-        return self.sampler.n_active
 
     @property
     def dones(self) -> np.ndarray:  # type: ignore[override]

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import FrozenInstanceError, dataclass, field
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 
@@ -397,7 +398,8 @@ SAMPLERS: dict[str, type[Sampler]] = {
     "rank": RankBased,
     "greedy": GreedyPriority,
 }
-"""Short names, as in ``sampler="uniform"``"""
+"""Short names, as in ``sampler="uniform"`` and ``sampler={"proportional": {"alpha": 0.5}}``"""
+SamplerLike: TypeAlias = Sampler | str | Mapping[str, Mapping[str, Any] | None]  # Any: of a yml
 
 
 def _strata(batch_size: int) -> np.ndarray:

@@ -38,8 +38,9 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.buffers.lanes import Array, Handle, LaneReplayBuffer, Obs
-from sb3_ext.buffers.samplers import Proportional, Sampler
+from sb3_ext.buffers.lanes import Array, LaneReplayBuffer, Obs
+from sb3_ext.buffers.replay import Handle
+from sb3_ext.buffers.samplers import SamplerLike
 
 NEVER = np.iinfo(np.int64).max
 
@@ -88,7 +89,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
     :param sequence_length: m, trained steps, >= 1
     :param n_steps: n, steps to bootstrap over, >= 1
     :param period: steps between the first trained steps of neighbouring windows; must divide ``sequence_length``
-    :param sampler: which window is drawn; None = `Proportional` with the paper's exponents
+    :param sampler: which window is drawn: a `Sampler` or its short name; `Proportional` has the paper's exponents
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         sequence_length: int = 80,
         n_steps: int = 5,
         period: int = 40,
-        sampler: Sampler | None = None,
+        sampler: SamplerLike = "proportional",
     ) -> None:
         check_window_geometry(burn_in, sequence_length, n_steps, period)
         super().__init__(
@@ -115,7 +116,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             n_envs,
             optimize_memory_usage,
             handle_timeout_termination,
-            sampler if sampler is not None else Proportional(),
+            sampler,
         )
         self.burn_in, self.sequence_length, self.n_steps, self.period = burn_in, sequence_length, n_steps, period
         self.columns = np.arange(-burn_in, sequence_length + n_steps + 1)
@@ -134,11 +135,6 @@ class SequenceReplayBuffer(LaneReplayBuffer):
 
     def _least_cells(self) -> tuple[int, str]:
         return self.window_cells, (f"one window needs {self.window_cells} (burn_in + sequence_length + n_steps + 1)")
-
-    @property
-    def n_windows(self) -> int:
-        """Windows that can be drawn now."""
-        return self.sampler.n_active
 
     def _active_leaves(self) -> Array:
         return np.flatnonzero(self._active)

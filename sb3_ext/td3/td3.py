@@ -30,6 +30,7 @@ from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.td3.policies import Actor, CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
 from torch.nn import functional as F
 
+from sb3_ext.buffers import as_replay
 from sb3_ext.buffers.device import DeviceReplayBuffer, holds
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import Proportional, Uniform
@@ -394,14 +395,13 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
         self._assessment.begin()
         if reset_num_timesteps or self._last_obs is None:  # SB3 resets the environments then
             self._assessment.environments_were_reset()
-        if isinstance(self.replay_buffer, PrioritizedReplayBuffer):
-            self.replay_buffer.check_size()
-            self.replay_buffer.cut()
-        elif isinstance(self.replay_buffer, DeviceReplayBuffer):
-            self.replay_buffer.cut()
+        assert self.replay_buffer is not None
+        given: object = self.replay_buffer
+        replay = as_replay(self.replay_buffer)
+        replay.check_size()
+        replay.cut()
         with warnings.catch_warnings():
-            if isinstance(self.replay_buffer, PrioritizedReplayBuffer):
-                # SB3's advice to set optimize_memory_usage=False is for its own buffer.
+            if replay is given:  # SB3's advice to set optimize_memory_usage=False is for its own
                 warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
             return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
@@ -429,7 +429,7 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
         replay = self.replay_buffer
         assert replay is not None
         due = self._now_due(gradient_steps)
-        if due == 0 or (isinstance(replay, PrioritizedReplayBuffer) and replay.n_transitions == 0):
+        if due == 0 or as_replay(replay).n_drawable == 0:
             return
         if self._captured is not None and not self._capture_is_tried:
             self._try_capture()

@@ -56,7 +56,7 @@ def memory_of_all_sequences(n: int, sampler: Sampler) -> PrioritizedReplayBuffer
             )
             if ended:
                 break
-    assert buffer.n_transitions == transitions
+    assert buffer.n_drawable == transitions
     return buffer
 
 

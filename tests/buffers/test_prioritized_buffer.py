@@ -291,7 +291,7 @@ def places_of(samples: PrioritizedSamples, known: dict[Place, Item]) -> list[Pla
 def assert_holds(buffer: PrioritizedReplayBuffer, world: World) -> None:
     """The buffer's items are exactly the world's: none missing, none too many, every field of every one equal."""
     expected = world.items()
-    assert buffer.n_transitions == len(expected)
+    assert buffer.n_drawable == len(expected)
     if not expected:
         with pytest.raises(ValueError, match="nothing can be drawn yet"):
             buffer.sample(1)
@@ -370,7 +370,7 @@ def test_every_item_equals_its_episode(
             buffer = pickle.loads(pickle.dumps(buffer))
         if cells is None or rng.random() < 0.2:
             assert_holds(buffer, world)
-        if i % 20 == 0 and buffer.n_transitions:
+        if i % 20 == 0 and buffer.n_drawable:
             samples = buffer.sample(1)
             handle, handle_places = samples.handle, places_of(samples, world.items())
         if i % 20 == 9 and handle is not None:
@@ -602,7 +602,7 @@ def test_bytes_of_an_atari_step(once: bool, most: int) -> None:
     buffer, _ = atari_like(2000, once)
     taken, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    per_step = taken / buffer.n_transitions
+    per_step = taken / buffer.n_drawable
     print(f"{per_step:.0f} bytes per Atari step, frames stored once: {once}")
     assert 7_056 * (1 if once else 4) < per_step < most
 
@@ -824,7 +824,7 @@ def test_late_priorities_do_not_reach_what_has_replaced_their_transition(optimiz
         buffer.add(**world.transition())
     handle = buffer.sample(256).handle
     drawn = set(handle.leaves.tolist())
-    assert len(drawn) == buffer.n_transitions
+    assert len(drawn) == buffer.n_drawable
     for i in range(1, 80):
         buffer.add(**world.transition())
         masses = sampler.masses(np.arange(48))
@@ -876,7 +876,7 @@ def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampl
         results.append([])
         for i, transition in enumerate(stream):
             each.add(**transition)
-            if i % 5 == 0 and each.n_transitions:
+            if i % 5 == 0 and each.n_drawable:
                 samples = each.sample(8, progress_remaining=0.5)
                 each.update_priorities(samples.handle, np.random.default_rng(i).exponential(size=8))
                 results[-1].append(samples)
@@ -908,7 +908,7 @@ def test_a_file_holds_only_cells_that_were_written(sampler: type[Sampler], n_env
 def test_memory_is_taken_at_the_first_add() -> None:
     """A terabyte of cells, which no machine of ours has."""
     buffer = make_buffer(World("stack", 1, 3, 10**12))
-    assert (buffer.size(), buffer.n_transitions) == (0, 0)
+    assert (buffer.size(), buffer.n_drawable) == (0, 0)
 
 
 @pytest.mark.parametrize("n_frames", [1, 4])
@@ -924,7 +924,7 @@ def test_reset_forgets_everything(n_frames: int) -> None:
         assert_holds(buffer, world)
         handles.append(buffer.sample(1).handle)
         buffer.reset()
-        assert (buffer.size(), buffer.n_transitions, buffer.pos, buffer.full) == (0, 0, 0, False)
+        assert (buffer.size(), buffer.n_drawable, buffer.pos, buffer.full) == (0, 0, 0, False)
         with pytest.raises(ValueError, match="nothing can be drawn yet"):
             buffer.sample(1)
     world = World("stack", 2, 3, 30, 9, n_frames)
@@ -997,7 +997,7 @@ def test_numbers_too_large_to_be_squared_are_finite() -> None:
     x = np.full((1, 3), 3e38, dtype=np.float32)
     buffer.add(x, -x, np.zeros(1), np.array([3e38]), np.array([False]), [{}])
     buffer.add(-x, x, np.zeros(1), np.array([3e38]), np.array([False]), [{}])
-    assert buffer.n_transitions == 2
+    assert buffer.n_drawable == 2
 
 
 def test_minus_zero_continues_zero() -> None:
@@ -1179,19 +1179,19 @@ def test_a_stock_algorithm_saves_and_loads_it(tmp_path: Any) -> None:
     model.save(tmp_path / "model.zip")
     resumed = SAC.load(tmp_path / "model.zip", env=model.get_env())
     assert isinstance(resumed.replay_buffer, PrioritizedReplayBuffer)
-    assert resumed.replay_buffer.n_transitions == 0
+    assert resumed.replay_buffer.n_drawable == 0
     resumed.load_replay_buffer(tmp_path / "replay.pkl")
     one, other = model.replay_buffer, resumed.replay_buffer
     assert isinstance(one, PrioritizedReplayBuffer)
     assert isinstance(other, PrioritizedReplayBuffer)
-    assert one.n_transitions == other.n_transitions > 80
+    assert one.n_drawable == other.n_drawable > 80
     draws = []
     for each in (one, other):
         set_random_seed(0)
         draws.append(each.sample(16))
     assert_same_samples(draws[0], draws[1])
     resumed.learn(50)
-    assert other.n_transitions > one.n_transitions
+    assert other.n_drawable > one.n_drawable
     acting_only = SAC.load(tmp_path / "model.zip", buffer_size=1)
     assert acting_only.replay_buffer is not None
     assert acting_only.replay_buffer.size() == 0

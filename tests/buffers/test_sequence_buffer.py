@@ -320,7 +320,7 @@ def places_of(samples: SequenceSamples, world: World, known: dict[Place, Window]
 def assert_holds(buffer: SequenceReplayBuffer, world: World) -> None:
     """The buffer's windows are exactly the world's: none missing, none too many, every field of every one equal."""
     expected = world.windows()
-    assert buffer.n_windows == len(expected)
+    assert buffer.n_drawable == len(expected)
     if not expected:
         with pytest.raises(ValueError, match="nothing can be drawn yet"):
             buffer.sample(1)
@@ -400,7 +400,7 @@ def test_every_window_equals_its_episode(
                 buffer.add(**stranger.transition({}))
         if size is None or rng.random() < 0.3:
             assert_holds(buffer, world)
-        if i % 20 == 0 and buffer.n_windows:
+        if i % 20 == 0 and buffer.n_drawable:
             samples = buffer.sample(1)
             handle, handle_places = samples.handle, places_of(samples, world, world.windows())
         if i % 20 == 9 and handle is not None:
@@ -420,7 +420,7 @@ def test_many_short_episodes_find_room_for_their_windows() -> None:
         buffer.add(**world.transition())
         if i % 20 == 0:
             assert_holds(buffer, world)
-    assert buffer.n_windows == 300
+    assert buffer.n_drawable == 300
     world.mean_length, world.lengths = 50.0, (50.0,)
     for i in range(400):
         buffer.add(**world.transition())
@@ -557,7 +557,7 @@ def test_trap_13_every_observation_is_stored_once() -> None:
         ended = np.array([t == 249])
         buffer.add(images[t], images[t + 1], np.zeros(1), np.zeros(1), ended, [{}])
     assert buffer.size() == 251
-    assert buffer.n_windows > 220
+    assert buffer.n_drawable > 220
     assert len(pickle.dumps(buffer)) - empty < 1.03 * images.nbytes
 
 
@@ -582,7 +582,7 @@ def test_trap_14_a_window_goes_before_its_first_cell_is_overwritten() -> None:
     drawable = []
     for step in range(1, 30):
         buffer.add(**world.transition({}))
-        if buffer.n_windows:
+        if buffer.n_drawable:
             drawable.append((step, *by_beginning(buffer)))
     # t0 = 0 (7 cells, complete with step 6) lives until step 8 writes a tenth cell; t0 = 4 (cells 2..10) for one step.
     assert drawable == [(6, 0), (7, 0), (8, 0), (10, 4), (14, 8), (18, 12), (22, 16), (26, 20)]
@@ -673,7 +673,7 @@ def test_priorities_from_before_a_reset_are_dropped() -> None:
     world = World("vector", 1, SMALL, 24, 0)
     buffer.add(**world.transition({}))  # leaves are in use again, but no window is complete
     buffer.update_priorities(handle, np.full(64, 1000.0))
-    assert buffer.n_windows == 0
+    assert buffer.n_drawable == 0
     assert not sampler.masses(np.arange(64)).any()
 
 
@@ -689,7 +689,7 @@ def test_reset_forgets_everything() -> None:
             buffer.add(**world.transition())
         assert_holds(buffer, world)
         buffer.reset()
-        assert (buffer.size(), buffer.n_windows) == (0, 0)
+        assert (buffer.size(), buffer.n_drawable) == (0, 0)
         with pytest.raises(ValueError, match="nothing can be drawn yet"):
             buffer.sample(1)
 
@@ -740,7 +740,7 @@ def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampl
         results.append([])
         for i, transition in enumerate(stream):
             each.add(**transition)
-            if i % 10 == 0 and each.n_windows:
+            if i % 10 == 0 and each.n_drawable:
                 samples = each.sample(8, progress_remaining=0.5)
                 each.update_priorities(samples.handle, np.random.default_rng(i).exponential(size=8))
                 results[-1].append(samples)
@@ -765,7 +765,7 @@ def test_a_file_holds_only_cells_that_were_written() -> None:
 def test_memory_is_taken_at_the_first_add() -> None:
     """A terabyte of cells, which no machine of ours has."""
     huge = make_buffer("image", 1, SMALL, 10**12)
-    assert (huge.size(), huge.n_windows) == (0, 0)
+    assert (huge.size(), huge.n_drawable) == (0, 0)
 
 
 # ---------------------------------------------------------------------- what comes out

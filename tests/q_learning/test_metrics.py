@@ -43,7 +43,7 @@ def test_age_and_spread_of_transitions() -> None:
     replay = model.replay_buffer
     assert isinstance(replay, PrioritizedReplayBuffer) and values["replay/fill"] == 1.0
     leaves = replay._active_leaves()
-    masses = np.ones(len(leaves)) * replay.sampler.masses(leaves)  # type: ignore[attr-defined]
+    masses = replay.sampler.masses(leaves)
     ages = []
     for leaf in leaves.tolist():
         lane, cell = divmod(leaf, replay.buffer_size)

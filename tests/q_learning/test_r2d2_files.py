@@ -142,7 +142,7 @@ def test_the_zip_does_not_hold_the_replay_or_the_acting_state(tmp_path: Path) ->
     assert (tmp_path / "model.zip").stat().st_size < 200_000
     loaded = R2D2.load(tmp_path / "model.zip", device="cpu")
     assert loaded._state is None and loaded._next_state is None
-    assert loaded.replay_buffer is not None and loaded.replay_buffer.n_windows == 0
+    assert loaded.replay_buffer is not None and loaded.replay_buffer.n_drawable == 0
 
 
 @pytest.mark.parametrize(

@@ -161,7 +161,7 @@ def test_trap_12_no_gradient_reaches_the_burn_in() -> None:
 def test_trap_20_a_batch_larger_than_the_replay_repeats_windows_harmlessly() -> None:
     model = make_model(n_envs=1, learning_starts=0, batch_size=64, gradient_steps=0)
     model.learn(12)
-    assert model.replay_buffer is not None and 0 < model.replay_buffer.n_windows < 64
+    assert model.replay_buffer is not None and 0 < model.replay_buffer.n_drawable < 64
     model.train(gradient_steps=3, batch_size=64)
     total = model.replay_buffer.sampler._tree.total  # type: ignore[attr-defined]
     leaves = np.flatnonzero(model.replay_buffer._active)

@@ -183,7 +183,7 @@ def test_a_zip_holds_no_replay_and_an_open_file_is_fine(tmp_path: Path) -> None:
     file.seek(0)
     loaded = Rainbow.load(file, device="cpu")
     assert_same_weights(model, loaded)
-    assert buffer_of(loaded).n_transitions == 0
+    assert buffer_of(loaded).n_drawable == 0
 
 
 @BOTH
@@ -409,7 +409,10 @@ def test_batch_norm_and_dropout_rest_while_acting_and_reach_the_target() -> None
         ({"exploration": 0.1}, r"exploration 0.1 must be None or a strategy such as EpsilonGreedy\(\)"),
         ({"exploration": Boltzmann}, "exploration <class .*Boltzmann'> must be None or a strategy"),
         ({"value_rescaling": "yes"}, "value_rescaling 'yes' must be True, False or a ValueTransform"),
-        ({"replay_buffer_kwargs": {"sampler": "rank"}}, r"sampler 'rank' must be a Sampler such as Uniform\(\)"),
+        (
+            {"replay_buffer_kwargs": {"sampler": "best"}},
+            "sampler 'best' is none of 'uniform', 'proportional'",
+        ),
         (
             {"replay_buffer_class": ReplayBuffer},
             "replay_buffer_class ReplayBuffer must be .*ReplayBuffer or a subclass",

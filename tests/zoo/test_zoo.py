@@ -163,7 +163,7 @@ def test_resume_continues_with_the_saved_replay(headless_folder: Path, capsys: p
     before.load_replay_buffer(first / "replay_buffer.pkl")
     assert resumed.replay_buffer is not None
     assert before.replay_buffer is not None
-    assert resumed.replay_buffer.n_windows > before.replay_buffer.n_windows
+    assert resumed.replay_buffer.n_drawable > before.replay_buffer.n_drawable
     assert resumed._n_updates > before._n_updates
 
 
