@@ -2,8 +2,8 @@
 TD3 (Fujimoto et al., 2018) as SB3's, with what makes it learn faster as keywords. With none of them given it *is*
 SB3's: the same random numbers, the same weights to the last bit.
 
-An update, in order: batch -> target -> critics -> (every `policy_delay`-th) actor -> targets. Losses stay on the device
-until the log is written.
+Here are keywords, hooks and files; the update itself is `learners/td3.py`. Losses stay on the device until the log is
+written.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ import io
 import math
 import pathlib
 import warnings
-from collections.abc import Callable
-from typing import Any, ClassVar, Literal, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import stable_baselines3
@@ -24,36 +23,43 @@ from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import polyak_update
 from stable_baselines3.td3.policies import Actor, CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
-from torch.nn import functional as F
 
 from sb3_ext.buffers import as_replay
 from sb3_ext.buffers.device import DeviceReplayBuffer, holds
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import Proportional, Uniform
 from sb3_ext.clock import ClampedClockMixin
+from sb3_ext.compiled import CompiledMixin
+from sb3_ext.learners.captured import Compile
+from sb3_ext.learners.td3 import Batch, Settings, TD3Learner
+from sb3_ext.nested import Nested
 from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.assessment import Assessment
-from sb3_ext.td3.captured import CapturedUpdates, Constants, as_plain, can_capture, constants_of, set_learning_rate
 from sb3_ext.td3.finite import check_step
 from sb3_ext.td3.noise import layers_of, schedule_of, tell
 from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
-from sb3_ext.td3.trial import blank_batch, fault_of, undone
 from sb3_ext.vec_envs import RawTransitionsMixin
 
 SelfTD3 = TypeVar("SelfTD3", bound="TD3")
-Compile = Literal["auto", "on", "off"]
 
 
 class WrongWeightsError(ValueError, RuntimeError):
     """Weights of another architecture. SB3's `load` takes a ValueError alone for an old file."""
 
 
-class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, stable_baselines3.TD3):
+class TD3(
+    CompiledMixin,
+    ClampedClockMixin,
+    RawTransitionsMixin,
+    FittingReplayMixin,
+    AtomicReplaySaveMixin,
+    stable_baselines3.TD3,
+):
     """
     Twin delayed DDPG. Positional parameters are those of `stable_baselines3.TD3`; the others are off by default.
 
@@ -77,6 +83,7 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
     :raises ValueError: for values out of range, noise of another size than the actions, a policy that is not TD3's
     """
 
+    learner: TD3Learner
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
         "MlpPolicy": MlpPolicy,
         "CnnPolicy": CnnPolicy,
@@ -192,12 +199,7 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
             raise ValueError(
                 "gradient_steps 0 switches training off, and update_ratio with it: leave gradient_steps out"
             )
-        if self.compile not in ("auto", "on", "off"):
-            raise ValueError(f'compile {self.compile!r} must be "auto", "on" or "off"')
-        if self.compile == "on" and not can_capture(self.device):
-            raise ValueError(f'compile="on" needs CUDA, the device is {self.device}: use "auto"')
-        if self.compile == "on" and isinstance(self.observation_space, spaces.Dict):
-            raise ValueError('compile="on" is not for dictionaries of observations: use "auto"')
+        self._check_compile()
         mean = None if self.action_noise is None else getattr([*layers_of(self.action_noise)][-1], "_mu", None)
         if mean is not None and np.shape(mean) != self.action_space.shape:
             raise ValueError(
@@ -231,56 +233,31 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
         self.best_actor: Actor = copy.deepcopy(self.actor) if self.checkpoint_episodes > 0 else self.actor
         self.best_actor.set_training_mode(False)
         self._assessment = Assessment(self.checkpoint_episodes, self.n_envs)
-        # Sums of the losses of critics and actor and their numbers, and of Q-values, since the last log.
-        dtype = th.float32 if self.device.type == "mps" else th.float64
-        self._losses = th.zeros(5, dtype=dtype, device=self.device)
-        self._captured = CapturedUpdates(self._update, self.device) if self._captures else None
-        self._capture_is_tried = False
+        self.learner = TD3Learner(
+            self.actor,
+            self.actor_target,
+            self.critic,
+            self.critic_target,
+            self.critic.q1_forward,
+            self.actor.optimizer,
+            self.critic.optimizer,
+            self._settings,
+        )
+        self._setup_capture()
         if self.compile == "on":
-            self._try_capture()
+            self._try_capture(self._blank_batch(), True, True)
 
     @property
-    def _captures(self) -> bool:
-        """Dictionaries and optimizers that cannot be captured are updated as they are."""
-        if not can_capture(self.device) or self.compile == "off" or isinstance(self.observation_space, spaces.Dict):
-            return False
-        groups = [*self.actor.optimizer.param_groups, *self.critic.optimizer.param_groups]
-        fits = all("capturable" in group for group in groups)
-        if self.compile == "on" and not fits:
-            raise ValueError(
-                f'compile="on": {type(self.actor.optimizer).__name__} cannot be captured, Adam and AdamW can'
-            )
-        return fits
+    def _settings(self) -> Settings:
+        return Settings(self.gamma, self.tau, self.target_policy_noise, self.target_noise_clip, self.prioritized)
 
-    def _try_capture(self) -> None:
-        """
-        Find out, before the first update, whether updates can be captured, and run them as they are where not.
-
-        :raises ValueError: where they must be, with ``compile="on"``
-        """
-        self._capture_is_tried = True
-        optimizers = [self.actor.optimizer, self.critic.optimizer]
-        with undone(self.policy, optimizers, self._losses, self.device):
-            self.policy.set_training_mode(True)
-            batch = blank_batch(self.observation_space, self.action_space, self.batch_size, self.n_steps, self.device)
-            fault = fault_of(self._update, batch, optimizers, self.device)
-        if fault is None:
-            return
-        if self.compile == "on":
-            raise ValueError(f'compile="on": updates cannot be captured, {fault}: use "auto"')
-        self._captured = None
-        warnings.warn(f'updates cannot be captured, {fault}: they run as they are, as with compile="off"', stacklevel=6)
-
-    def _constants(self) -> Constants:
-        """:return: what an update reads that a graph would not see change"""
-        return constants_of(
-            [self.actor.optimizer, self.critic.optimizer],
-            self.gamma,
-            self.tau,
-            self.target_policy_noise,
-            self.target_noise_clip,
-            self.prioritized,
-        )
+    def _blank_batch(self) -> Batch:
+        """:return: zeros as the replay would draw them"""
+        b, device = self.batch_size, self.device
+        observations, after = (blank_observations(self.observation_space, b, device) for _ in range(2))
+        actions = th.zeros((b, get_action_dim(self.action_space)), device=device)
+        dones, rewards, discounts = th.zeros((3, b, 1), device=device)
+        return Batch(observations, actions, after, dones, rewards, discounts if self.n_steps > 1 else None)
 
     def _make_replay_buffer(self) -> ReplayBuffer | None:
         """:return: ours where it is better and cannot be told from SB3's, or is asked for; None = SB3's choice"""
@@ -431,113 +408,40 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
         due = self._now_due(gradient_steps)
         if due == 0 or as_replay(replay).n_drawable == 0:
             return
-        if self._captured is not None and not self._capture_is_tried:
-            self._try_capture()
+        self._try_capture(self._blank_batch(), True, True)
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
-        if self._captured is not None:
-            self._captured.begin(self._constants())
-        update: Callable[..., th.Tensor] = self._update if self._captured is None else self._captured
+        self.learner.settings = self._settings
+        update = self._begin_updates()
         every = self.policy_delay if self.target_update_interval is None else self.target_update_interval
         if getattr(replay, "gamma", None) not in (None, self.gamma) and "gamma" not in self.replay_buffer_kwargs:
             replay.gamma = self.gamma  # type: ignore[attr-defined]  # n-step rewards are summed when they are drawn
         size = self.reward_size
         for _ in range(due):
             self._n_updates += 1
-            batch = replay.sample(batch_size, env=self._vec_normalize_env)
+            drawn = replay.sample(batch_size, env=self._vec_normalize_env)
+            batch = Batch(*(getattr(drawn, name) for name in Batch._fields))
             if size != 1.0:
                 batch = batch._replace(rewards=batch.rewards / size)
-            errors = update(batch, self._n_updates % self.policy_delay == 0, self._n_updates % every == 0)
+            told = update(batch, self._n_updates % self.policy_delay == 0, self._n_updates % every == 0)
             if self.prioritized:
                 assert isinstance(replay, PrioritizedReplayBuffer)
-                replay.update_priorities(batch.handle, errors.clamp(min=1.0).cpu().numpy())  # type: ignore[attr-defined]
+                replay.update_priorities(drawn.handle, told.priorities.cpu().numpy())  # type: ignore[attr-defined]
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         if self.device.type == "cpu":  # elsewhere it would wait for the device
             self._record_losses()
 
-    def _update(self, batch: Any, with_actor: bool, with_targets: bool) -> th.Tensor:  # Any: samples of a replay
-        """
-        One update. Nothing in it waits for the device.
-
-        :param batch: SB3's samples
-        :param with_actor: the actor is updated too
-        :param with_targets: so are the targets
-        :return: [B] largest |td| of the critics, which priorities are made of; without priorities the targets
-        """
-        targets = self._targets(batch)
-        q_values = self.critic(batch.observations, batch.actions)
-        loss_of = F.huber_loss if self.prioritized else F.mse_loss
-        critic_loss = sum(loss_of(q, targets) for q in q_values)
-        assert isinstance(critic_loss, th.Tensor)
-        self.critic.optimizer.zero_grad()
-        critic_loss.backward()  # type: ignore[no-untyped-call]
-        self.critic.optimizer.step()
-        self._losses[0].add_(critic_loss.detach())
-        self._losses[1].add_(1)
-        self._losses[4].add_(q_values[0].detach().mean())
-        if with_actor:
-            actor_loss = -self.critic.q1_forward(batch.observations, self.actor(batch.observations)).mean()
-            self.actor.optimizer.zero_grad()
-            # Gradients of Q_1's weights would be thrown away.
-            actor_loss.backward(inputs=[x for x in self.actor.parameters() if x.requires_grad])
-            self.actor.optimizer.step()
-            self._losses[2].add_(actor_loss.detach())
-            self._losses[3].add_(1)
-        if with_targets:
-            self._update_targets()
-        if not self.prioritized:
-            return targets.squeeze(1)
-        with th.no_grad():
-            return (th.cat(q_values, dim=1) - targets).abs().amax(dim=1)
-
-    def _targets(self, batch: Any) -> th.Tensor:  # Any: as above
-        """
-        ``r + discount (1 - terminated) min_i Q'_i(s', clip(mu'(s') + clip(noise)))`` (Fujimoto et al., 2018, section
-        5.3).
-
-        :return: [B, 1]
-        """
-        discounts = self.gamma if batch.discounts is None else batch.discounts
-        with th.no_grad():
-            noise = batch.actions.clone().normal_(0, self.target_policy_noise)
-            noise = noise.clamp(-self.target_noise_clip, self.target_noise_clip)
-            next_actions = (self.actor_target(batch.next_observations) + noise).clamp(-1, 1)
-            next_q = th.cat(self.critic_target(batch.next_observations, next_actions), dim=1).amin(dim=1, keepdim=True)
-            return batch.rewards + (1 - batch.dones) * discounts * next_q
-
-    def _update_targets(self) -> None:
-        for net, target in ((self.critic, self.critic_target), (self.actor, self.actor_target)):
-            ours: list[th.Tensor] = list(net.parameters())
-            theirs: list[th.Tensor] = list(target.parameters())
-            with th.no_grad():
-                th._foreach_mul_(theirs, 1 - self.tau)
-                th._foreach_add_(theirs, ours, alpha=self.tau)
-        # Running statistics of BatchNorm are copied.
-        polyak_update(self.critic_batch_norm_stats, self.critic_batch_norm_stats_target, 1.0)
-        polyak_update(self.actor_batch_norm_stats, self.actor_batch_norm_stats_target, 1.0)
-
-    def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
-        """Adds: for captured updates the rate lies in a tensor."""
-        if self._captured is None:
-            super()._update_learning_rate(optimizers)
-            return
-        rate = self.lr_schedule(self._current_progress_remaining)
-        self.logger.record("train/learning_rate", rate)
-        for optimizer in optimizers if isinstance(optimizers, list) else [optimizers]:
-            set_learning_rate(optimizer, rate, self.device)
-
     def _record_losses(self) -> None:
-        critic, n_critic, actor, n_actor, q_value = self._losses.tolist()
-        if n_critic > 0:
-            self.logger.record("train/critic_loss", critic / n_critic)
-            self.logger.record("train/q_mean", q_value / n_critic * self.reward_size)  # in units of the reward
-        if n_actor > 0:
-            self.logger.record("train/actor_loss", actor / n_actor)
+        means = self.learner.sums.means()
+        if "q_mean" in means:
+            means["q_mean"] *= self.reward_size  # in units of the reward
+        for name, mean in means.items():
+            self.logger.record(f"train/{name}", mean)
 
     def dump_logs(self) -> None:
         """Adds: losses since the last log, which are read from a GPU here alone."""
         self._record_losses()
-        self._losses.zero_()
+        self.learner.sums.reset()
         super().dump_logs()
 
     def learn(
@@ -586,24 +490,19 @@ class TD3(ClampedClockMixin, RawTransitionsMixin, FittingReplayMixin, AtomicRepl
                 f"these weights are not of this {type(self).__name__}: {lines[min(1, len(lines) - 1)]} "
                 "Give the policy and policy_kwargs that they were saved with"
             ) from error
-        if self._captured is not None:  # the graphs know the tensors of before
-            self._captured = CapturedUpdates(self._update, self.device)
-
-    def get_parameters(self) -> dict[str, dict[str, Any]]:
-        """Adds: optimizers as SB3's on a CPU can load them."""
-        return {
-            name: as_plain(state) if name.endswith("optimizer") else state
-            for name, state in super().get_parameters().items()
-        }
-
-    _made_anew = ("best_actor", "_assessment", "_losses", "_captured", "_capture_is_tried")
-    """by `_setup_model`, also after `load`"""
 
     def _excluded_save_params(self) -> list[str]:
-        # A file of compile="on" shall load on a CPU.
-        compiled = ["compile"] if self.compile == "on" else []
-        return [*super()._excluded_save_params(), *compiled, *self._made_anew]
+        return [*super()._excluded_save_params(), "best_actor", "_assessment"]
 
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, tensors = super()._get_torch_save_params()
         return [*state_dicts, *(["best_actor"] if self.checkpoint_episodes > 0 else [])], tensors
+
+
+def blank_observations(space: spaces.Space, n: int, device: th.device) -> Nested[th.Tensor]:
+    """:return: [n, ...] zeros as a replay of this space draws them"""
+    if isinstance(space, spaces.Dict):
+        return {key: blank_observations(part, n, device) for key, part in space.items()}
+    shape = (1,) if isinstance(space, spaces.Discrete) else space.shape or ()
+    dtype = np.float32 if space.dtype == np.float64 else space.dtype
+    return th.as_tensor(np.zeros((n, *shape), dtype=dtype), device=device)

@@ -19,7 +19,7 @@ import torch as th
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from sb3_ext.td3 import captured
+from sb3_ext import compiled
 
 
 def _tensors(x: Any) -> list[th.Tensor]:
@@ -122,8 +122,7 @@ def install(patch: pytest.MonkeyPatch) -> StandIn:
     """Models on a CPU capture their updates from here on."""
     stand_in = StandIn()
     current = Stream()
-    patch.setattr(captured, "can_capture", lambda device: device.type == "cpu")
-    patch.setattr("sb3_ext.td3.td3.can_capture", lambda device: device.type == "cpu")
+    patch.setattr(compiled, "can_capture", lambda device: device.type == "cpu")
     patch.setattr(th.cuda, "Stream", Stream)
     patch.setattr(th.cuda, "CUDAGraph", Graph)
     patch.setattr(th.cuda, "graph", stand_in.capture)

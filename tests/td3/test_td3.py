@@ -28,6 +28,7 @@ from support.control import SMALL, Reach, arch, batch_of, noise, trained
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer, Proportional
 from sb3_ext.buffers.device import DeviceReplayBuffer
+from sb3_ext.learners.td3 import Update
 from sb3_ext.td3 import Laddered, Scheduled
 from sb3_ext.td3.noise import tell
 from sb3_ext.vec_envs import RawTransitionsMixin
@@ -146,7 +147,7 @@ def test_targets_by_a_second_formula_with_terminations_and_timeouts(monkeypatch:
 
     monkeypatch.setattr(model.critic_target, "forward", spied)
     with th.no_grad():
-        targets, mu = model._targets(batch), model.actor_target(batch.next_observations)
+        targets, mu = model.learner.targets(batch), model.actor_target(batch.next_observations)
     (actions,) = seen
     off = actions - mu
     assert (actions.abs() <= 1).all() and (actions.abs() == 1).any(), "clipped to the bounds"
@@ -167,7 +168,7 @@ def test_the_actor_climbs_the_first_critic_and_waits_for_its_turn() -> None:
     batch = batch_of(model.replay_buffer)
     before = [p.clone() for p in model.actor.parameters()]
     targets = [p.clone() for p in model.critic_target.parameters()]
-    model._update(batch, False, False)
+    model.learner.update(batch, False, False)
     assert all(th.equal(a, b) for a, b in zip(before, model.actor.parameters(), strict=True))
     assert all(th.equal(a, b) for a, b in zip(targets, model.critic_target.parameters(), strict=True))
     model.actor.optimizer.zero_grad()
@@ -176,7 +177,7 @@ def test_the_actor_climbs_the_first_critic_and_waits_for_its_turn() -> None:
     # The critic's step comes first, so it must not move here.
     for group in model.critic.optimizer.param_groups:
         group["lr"] = 0.0
-    model._update(batch, True, False)
+    model.learner.update(batch, True, False)
     for gradient, parameter in zip(expected, model.actor.parameters(), strict=True):
         assert parameter.grad is not None
         th.testing.assert_close(parameter.grad, gradient)
@@ -190,16 +191,16 @@ def test_targets_move_with_the_actor_or_at_their_own_interval(monkeypatch: pytes
     ):
         model = trained(TD3, total=31, **keywords)  # type: ignore[arg-type]
         model._n_updates, moved = 0, []
-        update = model._update_targets
+        update = model.learner.update_targets
 
         def spied() -> None:
             moved.append(model._n_updates)  # noqa: B023
             update()  # noqa: B023
 
-        monkeypatch.setattr(model, "_update_targets", spied)
+        monkeypatch.setattr(model.learner, "update_targets", spied)
         model.train(12, 16)
         assert moved == expected
-    model._update_targets()
+    model.learner.update_targets()
     assert all(th.equal(a, b) for a, b in zip(model.critic.parameters(), model.critic_target.parameters(), strict=True))
 
 
@@ -211,22 +212,22 @@ def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
     batch = replay.sample(16)
     assert (batch.weights == 1).all(), "no importance weights"
     th.manual_seed(1)
-    targets = model._targets(batch)
+    targets = model.learner.targets(batch)
     q_values = model.critic(batch.observations, batch.actions)
     td = (th.cat(q_values, dim=1) - targets).detach()
     huber = sum(float(th.where(x.abs() <= 1, x**2 / 2, x.abs() - 0.5).mean()) for x in td.T)
-    model._losses.zero_()
+    model.learner.sums.reset()
     th.manual_seed(1)
-    errors = model._update(batch, False, False)
-    assert float(model._losses[0]) == pytest.approx(huber, rel=1e-5)
-    th.testing.assert_close(errors, td.abs().amax(dim=1))
+    priorities = model.learner.update(batch, False, False).priorities
+    assert float(model.learner.sums.critic_loss) == pytest.approx(huber, rel=1e-5)
+    th.testing.assert_close(priorities, td.abs().amax(dim=1).clamp(min=1.0))
     assert isinstance(replay.sampler, Proportional)
     leaves = batch.handle.leaves
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(replay, "sample", lambda *_, **__: batch)
-        patch.setattr(model, "_update", lambda *_: th.linspace(0.0, 7.0, 16))
+        patch.setattr(model.learner, "update", lambda *_: Update(th.linspace(1.0, 7.0, 16)))
         model.train(1, 16)
-    expected = np.maximum(np.linspace(0.0, 7.0, 16), 1.0) ** 0.4
+    expected = np.linspace(1.0, 7.0, 16) ** 0.4
     last = {leaf: i for i, leaf in enumerate(leaves.tolist())}  # a leaf may be drawn twice
     np.testing.assert_allclose(replay.sampler.masses(np.array(list(last))), expected[list(last.values())], rtol=1e-6)
     steep = trained(TD3, prioritized=True, priority_exponent=1.0).replay_buffer
@@ -255,7 +256,7 @@ def test_losses_are_means_since_the_last_log() -> None:
     losses = [logs["train/critic_loss"] for logs in dumped if "train/critic_loss" in logs]
     assert len(losses) >= 2 and len(set(losses)) == len(losses)
     assert {"train/actor_loss", "train/n_updates", "train/learning_rate", "rollout/noise_scale"} <= set(dumped[-1])
-    assert 0 < float(model._losses[1]) < 14
+    assert 0 < float(model.learner.sums.n_critic) < 14
 
 
 # ---------------------------------------------------------------------- noise

@@ -21,9 +21,8 @@ from torch import nn
 
 from sb3_ext import DDPG, TD3
 from sb3_ext.buffers.device import DeviceReplayBuffer
-from sb3_ext.td3.captured import LEAST_RATE, set_learning_rate
-from sb3_ext.td3.td3 import Compile
-from sb3_ext.td3.trial import HostReads
+from sb3_ext.learners.captured import LEAST_RATE, Compile, set_learning_rate
+from sb3_ext.learners.trial import HostReads
 
 
 @pytest.fixture
@@ -32,8 +31,9 @@ def cuda(monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 
 def make(cls: type[TD3], compile: Compile, **keywords: Any) -> Any:
-    given = {"action_noise": noise(), **SMALL, **copy.deepcopy({**arch(), **keywords})}
-    return cls(given.pop("policy", "MlpPolicy"), Reach(), compile=compile, **given)
+    given = {"action_noise": None if "env" in keywords else noise(), **SMALL, **copy.deepcopy({**arch(), **keywords})}
+    env = given.pop("env", Reach)()
+    return cls(given.pop("policy", "MlpPolicy"), env, compile=compile, **given)
 
 
 def pair(cls: type[TD3] = TD3, **keywords: Any) -> tuple[Any, Any]:
@@ -68,6 +68,7 @@ def train_both(models: tuple[Any, Any], **keywords: Any) -> None:
         {},
         {"cls": DDPG, "learning_rate": lambda left: 1e-2 * left},
         {"prioritized": True, "n_steps": 3},
+        {"env": lambda: BitFlippingEnv(n_bits=4, continuous=True), "policy": "MultiInputPolicy"},
         {"replay_buffer_class": DeviceReplayBuffer, "replay_buffer_kwargs": {"n_steps": 3, "gamma": 0.9}},
         {"policy": "SimbaPolicy", "policy_kwargs": {"net_arch": [8]}},
         {"policy_kwargs": {"net_arch": [8], "optimizer_kwargs": {"foreach": True}}},
@@ -80,13 +81,13 @@ def train_both(models: tuple[Any, Any], **keywords: Any) -> None:
             },
         },
     ],
-    ids=["TD3", "DDPG with a schedule", "prioritized", "device replay", "Simba", "foreach", "AdamW"],
+    ids=["TD3", "DDPG with a schedule", "prioritized", "dictionaries", "device replay", "Simba", "foreach", "AdamW"],
 )
 def test_replayed_updates_are_the_eager_ones_to_the_last_bit(cuda: StandIn, case: dict[str, Any]) -> None:
     models = pair(**case)
     train_both(models)
     assert_same_weights(*models)
-    assert th.equal(models[0]._losses, models[1]._losses)
+    assert models[0].learner.sums == models[1].learner.sums
     n_kinds = 1 if case.get("cls") is DDPG else 2
     assert len(models[0]._captured.graphs) == n_kinds
     replayed = [graph.n_replayed for graph in cuda.graphs[-n_kinds:]]
@@ -167,7 +168,7 @@ def test_a_batch_stays_the_caller_s(cuda: StandIn) -> None:
     rewards = first.rewards.clone()
     assert not th.equal(rewards, second.rewards)
     for batch in [first] * 5 + [second]:
-        model._captured(batch, False, False)
+        model._captured.update(batch, False, False)
     assert th.equal(first.rewards, rewards)
 
 
@@ -277,14 +278,11 @@ def test_a_model_is_as_it_was_after_the_trial(cuda: StandIn) -> None:
         ours, theirs = getattr(tried, name).optimizer, getattr(eager, name).optimizer
         assert ours.state_dict() == theirs.state_dict() and not ours.state
         assert all(x.grad is None for x in getattr(tried, name).parameters())
-    assert not tried._losses.any()
+    assert not any(tried.learner.sums)
     assert [x.training for x in tried.policy.modules()] == [x.training for x in eager.policy.modules()]
 
 
 def test_compile_on_is_an_error_where_nothing_can_be_captured(cuda: StandIn) -> None:
-    with pytest.raises(ValueError, match='compile="on" is not for dictionaries'):
-        TD3("MultiInputPolicy", BitFlippingEnv(n_bits=4, continuous=True), compile="on", **SMALL)
-    assert TD3("MultiInputPolicy", BitFlippingEnv(n_bits=4, continuous=True), **SMALL)._captured is None
     plain = {"net_arch": [8], "optimizer_class": th.optim.SGD}
     with pytest.raises(ValueError, match='compile="on": SGD cannot be captured'):
         make(TD3, "on", policy_kwargs=plain)
@@ -353,7 +351,7 @@ def test_captured_updates_equal_eager_ones_of_the_same_optimizer(optimizer_kwarg
                 set_learning_rate(optimizer, 1e-3 * (1 - i / 40), model.device)
             with warnings.catch_warnings():
                 warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
-                (model._captured or model._update)(batch, i % 2 == 0, i % 2 == 0)
+                (model._captured or model.learner).update(batch, i % 2 == 0, i % 2 == 0)
     for ours, theirs in zip(models[0].policy.parameters(), models[1].policy.parameters(), strict=True):
         th.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-5)
     assert len(models[1]._captured.graphs) == 2

@@ -1,18 +1,60 @@
-"""Updates as captured CUDA graphs: one launch in place of a few hundred."""
+"""
+Updates as captured CUDA graphs: one launch in place of a few hundred. Of any learner whose update touches only memory
+that stays where it is, and waits for nothing.
+"""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import torch as th
+from torch import nn
 
+from sb3_ext import nested
+from sb3_ext.nested import Nested
+
+Compile: TypeAlias = Literal["auto", "on", "off"]
+"""whether updates are captured: where they can be, or else it is an error, or never"""
+Tensors: TypeAlias = Nested[th.Tensor]
 WARM_UP = 3  # updates of each kind before it is captured; PyTorch's recommendation for the side stream
-PARTS = ("observations", "actions", "next_observations", "dones", "rewards", "discounts")
 # PyTorch's Adam divides by the rate where it can be captured and runs parameter by parameter: 0 / 0 for a weight
 # without a gradient. A step of this rate changes no weight.
 LEAST_RATE = 1e-30
+
+
+class Learner(Protocol):
+    """
+    What is captured. An update must touch only memory that stays where it is: networks, states of the optimizers, sums.
+    Whatever else it reads is one of its `settings`.
+    """
+
+    @property
+    def settings(self) -> tuple[Any, ...]:  # Any: numbers and what is compared as they are
+        """What an update reads that a graph would not see change."""
+
+    @property
+    def optimizers(self) -> Sequence[th.optim.Optimizer]:
+        """All that an update steps."""
+
+    @property
+    def networks(self) -> Mapping[str, nn.Module]:
+        """All that an update reads or writes."""
+
+    @property
+    def update(self) -> Callable[..., Any]:  # Any: each has its own kind of batch, and of update
+        """
+        A method: (batch, *kind) -> update, both trees of tensors. What an update consists of, in true or false, is its
+        kind; each is captured on its own.
+        """
+
+    def set_training_mode(self, mode: bool) -> None: ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """All that an update changes."""
+
+    def load_state_dict(self, state: dict[str, Any]) -> None: ...
 
 
 class Constants(NamedTuple):
@@ -32,18 +74,16 @@ class Constants(NamedTuple):
         )
 
 
-def constants_of(optimizers: Sequence[th.optim.Optimizer], *settings: Any) -> Constants:
-    """
-    :param optimizers: whose parameters are updated
-    :param settings: numbers that the update reads
-    """
+def constants_of(learner: Learner) -> Constants:
+    """:return: what its updates read now"""
+    optimizers = learner.optimizers
     groups = [group for optimizer in optimizers for group in optimizer.param_groups]
     parameters = [p for group in groups for p in group["params"]]
     values = [{name: x for name, x in group.items() if name not in ("params", "lr", "initial_lr")} for group in groups]
     places = [x for optimizer in optimizers for x in (optimizer, optimizer.state)]
     return Constants(
         (
-            *settings,
+            *learner.settings,
             *values,
             *[len(optimizer.state) for optimizer in optimizers],
             *[(p.data_ptr(), p.requires_grad) for p in parameters],
@@ -54,61 +94,63 @@ def constants_of(optimizers: Sequence[th.optim.Optimizer], *settings: Any) -> Co
 
 class CapturedUpdates:
     """
-    Runs an update as it is for the first times, captures it then, and replays it from there on. One graph for every
-    kind of update and shape of batch.
+    Runs updates as they are for the first times, captures them then, and replays them from there on. One graph for
+    every kind of update and shape of batch. `begin` throws the graphs away when something has changed that they hold.
 
-    The update must touch only memory that stays where it is: parameters, optimizer states and accumulators. What it
-    reads besides is a constant of its graphs: `begin` throws them away when one has changed.
-
-    :param update: (batch, *kind) -> tensor, where the batch is a NamedTuple of tensors or None
+    :param learner: its updates
     :param device: CUDA
     """
 
-    def __init__(self, update: Callable[..., th.Tensor], device: th.device) -> None:
-        self.update, self.device = update, device
+    def __init__(self, learner: Learner, device: th.device) -> None:
+        self.learner, self.device = learner, device
         self.stream = th.cuda.Stream(device)
         self.n_seen: dict[Any, int] = {}
-        self.graphs: dict[Any, tuple[th.cuda.CUDAGraph, Any, th.Tensor]] = {}
+        self.graphs: dict[Any, tuple[th.cuda.CUDAGraph, list[th.Tensor], Any]] = {}
         self.constants: Constants | None = None
 
-    def begin(self, constants: Constants) -> None:
-        """:param constants: of the coming updates"""
+    def begin(self) -> None:
+        """Before updates are made: what the learner reads may be other than it was."""
+        constants = constants_of(self.learner)
         if self.graphs and self.constants is not None and not constants.agree_with(self.constants):
             th.cuda.current_stream(self.device).synchronize()  # none of them is running
             self.graphs.clear()
             self.n_seen.clear()
         self.constants = constants
 
-    def __call__(self, batch: Any, *kind: bool) -> th.Tensor:  # Any: a NamedTuple of tensors
-        """:return: what the update returns, valid until the next call"""
-        parts = [getattr(batch, name) for name in PARTS]
-        key = (kind, tuple(None if x is None else (x.shape, x.dtype) for x in parts))
+    def update(self, batch: Tensors, *kind: bool) -> Any:  # Any: the learner's update
+        """
+        :param batch: on the device, or in pinned memory
+        :param kind: see `Learner`
+        :return: what the update returns, valid until the next call
+        """
+        fresh: list[th.Tensor] = list(nested.leaves(batch))
+        key = (kind, tuple((x.shape, x.dtype) for x in fresh))
         if key not in self.graphs:
             self.n_seen[key] = self.n_seen.get(key, 0) + 1
             if self.n_seen[key] <= WARM_UP:
                 return self._aside(batch, kind)
             self.graphs[key] = self._capture(batch, kind)
         graph, static, result = self.graphs[key]
-        for name in PARTS:
-            if getattr(static, name) is not None:
-                getattr(static, name).copy_(getattr(batch, name))
+        for fixed, x in zip(static, fresh, strict=True):
+            fixed.copy_(x, non_blocking=True)  # pinned memory is not used again before
         graph.replay()
         return result
 
-    def _aside(self, batch: Any, kind: tuple[bool, ...]) -> th.Tensor:
+    def _aside(self, batch: Tensors, kind: tuple[bool, ...]) -> Any:  # Any: as above
         """An update of its own on a side stream, as capturing asks for."""
+        batch = self._on_device(batch)
         self.stream.wait_stream(th.cuda.current_stream(self.device))
         with th.cuda.stream(self.stream), warnings.catch_warnings():
             # PyTorch's advice for those who never capture.
             warnings.filterwarnings("ignore", "This instance was constructed with capturable=True")
-            result = self.update(batch, *kind)
+            result = self.learner.update(batch, *kind)
         th.cuda.current_stream(self.device).wait_stream(self.stream)
         return result
 
-    def _capture(self, batch: Any, kind: tuple[bool, ...]) -> tuple[th.cuda.CUDAGraph, Any, th.Tensor]:
-        static = batch._replace(
-            **{name: getattr(batch, name).clone() for name in PARTS if getattr(batch, name) is not None}
-        )
+    def _capture(
+        self, batch: Tensors, kind: tuple[bool, ...]
+    ) -> tuple[th.cuda.CUDAGraph, list[th.Tensor], Any]:  # Any: as above
+        static: Tensors = nested.map(th.clone, self._on_device(batch))
         graph = th.cuda.CUDAGraph()
         # Nothing runs yet. The stream is of this device; other threads may use CUDA meanwhile.
         with (
@@ -116,8 +158,12 @@ class CapturedUpdates:
             th.cuda.stream(th.cuda.current_stream(self.device)),  # which PyTorch leaves where a capture breaks off
             th.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
         ):
-            result = self.update(static, *kind)
-        return graph, static, result
+            result = self.learner.update(static, *kind)
+        return graph, list(nested.leaves(static)), result
+
+    def _on_device(self, batch: Tensors) -> Tensors:
+        moved: Tensors = nested.map(lambda x: x.to(self.device, non_blocking=True), batch)
+        return moved
 
 
 def can_capture(device: th.device) -> bool:
