@@ -38,7 +38,7 @@ from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
-from sb3_ext import R2D2
+from sb3_ext import R2D2, nested
 from sb3_ext.buffers.sequence import SequenceSamples
 from sb3_ext.networks.cores import RecurrentState
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
@@ -106,7 +106,7 @@ def filled_model(
         else rng.normal(size=shape).astype(np.float32)
         for _ in range(32)
     ]
-    states = tuple(0.1 * th.randn_like(s, device="cpu") for s in model.q_net.initial_state(n_envs))
+    states = nested.map(lambda s: 0.1 * th.randn_like(s, device="cpu"), model.q_net.initial_state(n_envs))
     assert model.replay_buffer is not None
     infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False}] * n_envs
     for i in range(int(used * cells / n_envs)):
@@ -278,22 +278,11 @@ def captured_update(model: R2D2) -> Callable[[], None]:
 
 
 def _tensors(batch: SequenceSamples) -> list[th.Tensor]:
-    found: list[th.Tensor] = []
-    for field in batch:
-        if isinstance(field, th.Tensor):
-            found.append(field)
-        elif isinstance(field, tuple) and field and isinstance(field[0], th.Tensor):
-            found.extend(field)
-    return found
+    return [x for x in nested.leaves(batch) if isinstance(x, th.Tensor)]
 
 
 def _cloned(batch: SequenceSamples) -> SequenceSamples:
-    fields: dict[str, Any] = {
-        name: field.clone() if isinstance(field, th.Tensor) else field for name, field in batch._asdict().items()
-    }
-    if batch.states is not None:
-        fields["states"] = tuple(state.clone() for state in batch.states)
-    return SequenceSamples(**fields)
+    return nested.map(lambda x: x.clone() if isinstance(x, th.Tensor) else x, batch)
 
 
 def updates_per_second(work: Callable[[], object], seconds: float) -> float:

@@ -61,7 +61,7 @@ def fill(space: spaces.Box, mean_length: int, cells: int, hidden: int, seed: int
     rng = np.random.default_rng(seed)
     draw_length = episode_lengths(rng, mean_length)
     noise = [_observations(space, rng) for _ in range(8)]  # adding is what is measured, not drawing
-    states = (th.zeros(1, N_ENVS, hidden), th.zeros(1, N_ENVS, hidden))
+    states = (th.zeros(N_ENVS, 1, hidden), th.zeros(N_ENVS, 1, hidden))
     sampler = Proportional()
     sampler.resize(1)
     sampler.activate(np.array([0]))  # loads numba, where it is installed, before memory is looked at

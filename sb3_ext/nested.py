@@ -16,8 +16,8 @@ import torch as th
 
 T = TypeVar("T")
 Array: TypeAlias = np.ndarray | th.Tensor
-Nested: TypeAlias = T | Sequence["Nested[T]"] | Mapping[str, "Nested[T]"] | None
-Tree = TypeVar("Tree", bound=Nested[Array])
+Nested: TypeAlias = T | Sequence["Nested[T]"] | Mapping[str, "Nested[T]"]
+Tree = TypeVar("Tree", bound=Nested[Array | None])
 Leaf = TypeVar("Leaf", np.ndarray, th.Tensor, np.ndarray | th.Tensor)
 
 
@@ -46,7 +46,11 @@ def map(change: Callable[..., Any], tree: Any, *more: Any) -> Any:  # Any: a tre
     return change(tree, *more)
 
 
-def leaves(tree: Nested[T]) -> Iterator[T]:
+@overload
+def leaves(tree: Leaf | dict[str, Leaf]) -> Iterator[Leaf]: ...
+@overload
+def leaves(tree: Any) -> Iterator[Any]: ...
+def leaves(tree: Any) -> Iterator[Any]:  # Any: a tree, and what its leaves are
     """:return: each leaf, in the order in which it is held"""
     if isinstance(tree, Mapping):
         for part in tree.values():
@@ -55,16 +59,15 @@ def leaves(tree: Nested[T]) -> Iterator[T]:
         for part in tree:
             yield from leaves(part)
     elif tree is not None:
-        yield tree  # type: ignore[misc]  # no other Sequence is a leaf
+        yield tree
 
 
-def rows(tree: Nested[Array]) -> int:
+def rows(tree: Nested[Array | None]) -> int:
     """
     :param tree: at least one leaf [n, ...]
     :return: n
     """
-    found: Iterator[Array] = leaves(tree)
-    return len(next(found))
+    return len(next(leaves(tree)))
 
 
 def take(tree: Tree, rows: Any) -> Tree:  # Any: whatever both kinds of arrays take as an index
@@ -77,7 +80,7 @@ def take(tree: Tree, rows: Any) -> Tree:  # Any: whatever both kinds of arrays t
     return taken
 
 
-def put(tree: Nested[Array], rows: Any, values: Nested[Array]) -> None:  # Any: as for `take`
+def put(tree: Nested[Array | None], rows: Any, values: Nested[Array | None]) -> None:  # Any: as for `take`
     """
     Write in place.
 

@@ -373,16 +373,16 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
     def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
+        state: Any = None,  # Any: a tree of arrays, where SB3 says a tuple
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    ) -> tuple[np.ndarray, Any]:
         """
         Depends on its arguments alone, never on the state of training.
 
         :param observation: one observation or a batch of n
-        :param state: arrays [L, n, H] from the last call; None = zeros
-        :param episode_start: [n], true where a new episode begins: the state is zeroed there
+        :param state: what the last call returned, arrays [n, ...]; None = that of a new episode
+        :param episode_start: [n], true where a new episode begins: there the state is made new
         :param deterministic: greedy with the mean weights, or with noisy ones and epsilon-greedy with
             ``evaluation_eps``
         :return: actions and the next state

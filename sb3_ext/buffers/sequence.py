@@ -38,9 +38,11 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ext import nested
 from sb3_ext.buffers.lanes import Array, LaneReplayBuffer, Obs
 from sb3_ext.buffers.replay import Handle
 from sb3_ext.buffers.samplers import SamplerLike
+from sb3_ext.nested import Nested
 
 NEVER = np.iinfo(np.int64).max
 
@@ -65,8 +67,8 @@ class SequenceSamples(NamedTuple):
     """[B, m + n] float32, 1 = real step, 0 = padding; real steps come first"""
     burn_in_lengths: th.Tensor
     """[B] int64, b"""
-    states: tuple[th.Tensor, ...] | None
-    """each [L, B, H]: recurrent state before the first real column; None when no state is stored"""
+    states: Nested[th.Tensor] | None
+    """[B, ...] each: recurrent state before the first real column; None when no state is stored"""
     weights: th.Tensor
     """[B] float32, importance weights in (0, 1]"""
     handle: WindowHandle
@@ -148,7 +150,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         self._oldest = np.full(e, NEVER)  # first cell of the lane's oldest window
         self._live: list[deque[int]] = [deque() for _ in range(e)]  # leaves of a lane, by first cell
         self._pending: list[deque[int]] = [deque() for _ in range(e)]  # those of them that are not complete
-        self._states: tuple[Array, ...] | None = None
+        self._states: Nested[Array] | None = None
         # Descriptors, one per leaf.
         self._lane = np.zeros(0, dtype=np.int64)
         self._first = np.zeros(0, dtype=np.int64)  # first cell
@@ -167,7 +169,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         reward: np.ndarray,
         done: np.ndarray,
         infos: list[dict[str, Any]],
-        states: tuple[th.Tensor, ...] | None = None,
+        states: Nested[th.Tensor] | None = None,
     ) -> None:
         """
         Append one transition to every lane.
@@ -179,15 +181,13 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         :param reward: [E]
         :param done: [E] bool, the episode ended
         :param infos: E dicts; ``TimeLimit.truncated`` marks a timeout
-        :param states: recurrent state before ``obs`` is fed, each [L, E, H]; given always or never
+        :param states: recurrent state before ``obs`` is fed, each tensor [E, ...]; given always or never
         :raises ValueError: for NaN or infinity, a wrong shape, an observation that does not continue its lane, or a
             missing state; nothing is stored then
         """
         step = self._read(obs, next_obs, action, reward, done, infos)
         if states is not None:
-            shapes = tuple((s.shape[0], s.shape[2]) if s.shape[1] == self.n_envs else tuple(s.shape) for s in states)
-            if self._states is not None and shapes != self.state_shapes:
-                raise ValueError(f"recurrent states have shapes {shapes}, those stored before {self.state_shapes}")
+            self._check_states(states)
         if not self._cells:
             self._allocate()
             self._allocate_windows(states)
@@ -205,7 +205,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         number = self._head - self._start  # steps since the trajectory's start
         opening = np.flatnonzero((number == 0) | ((number + self.burn_in) % self.period == 0))
         if len(opening) > 0:
-            now = None if states is None else tuple(s.detach().cpu().numpy() for s in states)
+            now = nested.map(lambda s: s.detach().cpu().numpy(), states)
             for lane in opening:
                 self._open_windows(int(lane), int(number[lane]), now)
         self._store(step)
@@ -216,9 +216,15 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             self._close(ended)
         self._count()
 
-    def _allocate_windows(self, states: tuple[th.Tensor, ...] | None) -> None:
-        if states is not None:
-            self._states = tuple(np.zeros((len(self._lane), s.shape[0], s.shape[2]), dtype=np.float32) for s in states)
+    def _check_states(self, states: Nested[th.Tensor] | None) -> None:
+        shapes = nested.map(lambda s: tuple(s.shape), states)
+        expected = nested.map(lambda s: (self.n_envs, *s.shape[1:]), states if self._states is None else self._states)
+        if shapes != expected:
+            raise ValueError(f"recurrent states have shapes {shapes} where {expected} are stored")
+
+    def _allocate_windows(self, states: Nested[th.Tensor] | None) -> None:
+        as_stored = nested.map(lambda s: s[:0].detach().cpu().numpy(), states)
+        self._states = nested.map(lambda s: np.zeros((len(self._lane), *s.shape[1:]), s.dtype), as_stored)
         self._grow(max(64, len(self._generation)))  # doubles on demand: states are large
 
     def _grow(self, capacity: int) -> None:
@@ -227,13 +233,12 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         for name in ("_lane", "_first", "_lead", "_valid", "_active", "_generation"):
             old = getattr(self, name)
             setattr(self, name, np.concatenate((old, np.zeros(capacity - len(old), dtype=old.dtype))))
-        if self._states is not None:
-            self._states = tuple(np.concatenate((s, np.zeros((extra, *s.shape[1:]), s.dtype))) for s in self._states)
+        self._states = nested.map(lambda s: np.concatenate((s, np.zeros((extra, *s.shape[1:]), s.dtype))), self._states)
         self.sampler.resize(capacity)
 
     # ------------------------------------------------------------------ windows: opened, completed, retired
 
-    def _open_windows(self, lane: int, step: int, states: tuple[Array, ...] | None) -> None:
+    def _open_windows(self, lane: int, step: int, states: Nested[Array] | None) -> None:
         """Open the windows whose first cell is the head cell, with the state before it."""
         # At the trajectory's start t0 = b for all windows with t0 <= l; later each window begins l steps before its t0.
         leads = range(0, self.burn_in + 1, self.period) if step == 0 else (self.burn_in,)
@@ -242,9 +247,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
                 self._grow(2 * len(self._lane))
             leaf = self._free.pop()
             self._lane[leaf], self._first[leaf], self._lead[leaf] = lane, self._head[lane], lead
-            if states is not None and self._states is not None:
-                for store, value in zip(self._states, states, strict=True):
-                    store[leaf] = value[:, lane]
+            nested.put(self._states, leaf, nested.take(states, lane))
             self._live[lane].append(leaf)
             self._pending[lane].append(leaf)
         self._oldest[lane] = self._first[self._live[lane][0]]
@@ -320,9 +323,6 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         steps = flat[:, burn_in:-1]
         mask = np.arange(trained + self.n_steps) < valid[:, None]
         rewards = self._normalize_reward(self._rewards[steps], env) * mask
-        states = None
-        if self._states is not None:
-            states = tuple(self._tensor(np.ascontiguousarray(s[leaves].swapaxes(0, 1))) for s in self._states)
         return SequenceSamples(
             burn_in_observations=self._observations(flat[:, :burn_in], env),
             observations=self._observations(flat[:, burn_in:], env),
@@ -331,7 +331,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             terminated=self._tensor((self._terminated[steps] & mask).astype(np.float32)),
             mask=self._tensor(mask.astype(np.float32)),
             burn_in_lengths=self._tensor(lead),
-            states=states,
+            states=nested.map(lambda s: self._tensor(s[leaves]), self._states),
             weights=th.ones(len(leaves), device=self.device),
             handle=WindowHandle(leaves, self._generation[leaves]),
         )
@@ -339,9 +339,9 @@ class SequenceReplayBuffer(LaneReplayBuffer):
     # ------------------------------------------------------------------ files
 
     @property
-    def state_shapes(self) -> tuple[tuple[int, ...], ...] | None:
-        """(L, H) of each recurrent state tensor, None when none are stored."""
-        return None if self._states is None else tuple(s.shape[1:] for s in self._states)
+    def state_shapes(self) -> Nested[tuple[int, ...]] | None:
+        """Of the recurrent state of one sequence, None when none are stored."""
+        return nested.map(lambda s: s.shape[1:], self._states)
 
     def layout(self) -> dict[str, Any]:
         return {

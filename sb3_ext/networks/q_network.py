@@ -11,6 +11,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
+from sb3_ext import nested
 from sb3_ext.networks.heads import QHead, ScalarHead
 from sb3_ext.networks.noisy import noise_for_acting
 
@@ -66,7 +67,7 @@ class QNetwork(BasePolicy):
         return self.head.q_values(self.outputs(obs))
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        noise_for_acting(self, n_observations(observation), deterministic)
+        noise_for_acting(self, nested.rows(observation), deterministic)
         return self(observation).argmax(dim=1).reshape(-1)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -80,8 +81,3 @@ class QNetwork(BasePolicy):
             activation_fn=self.activation_fn,
         )
         return data
-
-
-def n_observations(obs: PyTorchObs) -> int:
-    """:return: B of observations [B, ...] (or a dict of such)"""
-    return len(next(iter(obs.values()))) if isinstance(obs, dict) else len(obs)

@@ -15,10 +15,11 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
+from sb3_ext import nested
+from sb3_ext.nested import Nested
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
 from sb3_ext.networks.heads import QHead, ScalarHead
 from sb3_ext.networks.noisy import noise_for_acting
-from sb3_ext.networks.q_network import n_observations
 
 
 class RecurrentQNetwork(BasePolicy):
@@ -48,7 +49,7 @@ class RecurrentQNetwork(BasePolicy):
         features_dim: int,
         head_class: type[QHead] = ScalarHead,
         head_kwargs: dict[str, Any] | None = None,
-        core_class: type[RecurrentCore] = LSTMCore,
+        core_class: type[RecurrentCore[Any]] = LSTMCore,
         core_kwargs: dict[str, Any] | None = None,
         hidden_size: int = 64,
         n_layers: int = 1,
@@ -60,15 +61,17 @@ class RecurrentQNetwork(BasePolicy):
             observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
         )
         self.features_dim = int(features_dim)
+        self.hidden_size, self.n_layers = hidden_size, n_layers
         self.head_kwargs = head_kwargs
         self.core_kwargs = core_kwargs
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.core = core_class(self.features_dim, hidden_size, n_layers, **(core_kwargs or {}))
-        self.head = head_class(hidden_size, int(action_space.n), net_arch or [], activation_fn, **(head_kwargs or {}))
+        n_features, n_actions = self.core.output_size, int(action_space.n)
+        self.head = head_class(n_features, n_actions, net_arch or [], activation_fn, **(head_kwargs or {}))
 
     def initial_state(self, n: int) -> RecurrentState:
-        """:return: zero state of n sequences"""
+        """:return: state of n sequences before their first step"""
         return self.core.initial_state(n, self.device)
 
     def unroll(self, obs: PyTorchObs, state: RecurrentState) -> tuple[th.Tensor, RecurrentState]:
@@ -100,8 +103,7 @@ class RecurrentQNetwork(BasePolicy):
             x = self._features(obs) if n_columns > 0 else None
             now = state
             for column, end in zip(begins, [*begins[1:], n_columns], strict=True):
-                begun = (lengths == n_columns - column).view(1, -1, 1)
-                now = tuple(th.where(begun, stored, passed) for stored, passed in zip(state, now, strict=True))
+                now = nested.where(lengths == n_columns - column, state, now)
                 if end > column:
                     assert x is not None
                     _, now = self.core(x[:, column:end], now)
@@ -110,12 +112,8 @@ class RecurrentQNetwork(BasePolicy):
     def _features(self, obs: PyTorchObs) -> th.Tensor:
         """:return: [B, T, D]"""
         assert self.features_extractor is not None
-        if isinstance(obs, dict):
-            n_batch, n_time = next(iter(obs.values())).shape[:2]
-            folded: PyTorchObs = {key: x.flatten(0, 1) for key, x in obs.items()}
-        else:
-            n_batch, n_time = obs.shape[:2]
-            folded = obs.flatten(0, 1)
+        n_batch, n_time = next(nested.leaves(obs)).shape[:2]
+        folded = nested.map(lambda x: x.flatten(0, 1), obs)
         return self.extract_features(folded, self.features_extractor).view(n_batch, n_time, -1)
 
     def step(self, obs: PyTorchObs, state: RecurrentState) -> tuple[th.Tensor, RecurrentState]:
@@ -129,10 +127,10 @@ class RecurrentQNetwork(BasePolicy):
 
     def forward(self, obs: PyTorchObs) -> th.Tensor:
         """:return: Q-values [B, A] of single steps, each from a fresh state"""
-        return self.step(obs, self.initial_state(n_observations(obs)))[0]
+        return self.step(obs, self.initial_state(nested.rows(obs)))[0]
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
-        noise_for_acting(self, n_observations(observation), deterministic)
+        noise_for_acting(self, nested.rows(observation), deterministic)
         return self(observation).argmax(dim=1).reshape(-1)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
@@ -144,24 +142,21 @@ class RecurrentQNetwork(BasePolicy):
             head_kwargs=self.head_kwargs,
             core_class=type(self.core),
             core_kwargs=self.core_kwargs,
-            hidden_size=self.core.hidden_size,
-            n_layers=self.core.n_layers,
+            hidden_size=self.hidden_size,
+            n_layers=self.n_layers,
             net_arch=self.net_arch,
             activation_fn=self.activation_fn,
         )
         return data
 
-    def state_from_numpy(self, state: tuple[np.ndarray, ...]) -> RecurrentState:
+    def state_from_numpy(self, state: Nested[np.ndarray], n: int) -> RecurrentState:
         """
-        :param state: arrays [L, n, H] as `predict` returned them
-        :raises ValueError: for another number of arrays or another shape
+        :param state: arrays as `predict` returned them
+        :param n: sequences
+        :raises ValueError: for another tree or other shapes
         """
-        core = self.core
-        if len(state) != core.n_state_tensors or any(
-            np.ndim(s) != 3 or np.shape(s)[::2] != (core.n_layers, core.hidden_size) for s in state
-        ):
-            raise ValueError(
-                f"state has shapes {[tuple(np.shape(s)) for s in state]}, expected {core.n_state_tensors} arrays "
-                f"({core.n_layers}, n_envs, {core.hidden_size})"
-            )
-        return tuple(th.as_tensor(s, dtype=th.float32, device=self.device) for s in state)
+        expected = self.initial_state(n)
+        shapes, right = (nested.map(lambda x: tuple(np.shape(x)), tree) for tree in (state, expected))
+        if shapes != right:
+            raise ValueError(f"state has shapes {shapes}, {type(self.core).__name__} has {right} for {n} environments")
+        return nested.map(lambda like, x: th.as_tensor(x, dtype=like.dtype, device=like.device), expected, state)

@@ -13,10 +13,11 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from sb3_ext import nested
+from sb3_ext.nested import Nested
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
 from sb3_ext.networks.heads import QHead, ScalarHead
 from sb3_ext.networks.noisy import noise_for_acting
-from sb3_ext.networks.q_network import n_observations
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 
@@ -57,7 +58,7 @@ class R2D2Policy(QPolicy):
         activation_fn: type[nn.Module] = nn.ReLU,
         lstm_hidden_size: int = 64,
         n_lstm_layers: int = 1,
-        core_class: type[RecurrentCore] = LSTMCore,
+        core_class: type[RecurrentCore[Any]] = LSTMCore,
         core_kwargs: dict[str, Any] | None = None,
         head_class: type[QHead] = ScalarHead,
         head_kwargs: dict[str, Any] | None = None,
@@ -114,7 +115,7 @@ class R2D2Policy(QPolicy):
         :param deterministic: mean weights of noisy layers, or a draw for each environment
         :return: Q-values [E, A] and the state after ``obs``
         """
-        noise_for_acting(self.q_net, state[0].shape[1], deterministic)
+        noise_for_acting(self.q_net, nested.rows(obs), deterministic)
         with th.no_grad():
             q_values, state = self.q_net.step(obs, state)
         return q_values.cpu().numpy(), state
@@ -122,29 +123,30 @@ class R2D2Policy(QPolicy):
     def predict(
         self,
         observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
+        state: Nested[np.ndarray] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+    ) -> tuple[np.ndarray, Any]:  # Any: a tree of arrays, where SB3 says a tuple
         """
         Greedy actions, with the recurrent state in and out as in sb3-contrib's RecurrentPPO.
 
         :param observation: one observation or a batch of n
-        :param state: arrays [L, n, H] from the last call; None = zeros
-        :param episode_start: [n], true where a new episode begins: the state is zeroed there
+        :param state: what the last call returned, arrays [n, ...]; None = that of a new episode
+        :param episode_start: [n], true where a new episode begins: there the state is made new
         :param deterministic: mean weights of noisy layers, or a draw for each observation; epsilon is the algorithm's
         :return: actions [n] (or a scalar array) and the next state
         """
         self.set_training_mode(False)
         obs, vectorized = self.obs_to_tensor(observation)
-        now = self.q_net.initial_state(n_observations(obs)) if state is None else self.q_net.state_from_numpy(state)
+        n = nested.rows(obs)
+        now = self.q_net.initial_state(n) if state is None else self.q_net.state_from_numpy(state, n)
         if episode_start is not None:
-            now = zero_where(now, episode_start)
+            now = self.q_net.core.reset_where(now, episode_start)
         q_values, after = self.act(obs, now, deterministic)
         actions = q_values.argmax(axis=1)
         if not vectorized:
             actions = actions.squeeze(axis=0)
-        return actions, tuple(s.cpu().numpy() for s in after)
+        return actions, nested.map(lambda s: s.cpu().numpy(), after)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()
@@ -196,15 +198,3 @@ class MultiInputLstmPolicy(R2D2Policy):
         super().__init__(
             observation_space, action_space, lr_schedule, features_extractor_class=features_extractor_class, **kwargs
         )
-
-
-def zero_where(state: RecurrentState, ended: np.ndarray) -> RecurrentState:
-    """
-    :param state: each [L, n, H]
-    :param ended: [n] bool
-    :return: the state with the columns of ``ended`` set to zero
-    """
-    if not np.any(ended):
-        return state
-    keep = th.as_tensor(~np.asarray(ended, dtype=bool), dtype=state[0].dtype, device=state[0].device).view(1, -1, 1)
-    return tuple(s * keep for s in state)

@@ -19,6 +19,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import LinearSchedule, obs_as_tensor
 
+from sb3_ext import nested
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.sequence import SequenceReplayBuffer, SequenceSamples, check_window_geometry
 from sb3_ext.networks.cores import RecurrentState
@@ -30,7 +31,7 @@ from sb3_ext.ops.priorities import mix_priorities
 from sb3_ext.ops.returns import n_step_returns
 from sb3_ext.ops.value_rescaling import ValueTransform
 from sb3_ext.q_learning import Distributional, QLearning, Update
-from sb3_ext.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy, zero_where
+from sb3_ext.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy
 
 # The paper's is 1e-4 throughout. In the updates of one process that learns too little on CartPole, and a constant rate
 # large enough now and then forgets at the end.
@@ -297,7 +298,7 @@ class R2D2(QLearning):
         stored = self._state if self.state_init == "stored" else None
         writer = _WriterWithState(replay_buffer, stored)
         super()._store_transition(writer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
-        self._state = zero_where(self._next_state, dones)
+        self._state = self.q_net.core.reset_where(self._next_state, dones)
         self._next_state = None
 
     # ------------------------------------------------------------------ learning
@@ -349,7 +350,7 @@ class R2D2(QLearning):
         assert isinstance(loaded, SequenceReplayBuffer)
         shapes = None
         if self.state_init == "stored":
-            shapes = tuple((s.shape[0], s.shape[2]) for s in self.q_net.initial_state(1))
+            shapes = nested.map(lambda s: tuple(s.shape[1:]), self.q_net.initial_state(1))
         if loaded.size() > 0 and loaded.state_shapes != shapes:
             raise ValueError(f"{path} has recurrent states of shapes {loaded.state_shapes}, the model stores {shapes}")
 

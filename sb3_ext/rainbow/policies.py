@@ -11,9 +11,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from sb3_ext import nested
 from sb3_ext.networks.heads import C51Head, QHead
 from sb3_ext.networks.noisy import noise_for_acting
-from sb3_ext.networks.q_network import QNetwork, n_observations
+from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.r2d2.policies import CnnLstmPolicy, MultiInputLstmPolicy, R2D2Policy
 
@@ -91,7 +92,7 @@ class RainbowPolicy(QPolicy):
         :param obs: [E, ...]
         :return: Q-values [E, A] of the exploring agent: each environment has its own draw of the noisy layers
         """
-        noise_for_acting(self.q_net, n_observations(obs), deterministic=False)
+        noise_for_acting(self.q_net, nested.rows(obs), deterministic=False)
         with th.no_grad():
             return self.q_net(obs).cpu().numpy()
 

@@ -29,11 +29,11 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.dqn.policies import DQNPolicy
 from torch import nn
 
+from sb3_ext import nested
 from sb3_ext.networks.noisy import noise_for_acting
-from sb3_ext.networks.q_network import QNetwork, n_observations
+from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
-from sb3_ext.r2d2.policies import zero_where
 
 State = tuple[np.ndarray, ...] | None  # as `predict` takes and returns it
 
@@ -131,14 +131,14 @@ class QMind(Mind):
         """:return: [B, H] what the head sees"""
         net = self.net
         net.set_training_mode(False)
-        noise_for_acting(net, n_observations(obs), deterministic=True)
+        noise_for_acting(net, nested.rows(obs), deterministic=True)
         assert isinstance(net.features_extractor, BaseFeaturesExtractor)
         features = net.extract_features(obs, net.features_extractor)
         if isinstance(net, QNetwork):
             return features
-        now = net.initial_state(len(features)) if state is None else net.state_from_numpy(state)
+        now = net.initial_state(len(features)) if state is None else net.state_from_numpy(state, len(features))
         with th.backends.cudnn.flags(enabled=False):  # cuDNN has no gradient in evaluation mode
-            return net.core.step(features, zero_where(now, starts))[0]
+            return net.core.step(features, net.core.reset_where(now, starts))[0]
 
 
 class DqnMind(Mind):

@@ -21,6 +21,7 @@ from stable_baselines3.common.utils import set_random_seed
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from support.checks import EverySampler
 
+from sb3_ext import nested
 from sb3_ext.buffers import (
     GreedyPriority,
     Proportional,
@@ -215,7 +216,7 @@ class World:
             "reward": np.array([reward_at(place) for place in before]),
             "done": np.array([lane in ends for lane in range(self.n_envs)]),
             "infos": infos,
-            "states": tuple(th.as_tensor(np.stack([s[i] for s in states], axis=1)) for i in range(2)),
+            "states": tuple(th.as_tensor(np.stack([s[i] for s in states])) for i in range(2)),
         }
 
     def cut(self) -> None:
@@ -348,8 +349,8 @@ def assert_equal(samples: SequenceSamples, windows: list[Window], geometry: Geom
     assert ((actions >= 0) & (actions < N_ACTIONS)).all()  # padding can be gathered with
     assert samples.burn_in_lengths.tolist() == [w.burn_in_length for w in windows]
     assert samples.states is not None
-    for i, states in enumerate(samples.states):
-        np.testing.assert_array_equal(states.numpy(), np.stack([w.states[i] for w in windows], axis=1))
+    for i, states in enumerate(nested.leaves(samples.states)):
+        np.testing.assert_array_equal(states.numpy(), np.stack([w.states[i] for w in windows]))
 
 
 # ---------------------------------------------------------------------- random episodes, every window checked
@@ -460,7 +461,7 @@ def by_beginning(buffer: SequenceReplayBuffer) -> dict[int, dict[str, Any]]:
     samples = buffer.sample(1)
     assert isinstance(samples.observations, th.Tensor)
     assert isinstance(samples.burn_in_observations, th.Tensor)
-    assert samples.states is not None
+    hidden = next(nested.leaves(samples.states))
     return {
         int(samples.observations[row, 0, 2]): {
             "burn_in": samples.burn_in_observations[row, :, 2].int().tolist(),
@@ -469,7 +470,7 @@ def by_beginning(buffer: SequenceReplayBuffer) -> dict[int, dict[str, Any]]:
             "mask": samples.mask[row].int().tolist(),
             "terminated": samples.terminated[row].int().tolist(),
             "rewards": samples.rewards[row].tolist(),
-            "state_step": int(samples.states[0][0, row, 2]),
+            "state_step": int(hidden[row, 0, 2]),
         }
         for row in range(len(samples.mask))
     }
@@ -843,8 +844,8 @@ def test_what_was_added_and_what_was_drawn_are_copies() -> None:
     assert_holds(buffer, world)
     samples = buffer.sample(1)
     assert isinstance(samples.observations, th.Tensor)
-    assert samples.states is not None
-    for tensor in (samples.observations, samples.rewards, samples.states[0], samples.burn_in_lengths, samples.mask):
+    states = list(nested.leaves(samples.states))
+    for tensor in (samples.observations, samples.rewards, *states, samples.burn_in_lengths, samples.mask):
         tensor += 1000
     samples.handle.generations[:] = -7
     assert_holds(buffer, world)
@@ -945,6 +946,23 @@ def test_arrays_of_another_number_of_environments_are_refused(name: str) -> None
     assert pickle.dumps(buffer) == before
     buffer.add(**good)
     assert_holds(buffer, world)
+
+
+def test_states_of_another_shape_are_refused() -> None:
+    buffer, world = make_buffer("vector", 2, SMALL, 80), World("vector", 2, SMALL, 80, 0)
+
+    def refused(transition: dict[str, Any], states: Any, stored: str) -> None:
+        with pytest.raises(ValueError, match=rf"recurrent states have shapes .* where {re.escape(stored)} are stored"):
+            buffer.add(**{**transition, "states": states})
+
+    one, other = world.transition({}), world.transition({})
+    refused(one, th.zeros(3, 2, 3), "(2, 2, 3)")
+    refused(one, th.zeros(()), "(2,)")
+    refused(one, {"a": th.zeros(2, 4), "b": th.zeros(1)}, "{'a': (2, 4), 'b': (2,)}")
+    buffer.add(**one)
+    for states in (other["states"][:1], tuple(s[:, :1] for s in other["states"]), dict(enumerate(other["states"]))):
+        refused(other, states, "((2, 2, 3), (2, 2, 3))")
+    buffer.add(**other)
 
 
 @pytest.mark.parametrize("first", [True, False])

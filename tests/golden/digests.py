@@ -104,7 +104,8 @@ def batch(model: Any) -> str:  # Any: an algorithm with a replay or with rollout
         "terminated",
     )
     found += ("mask", "discounts", "burn_in_lengths", "weights")
-    states = [np.sort(x, axis=None) for x in arrays_of(getattr(drawn, "states", None))]  # whatever their axes
+    # Whatever their axes, and with 0 for -0: which of them sorting leaves depends on their order.
+    states = [np.sort(x + 0.0, axis=None) for x in arrays_of(getattr(drawn, "states", None))]
     return digest([*(getattr(drawn, name, None) for name in found), *states])
 
 
@@ -269,7 +270,7 @@ def digests_of(name: str) -> dict[str, str]:
     model.learn(total, log_interval=1)
     logged = sha(*kept.lines, json.dumps({k: repr(v) for k, v in model.logger.name_to_value.items() if "loss" in k}))
     assert model._n_updates > 0 and kept.lines, name
-    return {"weights": weights(model), "batch": batch(model), "logged": logged}
+    return {"weights": weights(model), "drawn": batch(model), "logged": logged}
 
 
 def main() -> int:

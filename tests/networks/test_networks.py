@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from support.slow import random_returns
 from torch import nn
 
+from sb3_ext import nested
 from sb3_ext.networks import (
     GRUCore,
     ImpalaResNet,
@@ -29,12 +31,12 @@ N_ACTIONS, OBS_DIM, HIDDEN = 3, 4, 8
 
 
 def random_state(core: RecurrentCore, n: int) -> RecurrentState:
-    return tuple(th.randn_like(s) for s in core.initial_state(n))
+    return nested.map(th.randn_like, core.initial_state(n))
 
 
 def rows(state: RecurrentState, row: int) -> RecurrentState:
-    """The state of one sequence, [L, 1, H] each."""
-    return tuple(s[:, row : row + 1] for s in state)
+    """The state of one sequence, [1, L, H] each."""
+    return nested.take(state, slice(row, row + 1))
 
 
 def make_net(
@@ -87,14 +89,14 @@ def test_one_fused_call_equals_single_steps(core_class: type[RecurrentCore], n_l
     for t in range(11):
         y, state = core(x[:, t : t + 1], state)
         th.testing.assert_close(y, fused[:, t : t + 1], rtol=0, atol=1e-6)
-    for one, other in zip(after, state, strict=True):
+    for one, other in zip(nested.leaves(after), nested.leaves(state), strict=True):
         th.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(("core_class", "n_tensors"), [(LSTMCore, 2), (GRUCore, 1)])
 def test_initial_state_is_zero(core_class: type[RecurrentCore], n_tensors: int) -> None:
-    state = core_class(5, HIDDEN, 3).initial_state(4)
-    assert [s.shape for s in state] == [(3, 4, HIDDEN)] * n_tensors
+    state = list(nested.leaves(core_class(5, HIDDEN, 3).initial_state(4)))
+    assert [s.shape for s in state] == [(4, 3, HIDDEN)] * n_tensors
     assert not any(s.any() for s in state)
 
 
@@ -104,6 +106,33 @@ def test_core_sizes_are_checked(core_class: type[RecurrentCore]) -> None:
         core_class(5, 0)
     with pytest.raises(ValueError, match="hidden_size 4 and n_layers 0 must be >= 1"):
         core_class(5, 4, 0)
+
+
+class Counting(RecurrentCore[dict[str, th.Tensor]]):
+    """Counts steps from 7 on: a state that is no zero, no float and no tuple."""
+
+    def initial_state(self, n: int, device: th.device | str = "cpu") -> dict[str, th.Tensor]:
+        return {"count": th.full((n,), 7, device=device), "pairs": th.full((n, 2), 0.5, device=device)}
+
+    def forward(self, x: th.Tensor, state: dict[str, th.Tensor]) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        n_steps = th.arange(x.shape[1], device=x.device)
+        y = (state["count"][:, None] + n_steps).float()[..., None].expand(-1, -1, self.output_size)
+        return y, {**state, "count": state["count"] + x.shape[1]}
+
+
+@pytest.mark.parametrize("core_class", [*CORES, Counting])
+def test_rows_of_a_state_are_selected_and_made_new(core_class: type[RecurrentCore[Any]]) -> None:
+    core, ended = core_class(5, HIDDEN, 2), np.array([False, True, True, False])
+    x = th.randn(4, 3, 5)
+    _, state = core(x, core.initial_state(4))
+    before = nested.map(th.clone, state)
+    after = core.reset_where(state, ended)
+    fresh = core.initial_state(4)
+    for row in range(4):
+        found, expected = (core.select(tree, [row]) for tree in (after, fresh if ended[row] else before))
+        assert all(map(th.equal, nested.leaves(found), nested.leaves(expected)))
+        assert all(map(th.equal, nested.leaves(core.select(state, [row])), nested.leaves(core.select(before, [row]))))
+    assert core.reset_where(state, np.zeros(4, dtype=bool)) is state
 
 
 # ---------------------------------------------------------------------- the network in time
@@ -155,7 +184,7 @@ def test_burn_in_equals_a_loop_over_sequences(core_class: type[RecurrentCore], l
         now = rows(state, row)
         for t in range(length - b, length):
             _, now = net.step(obs[row : row + 1, t], now)
-        for one, other in zip(rows(found, row), now, strict=True):
+        for one, other in zip(nested.leaves(rows(found, row)), nested.leaves(now), strict=True):
             th.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
@@ -165,23 +194,24 @@ def test_trap_12_the_gradient_of_burn_in_steps_is_exactly_zero(core_class: type[
     lengths = th.tensor([0, 2, 4, 4, 2, 0])
     burn_in_obs = th.randn(n_batch, length, OBS_DIM, requires_grad=True)
     obs = th.randn(n_batch, 7, OBS_DIM, requires_grad=True)
-    stored = tuple(s.requires_grad_() for s in random_state(net.core, n_batch))
+    stored = nested.map(lambda s: s.requires_grad_(), random_state(net.core, n_batch))
     parameters = list(net.parameters())
 
     state = net.burn_in(burn_in_obs, stored, lengths, (0, 2, 4))
-    assert not any(s.requires_grad for s in state)
+    assert not any(s.requires_grad for s in nested.leaves(state))
     loss = net.unroll(obs, state)[0].square().sum()
     *gradients, of_obs = th.autograd.grad(loss, [*parameters, obs], retain_graph=True)
-    of_burn_in = th.autograd.grad(loss, [burn_in_obs, *stored], allow_unused=True, materialize_grads=True)
+    before = [burn_in_obs, *nested.leaves(stored)]
+    of_burn_in = th.autograd.grad(loss, before, allow_unused=True, materialize_grads=True)
     assert not any(g.any() for g in of_burn_in)
     assert of_obs.any()
 
     # The state as a constant gives the same gradient bit for bit; backpropagating through burn-in gives another one.
-    constant = net.unroll(obs, tuple(s.clone() for s in state))[0].square().sum()
+    constant = net.unroll(obs, nested.map(th.clone, state))[0].square().sum()
     for one, other in zip(gradients, th.autograd.grad(constant, parameters), strict=True):
         assert th.equal(one, other)
-    through, _ = net.unroll(th.cat((burn_in_obs, obs), dim=1)[2:4], tuple(s[:, 2:4] for s in stored))
-    detached, _ = net.unroll(obs[2:4], tuple(s[:, 2:4] for s in state))
+    through, _ = net.unroll(th.cat((burn_in_obs, obs), dim=1)[2:4], nested.take(stored, slice(2, 4)))
+    detached, _ = net.unroll(obs[2:4], nested.take(state, slice(2, 4)))
     losses = [out[:, -7:].square().sum() for out in (through, detached)]
     assert losses[0].item() == pytest.approx(losses[1].item(), rel=1e-5)
     full, cut = (th.autograd.grad(each, list(net.core.parameters())) for each in losses)
@@ -194,10 +224,10 @@ def test_trap_08_each_network_burns_in_its_own_state() -> None:
     for parameter in nets[1].parameters():
         parameter.data += 0.1
     obs, stored = th.randn(5, 4, OBS_DIM), random_state(nets[0].core, 5)
-    states = [net.burn_in(obs, stored, th.full((5,), 4), (0, 4)) for net in nets]
+    states = [list(nested.leaves(net.burn_in(obs, stored, th.full((5,), 4), (0, 4)))) for net in nets]
     assert (states[0][0] - states[1][0]).abs().max() > 1e-3
     for net, state in zip(nets, states, strict=True):
-        for one, other in zip(state, net.unroll(obs, stored)[1], strict=True):
+        for one, other in zip(state, nested.leaves(net.unroll(obs, stored)[1]), strict=True):
             th.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
@@ -268,7 +298,7 @@ def test_every_torso_is_folded_over_time(space: spaces.Space, torso: type[BaseFe
             q, now = net.step(at(obs, row, t), now)
             th.testing.assert_close(q[0], out[row, t], rtol=0, atol=1e-5)
     refreshed = net.burn_in(obs, state, th.full((3,), 5), (0, 5))
-    for one, other in zip(refreshed, net.unroll(obs, state)[1], strict=True):
+    for one, other in zip(nested.leaves(refreshed), nested.leaves(net.unroll(obs, state)[1]), strict=True):
         th.testing.assert_close(one, other, rtol=0, atol=1e-6)
 
 
@@ -337,32 +367,38 @@ def test_a_head_without_hidden_layers_and_one_stream() -> None:
     assert net(th.randn(2, OBS_DIM)).shape == (2, N_ACTIONS)
 
 
-@pytest.mark.parametrize(("core_class", "n_tensors"), [(LSTMCore, 2), (GRUCore, 1)])
-def test_state_from_numpy(core_class: type[RecurrentCore], n_tensors: int) -> None:
+@pytest.mark.parametrize("core_class", CORES)
+def test_state_from_numpy(core_class: type[RecurrentCore[Any]]) -> None:
     net = make_net(core_class=core_class, n_layers=2)
-    state = tuple(np.random.default_rng(i).normal(size=(2, 5, HIDDEN)) for i in range(n_tensors))
-    found = net.state_from_numpy(state)
-    assert [s.dtype for s in found] == [th.float32] * n_tensors
-    for one, other in zip(found, state, strict=True):
+    rng = np.random.default_rng(0)
+    state = nested.map(lambda s: rng.normal(size=s.shape), net.initial_state(5))
+    found = net.state_from_numpy(state, 5)
+    for one, other in zip(nested.leaves(found), nested.leaves(state), strict=True):
+        assert one.dtype == th.float32
         np.testing.assert_array_equal(one.numpy(), other.astype(np.float32))
 
 
 @pytest.mark.parametrize(
     "shapes",
     [
-        [(1, 5, HIDDEN)],  # one tensor where an LSTM has two
-        [(1, 5, HIDDEN)] * 3,
-        [(2, 5, HIDDEN)] * 2,  # another number of layers
-        [(1, 5, HIDDEN + 1)] * 2,
-        [(1, 5, HIDDEN), (1, 5, 2)],
+        [(5, 1, HIDDEN)],  # one tensor where an LSTM has two
+        [(5, 1, HIDDEN)] * 3,
+        [(5, 2, HIDDEN)] * 2,  # another number of layers
+        [(4, 1, HIDDEN)] * 2,  # of environments
+        [(5, 1, HIDDEN + 1)] * 2,
+        [(5, 1, HIDDEN), (5, 1, 2)],
+        [(1, 5, HIDDEN)] * 2,  # PyTorch's order
         [(5, HIDDEN)] * 2,
-        [(1, 5, HIDDEN, 2)] * 2,
         [()] * 2,
     ],
 )
 def test_a_state_of_another_shape_is_refused(shapes: list[tuple[int, ...]]) -> None:
-    with pytest.raises(ValueError, match=rf"state has shapes .* expected 2 arrays \(1, n_envs, {HIDDEN}\)"):
-        make_net().state_from_numpy(tuple(np.zeros(shape) for shape in shapes))
+    of_core = re.escape(str(((5, 1, HIDDEN),) * 2))
+    words = rf"state has shapes {re.escape(str(tuple(shapes)))}, LSTMCore has {of_core} for 5 environments"
+    with pytest.raises(ValueError, match=words):
+        make_net().state_from_numpy(tuple(np.zeros(shape) for shape in shapes), 5)
+    with pytest.raises(ValueError, match=rf"state has shapes \(5, 1, {HIDDEN}\), LSTMCore has {of_core}"):
+        make_net().state_from_numpy(np.zeros((5, 1, HIDDEN)), 5)
 
 
 def test_forget_gates_of_the_lstm_begin_half_open() -> None:

@@ -17,6 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 from support.q_models import QValueLog, assert_windows_are_contiguous, make_env, make_model
 from support.worlds import TaggedEnv
 
+from sb3_ext import nested
 from sb3_ext.networks import GRUCore, LSTMCore, RecurrentCore
 from sb3_ext.r2d2 import R2D2
 
@@ -66,7 +67,7 @@ def test_trap_17_random_actions_of_the_warm_up_step_the_core() -> None:
     for obs in seen[:6]:
         _, state = model.predict(obs, state, deterministic=True)
     assert state is not None and model._next_state is not None
-    for ours, theirs in zip(model._next_state, state, strict=True):
+    for ours, theirs in zip(nested.leaves(model._next_state), state, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-6)
         assert np.abs(theirs).max() > 0
 
@@ -75,9 +76,9 @@ def test_state_is_zeroed_where_an_episode_ended() -> None:
     model = make_model(n_envs=2, gradient_steps=0)
     model.learn(14)  # 7 steps of each env: both first episodes (7 steps) have just ended
     assert model._state is not None
-    assert all(float(s.abs().max()) == 0.0 for s in model._state)
+    assert all(float(s.abs().max()) == 0.0 for s in nested.leaves(model._state))
     model.learn(6, reset_num_timesteps=False)
-    assert all(float(s.abs().max()) > 0.0 for s in model._state)
+    assert all(float(s.abs().max()) > 0.0 for s in nested.leaves(model._state))
 
 
 def test_trap_22_every_environment_has_its_own_epsilon() -> None:
@@ -110,12 +111,12 @@ def test_predict_depends_on_its_arguments_alone() -> None:
     model = make_model(n_envs=3)
     model.learn(60)
     obs = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
-    inner = [s.clone() for s in model._state or ()]
+    inner = [s.clone() for s in nested.leaves(model._state)]
     first, state = model.predict(obs, deterministic=True)
     second, _ = model.predict(obs, deterministic=True)
     np.testing.assert_array_equal(first, second)
-    assert state is not None and len(state) == 2 and state[0].shape == (1, 5, 16)
-    for before, after in zip(inner, model._state or (), strict=True):
+    assert state is not None and len(state) == 2 and state[0].shape == (5, 1, 16)
+    for before, after in zip(inner, nested.leaves(model._state), strict=True):
         assert th.equal(before, after)
     # episode_start wipes the rows it names, and only those
     starts = np.array([True, False, False, True, False])
@@ -123,8 +124,8 @@ def test_predict_depends_on_its_arguments_alone() -> None:
     _, fresh = model.predict(obs, None, deterministic=True)
     _, kept = model.predict(obs, state, deterministic=True)
     assert mixed is not None and fresh is not None and kept is not None
-    np.testing.assert_allclose(mixed[0][:, starts], fresh[0][:, starts], atol=1e-6)
-    np.testing.assert_allclose(mixed[0][:, ~starts], kept[0][:, ~starts], atol=1e-6)
+    np.testing.assert_allclose(mixed[0][starts], fresh[0][starts], atol=1e-6)
+    np.testing.assert_allclose(mixed[0][~starts], kept[0][~starts], atol=1e-6)
     # a single observation is not a batch
     action, single = model.predict(obs[2], deterministic=True)
     assert action.shape == () and int(action) == int(first[2])

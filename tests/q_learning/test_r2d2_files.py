@@ -19,6 +19,7 @@ from support.checks import assert_same_weights
 from support.q_models import OBS, make_env, make_model
 from support.worlds import TaggedEnv
 
+from sb3_ext import nested
 from sb3_ext.networks import GRUCore
 from sb3_ext.r2d2 import R2D2
 
@@ -35,7 +36,7 @@ def test_a_loaded_model_predicts_the_same(tmp_path: Path, policy_kwargs: dict[st
     actions, state = model.predict(OBS, deterministic=True)
     same_actions, same_state = loaded.predict(OBS, deterministic=True)
     np.testing.assert_array_equal(actions, same_actions)
-    for ours, theirs in zip(state or (), same_state or (), strict=True):
+    for ours, theirs in zip(nested.leaves(state), nested.leaves(same_state), strict=True):
         np.testing.assert_array_equal(ours, theirs)
     assert loaded.burn_in == model.burn_in and loaded.n_step == model.n_step
 

@@ -13,6 +13,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from support.q_models import make_image_model, make_model
 from support.worlds import ConstantReward
 
+from sb3_ext import nested
 from sb3_ext.buffers import SequenceSamples
 from sb3_ext.networks import GRUCore, ImpalaResNet, LSTMCore, RecurrentCore, RecurrentQNetwork
 from sb3_ext.ops.value_rescaling import ValueRescaling
@@ -22,7 +23,7 @@ from sb3_ext.r2d2 import R2D2
 def q_by_single_steps(net: RecurrentQNetwork, batch: SequenceSamples, i: int) -> list[th.Tensor]:
     """Q-values [A] at each real observation from t0 on, one cell call per step, burn-in without gradient."""
     assert isinstance(batch.burn_in_observations, th.Tensor) and isinstance(batch.observations, th.Tensor)
-    state = net.initial_state(1) if batch.states is None else tuple(s[:, i : i + 1] for s in batch.states)
+    state = net.initial_state(1) if batch.states is None else nested.take(batch.states, slice(i, i + 1))
     length = int(batch.burn_in_lengths[i])
     with th.no_grad():
         for t in range(batch.burn_in_observations.shape[1] - length, batch.burn_in_observations.shape[1]):
@@ -148,11 +149,12 @@ def test_trap_12_no_gradient_reaches_the_burn_in() -> None:
     assert isinstance(batch.burn_in_observations, th.Tensor) and isinstance(batch.observations, th.Tensor)
     burn_in = batch.burn_in_observations.clone().requires_grad_()
     trained = batch.observations.clone().requires_grad_()
-    states = tuple(s.clone().requires_grad_() for s in batch.states or ())
-    out = model._unroll(model.q_net, batch._replace(burn_in_observations=burn_in, observations=trained))
+    states = nested.map(lambda s: s.clone().requires_grad_(), batch.states)
+    stored = batch._replace(burn_in_observations=burn_in, observations=trained, states=states)
+    out = model._unroll(model.q_net, stored)
     out.sum().backward()
     assert burn_in.grad is None
-    assert all(s.grad is None for s in states)
+    assert all(s.grad is None for s in nested.leaves(states))
     assert (
         trained.grad is not None and (trained.grad[:, 0].abs().sum(-1) > 0).all()
     )  # backpropagation reaches the first trained step
