@@ -17,7 +17,7 @@ from sb3_ext.nested import Nested
 
 Compile: TypeAlias = Literal["auto", "on", "off"]
 """whether updates are captured: where they can be, or else it is an error, or never"""
-Tensors: TypeAlias = Nested[th.Tensor]
+Tensors: TypeAlias = Nested[th.Tensor | None]
 WARM_UP = 3  # updates of each kind before it is captured; PyTorch's recommendation for the side stream
 # PyTorch's Adam divides by the rate where it can be captured and runs parameter by parameter: 0 / 0 for a weight
 # without a gradient. A step of this rate changes no weight.
