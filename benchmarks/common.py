@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import matplotlib as mpl
 import numpy as np
 import torch as th
+from cycler import cycler
 
 mpl.use("Agg")
 
@@ -56,7 +57,7 @@ STYLE: Any = {  # matplotlib types the keys one by one
     "axes.grid": True,
     "grid.color": "0.9",
     "axes.axisbelow": True,
-    "axes.prop_cycle": plt.cycler(color=COLORS),
+    "axes.prop_cycle": cycler(color=COLORS),
     "legend.frameon": False,
 }
 

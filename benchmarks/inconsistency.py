@@ -43,7 +43,8 @@ def late(most: int) -> Callable[[], Player]:
 
 
 def swing(row: np.ndarray) -> np.ndarray:
-    return np.clip([-8 * np.arctan2(row[1], row[0]) - 2 * row[2]], -2, 2).astype(np.float32)
+    torque: np.ndarray = np.clip([-8 * np.arctan2(row[1], row[0]) - 2 * row[2]], -2, 2).astype(np.float32)
+    return torque
 
 
 PLAYERS: dict[str, tuple[str, Callable[[], Player]]] = {

@@ -132,14 +132,17 @@ def bare_passes(model: R2D2) -> Callable[[SequenceSamples], None]:
 
     def core(net: RecurrentQNetwork, obs: th.Tensor, state: RecurrentState) -> tuple[th.Tensor, RecurrentState]:
         assert net.features_extractor is not None
-        return net.core(net.features_extractor(obs.flatten(0, 1)).view(*obs.shape[:2], -1), state)
+        features: th.Tensor = net.features_extractor(obs.flatten(0, 1)).view(*obs.shape[:2], -1)
+        out: tuple[th.Tensor, RecurrentState] = net.core(features, state)
+        return out
 
     def unroll(net: RecurrentQNetwork, batch: SequenceSamples) -> th.Tensor:
         assert batch.states is not None
         assert isinstance(batch.observations, th.Tensor) and isinstance(batch.burn_in_observations, th.Tensor)
         with th.no_grad():
             _, state = core(net, batch.burn_in_observations, batch.states)
-        return net.head(core(net, batch.observations, state)[0])
+        out: th.Tensor = net.head(core(net, batch.observations, state)[0])
+        return out
 
     def work(batch: SequenceSamples) -> None:
         out = unroll(model.q_net, batch)

@@ -43,7 +43,8 @@ class MinAtarCnn(BaseFeaturesExtractor):
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
         pixels = self.conv(observations.permute(0, 3, 1, 2)).relu()
-        return self.linear(pixels.flatten(1)).relu()
+        features: th.Tensor = self.linear(pixels.flatten(1)).relu()
+        return features
 
 
 @dataclass(frozen=True)

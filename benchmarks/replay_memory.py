@@ -95,7 +95,7 @@ def fill(space: spaces.Box, mean_length: int, cells: int, hidden: int, seed: int
         "cells_per_transition": round(cells_used / added, 4),
         "aligned_cells_per_transition": round(aligned, 4),
         "windows_per_transition": round(buffer.n_drawable / kept, 5),
-        "observation_bytes": int(np.prod(space.shape)) * space.dtype.itemsize,  # type: ignore[union-attr, arg-type]
+        "observation_bytes": int(np.prod(space.shape)) * space.dtype.itemsize,
         "bytes_per_transition": round(array_bytes(buffer) / kept, 1),
         "rss_bytes_per_transition": round(grown / kept, 1),
     }

@@ -24,24 +24,28 @@ N_STEPS = 80
 
 def inverse_without_eps(y: np.ndarray) -> np.ndarray:
     """``sign(y) ((|y| + 1)^2 - 1)``: the inverse of h with eps = 0, as it stands in much code."""
-    return np.sign(y) * ((np.abs(y) + 1.0) ** 2 - 1.0)
+    exact: np.ndarray = np.sign(y) * ((np.abs(y) + 1.0) ** 2 - 1.0)
+    return exact
 
 
 def textbook_h(x: np.ndarray) -> np.ndarray:
     """h as the paper writes it, in the dtype of ``x``."""
     eps = x.dtype.type(H.eps)
-    return np.sign(x) * (np.sqrt(np.abs(x) + 1) - 1) + eps * x
+    scaled: np.ndarray = np.sign(x) * (np.sqrt(np.abs(x) + 1) - 1) + eps * x
+    return scaled
 
 
 def textbook_inverse(y: np.ndarray) -> np.ndarray:
     """The inverse as the paper writes it (Pohlen et al., 2018, proposition A.2), in the dtype of ``y``."""
     eps = y.dtype.type(H.eps)
     root = np.sqrt(1 + 4 * eps * (np.abs(y) + 1 + eps))
-    return np.sign(y) * (((root - 1) / (2 * eps)) ** 2 - 1)
+    exact: np.ndarray = np.sign(y) * (((root - 1) / (2 * eps)) ** 2 - 1)
+    return exact
 
 
 def relative_error(value: np.ndarray, exact: np.ndarray) -> np.ndarray:
-    return np.abs(value.astype(np.float64) / exact - 1.0)
+    errors: np.ndarray = np.abs(value.astype(np.float64) / exact - 1.0)
+    return errors
 
 
 def float32_errors(returns: np.ndarray, form: str) -> np.ndarray:
@@ -50,9 +54,10 @@ def float32_errors(returns: np.ndarray, form: str) -> np.ndarray:
     x = returns.astype(np.float32)
     exact_x = x.astype(np.float64)
     y = H.apply(exact_x).astype(np.float32)
-    return np.maximum(
+    worse: np.ndarray = np.maximum(
         relative_error(apply(x), H.apply(exact_x)), relative_error(invert(y), H.invert(y.astype(np.float64)))
     )
+    return worse
 
 
 def draw_rescaling(saved: bool) -> list[Bound]:

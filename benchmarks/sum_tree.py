@@ -53,7 +53,8 @@ class Priorities:
 
     def __call__(self) -> np.ndarray:
         self.turn = (self.turn + 1) % len(self.batches)
-        return self.batches[self.turn]
+        batch: np.ndarray = self.batches[self.turn]
+        return batch
 
 
 def strata() -> np.ndarray:

@@ -77,7 +77,8 @@ def stored_bytes(model: sb3.TD3, n_steps: int) -> float:
     """:return: per transition"""
     arrays = (x for x in vars(model.replay_buffer).values() if isinstance(x, np.ndarray | th.Tensor))
     cells = getattr(model.replay_buffer, "_cells", {})
-    return sum(x.nbytes for x in (*arrays, *cells.values())) / n_steps
+    per_step: float = sum(x.nbytes for x in (*arrays, *cells.values())) / n_steps
+    return per_step
 
 
 def run(seed: int, rounds: int, n_steps: int, device: str) -> list[dict[str, object]]:

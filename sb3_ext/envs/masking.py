@@ -68,7 +68,7 @@ class MaskObservation(gym.ObservationWrapper[np.ndarray, Any, np.ndarray], Recor
         """
         if self.drop:
             return np.delete(observation, self.indices)
-        masked = observation.copy()
+        masked: np.ndarray = observation.copy()
         masked[self.indices] = 0
         return masked
 

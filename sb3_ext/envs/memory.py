@@ -85,7 +85,7 @@ class RepeatPreviousEnv(gym.Env[np.ndarray, np.int64]):
         self._t += 1
         return self._observation(), reward, self._t >= self.length, False, {}
 
-    def render(self) -> str | np.ndarray | None:  # type: ignore[override]
+    def render(self) -> str | np.ndarray | None:
         """
         :return: The step, the symbol shown and the symbol asked for; or ``(32, 128, 3)`` uint8; or None
         """
@@ -165,7 +165,7 @@ class MemoryChainEnv(gym.Env[np.ndarray, np.int64]):
         self._t += 1
         return self._observation(), reward, terminated, False, {}
 
-    def render(self) -> str | np.ndarray | None:  # type: ignore[override]
+    def render(self) -> str | np.ndarray | None:
         """
         :return: The step, the bit to remember and whether it is asked for now; or ``(32, 96, 3)`` uint8; or None
         """

@@ -43,7 +43,8 @@ def draw_pendulum(theta: float) -> np.ndarray:
     bob = _BOB_CONSTANT + _BOB_SLOPE * along
     coverage = np.maximum(np.maximum(rod, bob), _HUB)
     # Half a grey level is added because the conversion cuts; 255.5 still becomes 255.
-    return (np.minimum(np.maximum(coverage, 0.0), 1.0) * 255.0 + 0.5).astype(np.uint8)
+    grey: np.ndarray = (np.minimum(np.maximum(coverage, 0.0), 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return grey
 
 
 class DiscreteTorque(gym.ActionWrapper[np.ndarray, np.int64, np.ndarray], RecordConstructorArgs):
@@ -120,7 +121,7 @@ class PendulumPixelsEnv(gym.Env[np.ndarray, Any]):
         _, reward, terminated, truncated, info = self._driven.step(action)
         return self._observation(), float(reward), terminated, truncated, info
 
-    def render(self) -> np.ndarray | None:  # type: ignore[override]
+    def render(self) -> np.ndarray | None:
         """
         :return: ``(84, 84, 3)`` uint8, or None without a render mode
         """

@@ -30,7 +30,8 @@ def environment_of(hyperparams: dict[str, Any]) -> dict[str, Any]:
     :return: those that an agent needs to see what it saw in training
     """
     kept = {key: hyperparams[key] for key in ENVIRONMENT if hyperparams.get(key) is not None}
-    return json.loads(json.dumps(kept))  # tuples are lists from here on
+    plain: dict[str, Any] = json.loads(json.dumps(kept))  # tuples are lists from here on
+    return plain
 
 
 def checked_environment(data: Any) -> dict[str, Any]:  # Any: JSON of anyone

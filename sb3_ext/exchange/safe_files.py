@@ -397,7 +397,7 @@ def build(
     keywords.update(given)
     failed = f"{CONFIG}{' with ' + ', '.join(given) if given else ''}: {config['algorithm']} cannot be built from it"
     try:
-        model = cls(wanted.policy, env, device=device, _init_setup_model=False, **keywords)  # type: ignore[call-arg, arg-type]
+        model = cls(wanted.policy, env, device=device, _init_setup_model=False, **keywords)  # type: ignore[call-arg]
     except BUILDING as error:
         raise UnsafeFile(f"{failed} ({type(error).__name__}: {error})") from error
     if model.env is None:

@@ -123,7 +123,8 @@ def tensor_bytes(tensors: Mapping[str, th.Tensor]) -> bytes:
         check_finite(x, name)
     save = _safetensors("safetensors.torch").save
     # Each with a memory of its own: the format has no shared ones.
-    return save({name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()})
+    content: bytes = save({name: x.detach().cpu().contiguous().clone() for name, x in tensors.items()})
+    return content
 
 
 def check_finite(x: th.Tensor, name: str) -> None:

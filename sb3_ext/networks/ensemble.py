@@ -85,7 +85,8 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: th.Tensor) -> th.Tensor:
         """:param x: [M, B, width]"""
-        return x + self.down(F.relu(self.up(self.norm(x))))
+        out: th.Tensor = x + self.down(F.relu(self.up(self.norm(x))))
+        return out
 
 
 def layer_norm_mlp(

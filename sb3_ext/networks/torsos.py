@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import gymnasium as gym
 import torch as th
@@ -22,7 +23,8 @@ class _Residual(nn.Module):
         )
 
     def forward(self, x: th.Tensor) -> th.Tensor:
-        return x + self.layers(x)
+        out: th.Tensor = x + self.layers(x)
+        return out
 
 
 class ImpalaResNet(BaseFeaturesExtractor):
@@ -38,7 +40,7 @@ class ImpalaResNet(BaseFeaturesExtractor):
 
     def __init__(
         self,
-        observation_space: gym.Space,
+        observation_space: gym.Space[Any],
         features_dim: int = 256,
         channels: tuple[int, ...] = (16, 32, 32),
         normalized_image: bool = False,
@@ -65,4 +67,5 @@ class ImpalaResNet(BaseFeaturesExtractor):
         self.linear = nn.Sequential(nn.Linear(n_flat, features_dim), nn.ReLU())
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        return self.linear(self.cnn(observations))
+        features: th.Tensor = self.linear(self.cnn(observations))
+        return features

@@ -44,7 +44,8 @@ def gradient_penalty(gradients: th.Tensor) -> th.Tensor:
     :param gradients: [B, D] of the logits with respect to the inputs
     :return: scalar
     """
-    return (gradients.norm(dim=1) - 1.0).square().mean()
+    penalty: th.Tensor = (gradients.norm(dim=1) - 1.0).square().mean()
+    return penalty
 
 
 def _gail(logits: th.Tensor) -> th.Tensor:

@@ -57,4 +57,5 @@ def quantile_huber(quantiles: th.Tensor, targets: th.Tensor, taus: th.Tensor, ka
         weight = th.where(u < 0, (1.0 - level) / divisor, level / divisor)
     zero = u.new_zeros(()).expand_as(u)
     size = F.huber_loss(u, zero, reduction="none", delta=kappa) if kappa > 0 else u.abs()
-    return th.linalg.vecdot(weight, size).sum(dim=-1)
+    loss: th.Tensor = th.linalg.vecdot(weight, size).sum(dim=-1)
+    return loss

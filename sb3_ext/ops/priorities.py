@@ -33,7 +33,8 @@ def importance_weights(probabilities: np.ndarray, population: int, beta: float) 
     :return: [B] float32 in (0, 1]
     """
     weights = (population * probabilities) ** -beta
-    return (weights / weights.max()).astype(np.float32)
+    scaled: np.ndarray = (weights / weights.max()).astype(np.float32)
+    return scaled
 
 
 def linear_anneal(start: float, end: float, progress_remaining: float) -> float:

@@ -42,12 +42,14 @@ class ValueRescaling:
             raise ValueError(f"eps {self.eps} must be > 0: the inverse is not Lipschitz without it")
 
     def apply(self, x: ArrayT) -> ArrayT:
-        return x / ((abs(x) + 1.0) ** 0.5 + 1.0) + self.eps * x
+        scaled: ArrayT = x / ((abs(x) + 1.0) ** 0.5 + 1.0) + self.eps * x
+        return scaled
 
     def invert(self, y: ArrayT) -> ArrayT:
         slope = 1.0 + 2.0 * self.eps
         d_signed = 2.0 * y / (slope + (slope * slope + 4.0 * self.eps * abs(y)) ** 0.5)
-        return d_signed * (abs(d_signed) + 2.0)
+        value: ArrayT = d_signed * (abs(d_signed) + 2.0)
+        return value
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import captum.attr
 import numpy as np
@@ -83,7 +83,7 @@ class Attribution(ABC):
             raise ValueError(f"streams {unknown} of {type(mind.policy).__name__} must be among {list(mind.streams)}")
         return self.streams or mind.streams
 
-    def _key_in(self, space: spaces.Space) -> str:
+    def _key_in(self, space: spaces.Space[Any]) -> str:
         """:return: of the part to explain"""
         if not isinstance(space, spaces.Dict):
             if self.key is not None:
@@ -112,7 +112,8 @@ class Saliency(Attribution):
 
     def explain(self, score: Score, x: th.Tensor, torso: nn.Module | None, stream: str) -> th.Tensor:
         gradient = captum.attr.Saliency(score).attribute(x)
-        return gradient.amax(dim=1) if x.ndim == 1 + N_IMAGE_AXES else gradient.flatten(1)
+        strength: th.Tensor = gradient.amax(dim=1) if x.ndim == 1 + N_IMAGE_AXES else gradient.flatten(1)
+        return strength
 
 
 class GradCam(Attribution):
@@ -153,7 +154,7 @@ def _explained(attribution: Attribution, stream: str, score: Score, x: th.Tensor
         ) from error
 
 
-def _check_continuous(name: str, space: spaces.Space) -> None:
+def _check_continuous(name: str, space: spaces.Space[Any]) -> None:
     if not isinstance(space, spaces.Box | spaces.MultiBinary):
         raise ValueError(f"{name}: {space} has no gradient; only Box and MultiBinary can be explained")
 

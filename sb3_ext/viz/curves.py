@@ -68,11 +68,13 @@ class Curve:
         :return: [N] means, of evaluations over their episodes and nothing else
         """
         if self.source == "evaluations":
-            return self.returns.mean(axis=1)
+            mean: np.ndarray = self.returns.mean(axis=1)
+            return mean
         sums = np.concatenate([[0.0], np.cumsum(self.returns, dtype=np.float64)])
         last = np.arange(1, len(self.returns) + 1)
         first = np.maximum(last - window, 0)
-        return (sums[last] - sums[first]) / (last - first)
+        slopes: np.ndarray = (sums[last] - sums[first]) / (last - first)
+        return slopes
 
 
 def read_monitor(folder: str | os.PathLike[str], name: str | None = None) -> Curve:

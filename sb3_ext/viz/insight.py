@@ -156,7 +156,8 @@ class DqnMind(Mind):
         return self._q_values(obs).amax(dim=1)
 
     def torso(self, stream: str) -> nn.Module | None:
-        return self._net().features_extractor
+        extractor: nn.Module | None = self._net().features_extractor
+        return extractor
 
     def _net(self) -> Any:  # Any: of either
         return self.policy.q_net if isinstance(self.policy, DQNPolicy) else self.policy.quantile_net
@@ -164,7 +165,8 @@ class DqnMind(Mind):
     def _q_values(self, obs: PyTorchObs) -> th.Tensor:
         self.policy.set_training_mode(False)
         out = self._net()(obs)
-        return out if out.ndim == 2 else out.mean(dim=1)  # quantiles are [B, N, A]
+        q_values: th.Tensor = out if out.ndim == 2 else out.mean(dim=1)  # quantiles are [B, N, A]
+        return q_values
 
 
 class ActorCriticMind(Mind):
@@ -185,11 +187,15 @@ class ActorCriticMind(Mind):
         self._check(stream)
         self.policy.set_training_mode(False)
         if stream == "value":
-            return self.policy.predict_values(obs).flatten()
+            values: th.Tensor = self.policy.predict_values(obs).flatten()
+            return values
         return _decision(self.policy.get_distribution(obs))
 
     def torso(self, stream: str) -> nn.Module | None:
-        return self.policy.pi_features_extractor if stream == "policy" else self.policy.vf_features_extractor
+        extractor: nn.Module | None = (
+            self.policy.pi_features_extractor if stream == "policy" else self.policy.vf_features_extractor
+        )
+        return extractor
 
 
 class RecurrentActorCriticMind(ActorCriticMind):
@@ -220,7 +226,8 @@ class RecurrentActorCriticMind(ActorCriticMind):
         states, begins = self._states(state, starts)
         with th.backends.cudnn.flags(enabled=False):  # cuDNN has no gradient in evaluation mode
             if stream == "value":
-                return self.policy.predict_values(obs, states.vf, begins).flatten()
+                values: th.Tensor = self.policy.predict_values(obs, states.vf, begins).flatten()
+                return values
             return _decision(self.policy.get_distribution(obs, states.pi, begins)[0])
 
     def _states(self, state: State, starts: np.ndarray) -> tuple[RNNStates, th.Tensor]:
@@ -231,7 +238,7 @@ class RecurrentActorCriticMind(ActorCriticMind):
         critic = (zeros, zeros) if self._before is None else self._before
         # The state is zeroed where an episode begins, by the policy.
         begins = th.as_tensor(starts, dtype=th.float32, device=device)
-        return RNNStates(actor, critic), begins  # type: ignore[arg-type]  # a pair
+        return RNNStates(actor, critic), begins
 
 
 class ActorQMind(Mind):
@@ -258,12 +265,15 @@ class ActorQMind(Mind):
         return action.abs().sum(dim=1) if stream == "policy" else self._value(obs, action.detach())
 
     def torso(self, stream: str) -> nn.Module | None:
-        return (self.policy.actor if stream == "policy" else self.policy.critic).features_extractor
+        net = self.policy.actor if stream == "policy" else self.policy.critic
+        extractor: nn.Module | None = net.features_extractor
+        return extractor
 
     def _action(self, obs: PyTorchObs) -> th.Tensor:
         """:return: [B, D] in -1 .. 1"""
         self.policy.set_training_mode(False)
-        return self.policy.actor._predict(obs, deterministic=True)
+        actions: th.Tensor = self.policy.actor._predict(obs, deterministic=True)
+        return actions
 
     def _value(self, obs: PyTorchObs, action: th.Tensor) -> th.Tensor:
         out = self.policy.critic(obs, action)
@@ -287,7 +297,7 @@ def mind_of(model: BaseAlgorithm) -> Mind:
     return Mind(model)
 
 
-def _of_distribution(distribution: Distribution, value: np.ndarray, space: spaces.Space) -> Insight:
+def _of_distribution(distribution: Distribution, value: np.ndarray, space: spaces.Space[Any]) -> Insight:
     if isinstance(distribution, CategoricalDistribution):
         return Insight(value, probabilities=distribution.distribution.probs.cpu().numpy())
     if isinstance(distribution, BernoulliDistribution):

@@ -117,7 +117,8 @@ def usual_change(gradients: np.ndarray, observations: np.ndarray) -> np.ndarray:
     :param observations: [T, D], or one step more
     :return: [T, D]
     """
-    return gradients * observations.std(axis=0, dtype=np.float64)
+    effect: np.ndarray = gradients * observations.std(axis=0, dtype=np.float64)
+    return effect
 
 
 def _check(frames: np.ndarray, heat: np.ndarray, strength: float) -> None:

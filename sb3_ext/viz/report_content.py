@@ -56,7 +56,8 @@ def content_of(trace: Trace, curves: Sequence[Curve], returns: np.ndarray) -> di
 def _actions(trace: Trace) -> list[Any]:
     """:return: of each step a number, for an action with a name, or a list"""
     if trace.actions.ndim == 1:
-        return trace.actions.tolist()
+        actions: list[Any] = trace.actions.tolist()
+        return actions
     return _rounded(trace.actions.reshape(len(trace), -1))
 
 
@@ -76,7 +77,8 @@ def _rounded(values: np.ndarray) -> list[Any]:
             return [one(y) for y in x]
         return float(f"{x:.6g}") if np.isfinite(x) else None
 
-    return one(values.tolist())
+    numbers: list[Any] = one(values.tolist())
+    return numbers
 
 
 def _projected(hidden: np.ndarray) -> tuple[list[Any], list[float]]:

@@ -251,7 +251,8 @@ def _as_frame(frame: Any, max_side: int | None) -> np.ndarray:
             f"env: its rendering has shape {frame.shape} of {frame.dtype}, not (height, width, 3) of uint8"
         )
     if max_side is None or max(frame.shape[:2]) <= max_side:
-        return frame.copy()  # renderers write into the same memory
+        copied: np.ndarray = frame.copy()  # renderers write into the same memory
+        return copied
     image = Image.fromarray(frame)
     image.thumbnail((max_side, max_side), Image.Resampling.BOX)
     return np.asarray(image)

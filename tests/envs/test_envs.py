@@ -365,7 +365,8 @@ def brute_force_picture(theta: float, subpixels: int = 8) -> np.ndarray:
     inside = (np.abs(across) <= 3.0) & (along >= 0.0) & (along <= 30.0)
     inside |= np.hypot(x - tip_x, y - tip_y) <= 7.0
     inside |= np.hypot(x, y) <= 3.0
-    return 255.0 * inside.reshape(84, subpixels, 84, subpixels).mean(axis=(1, 3))
+    grey: np.ndarray = 255.0 * inside.reshape(84, subpixels, 84, subpixels).mean(axis=(1, 3))
+    return grey
 
 
 @pytest.mark.parametrize("theta", [0.0, 0.3, np.pi / 2, 2.0, np.pi, -0.7, -np.pi / 2, -2.5])

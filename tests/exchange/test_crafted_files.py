@@ -113,7 +113,10 @@ def pickled(*operations: bytes) -> Callable[[str, bytes], bytes]:
 
 def tensor_call(storage_size: bytes, shape: bytes, device: bytes = b"cpu") -> list[bytes]:
     """:return: a pickle of {"w": tensor} with any numbers in it"""
-    text = lambda x: b"X" + struct.pack("<I", len(x)) + x  # noqa: E731
+
+    def text(x: bytes) -> bytes:
+        return b"X" + struct.pack("<I", len(x)) + x
+
     persistent = [b"((", text(b"storage"), b"ctorch\nFloatStorage\n", text(b"0"), text(device), storage_size, b"tQ"]
     call = [b"ctorch._utils\n_rebuild_tensor_v2\n", *persistent, b"K\x00", shape, b"K\x01\x85\x89}tR"]
     return [b"}", text(b"w"), *call, b"s."]

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import stable_baselines3 as sb3
 import torch as th
@@ -94,7 +95,7 @@ def may_be(path: tuple[Any, ...], text: str, before: Any) -> bool:
 
 
 def agents() -> dict[str, Any]:
-    noise = OrnsteinUhlenbeckActionNoise(sb3.common.noise.np.zeros(1), sb3.common.noise.np.ones(1))
+    noise = OrnsteinUhlenbeckActionNoise(np.zeros(1), np.ones(1))
     return {
         "ppo": lambda: sb3.PPO("MlpPolicy", VecNormalize(make_vec_env(CARTPOLE, 1)), batch_size=8, **ON, **small()),
         "sac": lambda: sb3.SAC("MlpPolicy", PENDULUM, action_noise=noise, **OFF, **small()),

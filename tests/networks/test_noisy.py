@@ -175,7 +175,8 @@ def test_layers_draw_independently() -> None:
 def _mean(net: nn.Module, x: th.Tensor) -> th.Tensor:
     copied = copy.deepcopy(net)
     clear_noise(copied)
-    return copied(x)
+    out: th.Tensor = copied(x)
+    return out
 
 
 def test_mean_weights_before_the_first_draw_and_after_clearing() -> None:

@@ -16,7 +16,8 @@ def triangular_kernel(atoms: np.ndarray, probabilities: np.ndarray, support: np.
     """Equation 7 of the paper: each atom of the support collects what lies within one step of it."""
     clipped = np.clip(atoms, support[0], support[-1])
     distance = np.abs(clipped[None, :] - support[:, None]) / (support[1] - support[0])
-    return (np.clip(1.0 - distance, 0.0, 1.0) * probabilities[None, :]).sum(axis=1)
+    projected: np.ndarray = (np.clip(1.0 - distance, 0.0, 1.0) * probabilities[None, :]).sum(axis=1)
+    return projected
 
 
 def random_backups(n: int, support: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:

@@ -172,7 +172,8 @@ def epsilon_shares(epsilons: list[float]) -> np.ndarray:
 
 def softmax_shares(temperature: float) -> np.ndarray:
     weights = np.exp(Q.astype(np.float64) / temperature)
-    return weights / weights.sum(axis=1, keepdims=True)
+    shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+    return shares
 
 
 @pytest.mark.parametrize(

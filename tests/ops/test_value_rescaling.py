@@ -37,18 +37,21 @@ def largest_relative_error(computed: np.ndarray, exact: list[Decimal]) -> float:
 def spread(low: int, high: int, n: int = 400) -> np.ndarray:
     """Numbers of both signs, evenly over the decades 10^low .. 10^high."""
     rng = np.random.default_rng(abs(low) * 100 + high + 7)
-    return 10.0 ** rng.uniform(low, high, n) * rng.choice((-1.0, 1.0), n)
+    drawn: np.ndarray = 10.0 ** rng.uniform(low, high, n) * rng.choice((-1.0, 1.0), n)
+    return drawn
 
 
 def textbook_inverse_float32(y: np.ndarray) -> np.ndarray:
     one, eps = np.float32(1), np.float32(1e-3)
     root = np.sqrt(one + 4 * eps * (abs(y) + one + eps))
-    return np.sign(y) * (((root - one) / (2 * eps)) ** 2 - one)
+    exact: np.ndarray = np.sign(y) * (((root - one) / (2 * eps)) ** 2 - one)
+    return exact
 
 
 def inverse_without_eps(y: np.ndarray) -> np.ndarray:
     """What several code bases use: the inverse of ``sign(x) (sqrt(|x| + 1) - 1)`` alone."""
-    return np.sign(y) * ((abs(y) + 1) ** 2 - 1)
+    exact: np.ndarray = np.sign(y) * ((abs(y) + 1) ** 2 - 1)
+    return exact
 
 
 @pytest.mark.parametrize("decades", SCALES)

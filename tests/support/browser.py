@@ -141,7 +141,8 @@ class Browser:
             if answer.get("id") == self._n_sent:
                 if "error" in answer:
                     raise RuntimeError(f"{method}: {answer['error']}")
-                return answer["result"]
+                result: dict[str, Any] = answer["result"]
+                return result
             self._note(answer.get("method"), answer.get("params", {}))
 
     def _receive(self, method: str, end: float) -> dict[str, Any]:
@@ -154,7 +155,8 @@ class Browser:
                 raise RuntimeError(f"{method}: the browser has ended")
             self._received += new
         first, _, self._received = self._received.partition(b"\0")
-        return json.loads(first)
+        found: dict[str, Any] = json.loads(first)
+        return found
 
     def _note(self, event: str | None, params: dict[str, Any]) -> None:
         if event == "Network.requestWillBeSent":

@@ -58,4 +58,5 @@ def trained(cls: type[OffPolicyAlgorithm], env: Any = None, total: int = 120, **
 
 
 def batch_of(replay: Any, n: int = 40) -> ReplayBufferSamples:
-    return replay._get_samples(np.arange(n))
+    samples: ReplayBufferSamples = replay._get_samples(np.arange(n))
+    return samples

@@ -46,7 +46,7 @@ class Graph:
 
 class _Capture(TorchDispatchMode):
     def __init__(self, graph: Graph) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch has no annotation there
         self.graph = graph
         self.own: list[Any] = []  # storages that the capture made
         self.before: list[tuple[th.UntypedStorage, th.UntypedStorage]] = []

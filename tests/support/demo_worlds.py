@@ -14,7 +14,7 @@ VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 IMAGE = spaces.Box(0, 255, (3, 5, 4), np.uint8)
 BOUNDED = spaces.Box(np.array([-1, -0.1, 0], np.float32), np.array([1, 0.1, 1 / 3], np.float32))
 
-OBSERVATIONS: dict[str, spaces.Space] = {
+OBSERVATIONS: dict[str, spaces.Space[Any]] = {
     "vector": VECTOR,
     "double": spaces.Box(-1 / 3, np.inf, (2, 2), np.float64),
     "image": IMAGE,
@@ -24,7 +24,7 @@ OBSERVATIONS: dict[str, spaces.Space] = {
     # Not sorted: the order of keys must survive.
     "dict": spaces.Dict([("z", VECTOR), ("image", IMAGE), ("a", spaces.Discrete(3))]),
 }
-ACTIONS: dict[str, spaces.Space] = {
+ACTIONS: dict[str, spaces.Space[Any]] = {
     "box": BOUNDED,
     "discrete": spaces.Discrete(4, start=2),
     "multi": spaces.MultiDiscrete([2, 7]),
@@ -33,7 +33,7 @@ ACTIONS: dict[str, spaces.Space] = {
 PAIRS = [(o, "discrete") for o in OBSERVATIONS] + [("vector", a) for a in ACTIONS]
 
 
-def random_rows(space: spaces.Space, n: int, rng: np.random.Generator) -> Any:
+def random_rows(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Any:
     if isinstance(space, spaces.Dict):
         return {key: random_rows(part, n, rng) for key, part in space.items()}
     space.seed(int(rng.integers(2**31)))
@@ -85,7 +85,7 @@ def with_unknowns(demos: Demonstrations) -> Demonstrations:
     return replace(demos, episodes=tuple(episodes))
 
 
-def assert_same_space(a: spaces.Space, b: spaces.Space) -> None:
+def assert_same_space(a: spaces.Space[Any], b: spaces.Space[Any]) -> None:
     """To the last bit; gymnasium compares bounds with a tolerance."""
     assert type(a) is type(b) and a.dtype == b.dtype and a.shape == b.shape
     if isinstance(a, spaces.Dict) and isinstance(b, spaces.Dict):

@@ -79,12 +79,13 @@ def make_image_model(**kwargs: Any) -> R2D2:
 
 
 class NormedTorso(BaseFeaturesExtractor):
-    def __init__(self, observation_space: gym.Space) -> None:
+    def __init__(self, observation_space: gym.Space[Any]) -> None:
         super().__init__(observation_space, 8)
         self.layers = th.nn.Sequential(th.nn.Linear(3, 8), th.nn.BatchNorm1d(8), th.nn.Dropout(0.5), th.nn.ReLU())
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        return self.layers(observations)
+        features: th.Tensor = self.layers(observations)
+        return features
 
 
 class Fails(BaseCallback):

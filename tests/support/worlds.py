@@ -88,7 +88,7 @@ class TaggedPictures(TaggedEnv):
 class SpaceEnv(gym.Env):
     """Random observations of a space; episodes of 9 steps, every second one truncated."""
 
-    def __init__(self, space: spaces.Space, action_space: spaces.Space | None = None) -> None:
+    def __init__(self, space: spaces.Space[Any], action_space: spaces.Space[Any] | None = None) -> None:
         self.observation_space = space
         self.action_space = spaces.Discrete(3) if action_space is None else action_space
         self.episode = 0
@@ -105,7 +105,7 @@ class SpaceEnv(gym.Env):
         return self.observation_space.sample(), 1.0, over and self.episode % 2 == 0, over and self.episode % 2 == 1, {}
 
 
-PARTS: dict[str, spaces.Space] = {
+PARTS: dict[str, spaces.Space[Any]] = {
     "discrete": spaces.Discrete(5),
     "multi_discrete": spaces.MultiDiscrete([3, 4]),
     "multi_binary": spaces.MultiBinary(3),
@@ -138,7 +138,7 @@ class Outliers(gym.Env):
 
     def __init__(self, kind: str = "box", reuses: bool = False, length: int = LENGTH) -> None:
         box = spaces.Box(-np.inf, np.inf, (2,), np.float32)
-        kinds: dict[str, spaces.Space] = {
+        kinds: dict[str, spaces.Space[Any]] = {
             "box": box,
             "bytes": spaces.Box(0, 255, (2,), np.uint8),
             "ints": spaces.Box(-1000, 1000, (2,), np.int32),

@@ -38,7 +38,9 @@ def _one_thread() -> None:
 class Anything(gym.Env):
     """Observations and rewards are noise."""
 
-    def __init__(self, observation_space: spaces.Space = IMAGE, action_space: spaces.Space | None = None) -> None:
+    def __init__(
+        self, observation_space: spaces.Space[Any] = IMAGE, action_space: spaces.Space[Any] | None = None
+    ) -> None:
         self.observation_space = observation_space
         self.action_space = spaces.Discrete(3) if action_space is None else action_space
 
@@ -118,7 +120,8 @@ def test_the_streams_slopes_add_up_to_that_of_q(dueling: str) -> None:
     mind = mind_of(model)
 
     def slope(number: th.Tensor) -> th.Tensor:
-        return th.autograd.grad(number.sum(), obs)[0]
+        gradient: th.Tensor = th.autograd.grad(number.sum(), obs)[0]
+        return gradient
 
     value, advantage = (slope(mind.score(obs, None, START, stream)) for stream in mind.streams)
     assert float(value.abs().max()) > 1e-3
@@ -152,10 +155,12 @@ class Branches(BaseFeaturesExtractor):
 
     def maps(self, x: th.Tensor) -> th.Tensor:
         below = self.below(x)
-        return self.relu(sum(branch(below) for branch in self.branches))
+        out: th.Tensor = self.relu(sum(branch(below) for branch in self.branches))
+        return out
 
     def forward(self, x: th.Tensor) -> th.Tensor:
-        return self.linear(self.maps(x).flatten(1))
+        out: th.Tensor = self.linear(self.maps(x).flatten(1))
+        return out
 
 
 def heat_and_cam(window: tuple[int, int, int], **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -376,7 +381,8 @@ def q_of_resting_pendulums(gamma: float = 0.95, n_angles: int = 100, n_speeds: i
         around = np.concatenate([value, value[:1]])
         q = reward + gamma * map_coordinates(around, [row, column], order=1)
         value = q.max(axis=2)
-    return q[:, n_speeds // 2]
+    middle: np.ndarray = q[:, n_speeds // 2]
+    return middle
 
 
 @pytest.mark.parametrize(("name", "seed"), [("Rainbow", 0), ("Rainbow", 1), ("R2D2", 0)])

@@ -21,7 +21,8 @@ FRAMES = RNG.integers(0, 256, (3, 21, 16, 3)).astype(np.uint8)
 
 def change(painted: np.ndarray, frames: np.ndarray) -> np.ndarray:
     """[T, height, width] over the colours"""
-    return np.abs(painted.astype(int) - frames).sum(axis=3)
+    changes: np.ndarray = np.abs(painted.astype(int) - frames).sum(axis=3)
+    return changes
 
 
 def test_frames_without_heat_are_unchanged() -> None:
@@ -104,7 +105,8 @@ def test_a_recurrent_agent_is_watched_with_its_streams(tmp_path: Path) -> None:
 def size_of(path: Path) -> tuple[int, int]:
     with Image.open(path) as image:
         image.load()
-        return image.size
+        size: tuple[int, int] = image.size
+        return size
 
 
 def test_bars_of_a_vector(tmp_path: Path) -> None:

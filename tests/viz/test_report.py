@@ -110,7 +110,8 @@ def report(trace: Trace, full: bool = True) -> ReportData:
 def embedded(page: str) -> dict[str, Any]:
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', page, re.DOTALL)
     assert found is not None
-    return json.loads(found[1])
+    content: dict[str, Any] = json.loads(found[1])
+    return content
 
 
 def decoded(image: str) -> np.ndarray:
@@ -257,10 +258,12 @@ class Page:
         browser.open(write_report(data, folder / "report"), width, height)
 
     def text(self, selector: str) -> str:
-        return self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")
+        text: str = self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")
+        return text
 
     def has(self, selector: str) -> bool:
-        return self.browser.evaluate(f"document.querySelector({json.dumps(selector)}) !== null")
+        found: bool = self.browser.evaluate(f"document.querySelector({json.dumps(selector)}) !== null")
+        return found
 
     def step(self) -> int:
         shown = int(self.text("#step"))

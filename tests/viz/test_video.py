@@ -40,22 +40,24 @@ class FilmedEnv(gym.Env):
     ) -> None:
         self.render_mode = render_mode
         self.truncates = truncates
-        self.action_space: spaces.Space = spaces.Box(-2, 6, (3,)) if continuous else spaces.Discrete(3)
+        self.action_space: spaces.Space[Any] = spaces.Box(-2, 6, (3,)) if continuous else spaces.Discrete(3)
         self.now = self.n_episodes = 0
         self.screen = np.zeros((6, 9, 3), dtype=np.uint8)
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
         super().reset(seed=seed)
         self.now = 0
         self.n_episodes += 1
         return self._observation(), {}
 
-    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         self.now += 1
         is_over = self.now == LENGTH
         return self._observation(), float(self.now), is_over and not self.truncates, is_over and self.truncates, {}
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         self.screen[:] = GREY * (self.now + 1)  # into the same memory, as renderers do
         return self.screen
 
@@ -168,7 +170,7 @@ def test_wrong_environments_are_named() -> None:
 
 
 class Undrawable(FilmedEnv):
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         raise AttributeError("'NoneType' object has no attribute 'glGetError'")  # as MuJoCo without its library
 
 
@@ -203,7 +205,7 @@ def test_values_of_recurrent_ppo_are_those_of_its_own_evaluation_of_the_sequence
     policy: Any = model.policy
     n_layers, _, n_hidden = policy.lstm_hidden_state_shape
     zeros = th.zeros(n_layers, 1, n_hidden)
-    states = type(model._last_lstm_states)((zeros, zeros), (zeros, zeros))  # type: ignore[arg-type, misc]
+    states = type(model._last_lstm_states)((zeros, zeros), (zeros, zeros))  # type: ignore[misc]
     starts = th.zeros(LENGTH)
     starts[0] = 1
     assert isinstance(trace.observations, np.ndarray) and trace.values is not None and trace.probabilities is not None
