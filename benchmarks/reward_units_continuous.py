@@ -26,6 +26,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.noise import NormalActionNoise
 
 from sb3_ext import DDPG, TD3
+from sb3_ext.buffers import Proportional
 from sb3_ext.zoo import config_path
 
 UNITS = {"1/500": 1 / 500, "1/100": 1 / 100, "1": 1.0, "100": 100.0}
@@ -82,7 +83,7 @@ def settings_of(algo: str, settings: str) -> dict[str, Any]:
     block = yaml.safe_load(config_path(algo).read_text())["Pendulum-v1"]
     block = {key: value for key, value in block.items() if key not in ("n_timesteps", "noise_type", "noise_std")}
     if base == "prioritized":
-        more |= {"policy": "LayerNormPolicy", "prioritized": True}
+        more |= {"policy": "LayerNormPolicy", "sampler": Proportional(alpha=0.4)}
     return {**block, **more}
 
 

@@ -24,6 +24,7 @@ from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
 
 from sb3_ext import TD3
+from sb3_ext.buffers import Proportional
 
 BATCH = 256
 OBS = spaces.Box(-np.inf, np.inf, (17,), np.float64)
@@ -34,8 +35,8 @@ CASES: dict[str, tuple[type[sb3.TD3], dict[str, Any]]] = {
     STOCK: (sb3.TD3, {}),
     "nothing switched on": (TD3, {}),
     "optimize_memory_usage": (TD3, {"optimize_memory_usage": True}),
-    "prioritized": (TD3, {"prioritized": True}),
-    "n_steps=3, prioritized": (TD3, {"prioritized": True, "n_steps": 3}),
+    "prioritized": (TD3, {"sampler": Proportional(alpha=0.4)}),
+    "n_steps=3, prioritized": (TD3, {"sampler": Proportional(alpha=0.4), "n_steps": 3}),
     "LayerNormPolicy": (TD3, {"policy": "LayerNormPolicy"}),
     "SimbaPolicy": (TD3, {"policy": "SimbaPolicy"}),
 }

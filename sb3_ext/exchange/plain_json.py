@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -22,6 +23,7 @@ from stable_baselines3.common.torch_layers import CombinedExtractor, FlattenExtr
 from stable_baselines3.common.type_aliases import TrainFreq
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
+from sb3_ext.buffers.samplers import SAMPLERS
 from sb3_ext.demonstrations.spaces_json import space_from_json, space_to_json
 from sb3_ext.exchange.keyword_checks import RANGES, annotations_of, check_value
 from sb3_ext.networks import C51Head, GRUCore, ImpalaResNet, LSTMCore, QuantileHead, ScalarHead
@@ -56,6 +58,7 @@ OBJECTS: dict[str, tuple[type, Mapping[str, str]]] = {
     "sb3_ext.Greedy": (Greedy, {}),
     "sb3_ext.Laddered": (Laddered, {name: name for name in ("noise", "first", "last")}),
     "sb3_ext.Scheduled": (Scheduled, {name: name for name in ("noise", "final", "fraction")}),
+    **{f"sb3_ext.{x.__name__}": (x, {part.name: part.name for part in fields(x)}) for x in SAMPLERS.values()},
     "sb3_ext.ValueRescaling": (ValueRescaling, {"eps": "eps"}),
     "stable_baselines3.ConstantSchedule": (ConstantSchedule, {"val": "val"}),
     "stable_baselines3.LinearSchedule": (

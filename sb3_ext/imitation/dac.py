@@ -21,6 +21,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayB
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.sac import SAC
 
+from sb3_ext.buffers import Sampler, Uniform
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.imitation.discriminator import Steps
 from sb3_ext.imitation.imitation import Imitation
@@ -129,8 +130,11 @@ class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, Ato
             raise ValueError("normalize_reward=True needs the returns of a rollout, and a replay has none: use GAIL")
         if self.reward_settings.shaped:
             raise ValueError("shaped=True needs the policy's log-probabilities of its rollout: use GAIL")
-        if getattr(self, "prioritized", False):
-            raise ValueError("prioritized=True ranks steps by rewards that change with the discriminator: leave it out")
+        sampler: Sampler = getattr(self, "sampler", Uniform())
+        if sampler.reads_priorities:
+            raise ValueError(
+                f"sampler {sampler} ranks steps by rewards that change with the discriminator: leave it out"
+            )
         if getattr(self, "scale_reward", False):
             raise ValueError("scale_reward=True is for the environment's rewards: leave it out")
         if self.n_steps > 1:

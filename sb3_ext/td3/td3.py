@@ -18,31 +18,27 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 import stable_baselines3
 import torch as th
-from gymnasium import spaces
-from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
+from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.td3.policies import Actor, CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
 
 from sb3_ext.buffers import as_replay
-from sb3_ext.buffers.device import DeviceReplayBuffer, holds
-from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
-from sb3_ext.buffers.samplers import Proportional, Uniform
+from sb3_ext.buffers.samplers import Sampler, SamplerLike
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.compiled import CompiledMixin
 from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.td3 import Batch, Settings, TD3Learner
-from sb3_ext.nested import Nested
 from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.assessment import Assessment
 from sb3_ext.td3.finite import check_step
 from sb3_ext.td3.noise import layers_of, schedule_of, tell
 from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
+from sb3_ext.td3.replays import Wanted, blank_batch, make_replay, sampler_of, unless_stock
 from sb3_ext.vec_envs import RawTransitionsMixin
 
 SelfTD3 = TypeVar("SelfTD3", bound="TD3")
@@ -63,14 +59,14 @@ class TD3(
     """
     Twin delayed DDPG. Positional parameters are those of `stable_baselines3.TD3`; the others are off by default.
 
-    :param n_steps: as in SB3; with ``prioritized`` and ``optimize_memory_usage`` too
+    :param n_steps: as in SB3; with ``sampler`` and ``optimize_memory_usage`` too
     :param optimize_memory_usage: `PrioritizedReplayBuffer` with uniform draws: each observation is stored once, and
         timeouts stay right
     :param action_noise: as in SB3; `Scheduled` and `Laddered` scale it over training and over environments
     :param target_update_interval: updates between those of the targets, ``tau=1`` copies; None = with the actor
-    :param prioritized: loss-adjusted prioritized replay (Fujimoto et al., 2020): priorities ``max(|td|, 1)``, and the
-        Huber loss in place of importance weights
-    :param priority_exponent: of the priorities, in [0, 1]; 0.4 is the paper's
+    :param sampler: "uniform" is SB3's replay. With priorities it is loss-adjusted prioritized replay (Fujimoto et al.,
+        2020): priorities ``max(|td|, 1)``, and Huber's loss in place of importance weights, whose exponent is set to 0;
+        the paper's is ``Proportional(alpha=0.4)``, or "proportional"
     :param update_ratio: updates per env step over all environments, in place of ``gradient_steps``; 0.5 is one every
         second step; None = ``gradient_steps``
     :param checkpoint_episodes: N > 0: a policy acts unchanged for N whole episodes; if the worst of them beats the
@@ -121,16 +117,14 @@ class TD3(
         _init_setup_model: bool = True,
         *,
         target_update_interval: int | None = None,
-        prioritized: bool = False,
-        priority_exponent: float = 0.4,
+        sampler: SamplerLike = "uniform",
         update_ratio: float | None = None,
         checkpoint_episodes: int = 0,
         scale_reward: bool = False,
         compile: Compile = "auto",
     ) -> None:
         self.target_update_interval = target_update_interval
-        self.prioritized = prioritized
-        self.priority_exponent = priority_exponent
+        self.sampler: Sampler = sampler_of(sampler)
         self.update_ratio = update_ratio
         self.checkpoint_episodes = checkpoint_episodes
         self.scale_reward = scale_reward
@@ -185,7 +179,7 @@ class TD3(
                 f"policy {self.policy_class.__name__} is not for {type(self).__name__}: "
                 f"use {' or '.join(self.policy_aliases)}, or load the file with the algorithm that saved it"
             )
-        for name in ("priority_exponent", "tau", "gamma"):
+        for name in ("tau", "gamma"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"{name} {getattr(self, name)} must lie in [0, 1]")
         for name, least in (("policy_delay", 1), ("batch_size", 1), ("n_steps", 1), ("checkpoint_episodes", 0)):
@@ -208,28 +202,16 @@ class TD3(
 
     def _setup_model(self) -> None:
         self._check_settings()
-        # A file of SB3's holds what SB3 chose, which is ours to choose again.
-        if self.replay_buffer_class is NStepReplayBuffer and self.n_steps > 1:
-            self.replay_buffer_class = None
-            self.replay_buffer_kwargs = {
-                key: value for key, value in self.replay_buffer_kwargs.items() if key not in ("n_steps", "gamma")
-            }
-        elif self.replay_buffer_class is DictReplayBuffer or (
-            self.replay_buffer_class is ReplayBuffer and self.n_steps == 1
-        ):
-            self.replay_buffer_class = None
-        given_class, given_kwargs, n_steps = self.replay_buffer_class, dict(self.replay_buffer_kwargs), self.n_steps
-        if self.replay_buffer is None and given_class is None:
-            self.replay_buffer = self._make_replay_buffer()
+        self.sampler = sampler_of(self.sampler)  # of a file, or a keyword of `load`
+        given_class, given_kwargs = unless_stock(self.replay_buffer_class, self.replay_buffer_kwargs, self.n_steps)
+        n_steps = self.n_steps
+        if self.replay_buffer is None:
+            self.replay_buffer = make_replay(self._wanted, given_class, given_kwargs)
             if self.replay_buffer is not None:
                 self.n_steps = 1  # SB3 refuses more for dictionaries, which is for its own replay
+        self.replay_buffer_class, self.replay_buffer_kwargs = given_class, dict(given_kwargs)
         super()._setup_model()
         self.replay_buffer_class, self.replay_buffer_kwargs, self.n_steps = given_class, given_kwargs, n_steps
-        if self.prioritized and not isinstance(self.replay_buffer, PrioritizedReplayBuffer):
-            raise ValueError(
-                f"prioritized=True needs PrioritizedReplayBuffer, not {type(self.replay_buffer).__name__}: "
-                "leave replay_buffer_class out"
-            )
         self.best_actor: Actor = copy.deepcopy(self.actor) if self.checkpoint_episodes > 0 else self.actor
         self.best_actor.set_training_mode(False)
         self._assessment = Assessment(self.checkpoint_episodes, self.n_envs)
@@ -245,41 +227,30 @@ class TD3(
         )
         self._setup_capture()
         if self.compile == "on":
-            self._try_capture(self._blank_batch(), True, True)
+            self._try_capture(blank_batch(self._wanted, self.batch_size), True, True)
+
+    @property
+    def _wanted(self) -> Wanted:
+        """Of the replay."""
+        return Wanted(
+            buffer_size=self.buffer_size,
+            observation_space=self.observation_space,
+            action_space=self.action_space,
+            device=self.device,
+            n_envs=self.n_envs,
+            n_steps=self.n_steps,
+            gamma=self.gamma,
+            sampler=self.sampler,
+            optimize_memory_usage=self.optimize_memory_usage,
+            is_normalized=self._vec_normalize_env is not None,
+            may_lie_on_the_device=self.device.type == "cuda" and self.compile != "off",
+        )
 
     @property
     def _settings(self) -> Settings:
-        return Settings(self.gamma, self.tau, self.target_policy_noise, self.target_noise_clip, self.prioritized)
-
-    def _blank_batch(self) -> Batch:
-        """:return: zeros as the replay would draw them"""
-        b, device = self.batch_size, self.device
-        observations, after = (blank_observations(self.observation_space, b, device) for _ in range(2))
-        actions = th.zeros((b, get_action_dim(self.action_space)), device=device)
-        dones, rewards, discounts = th.zeros((3, b, 1), device=device)
-        return Batch(observations, actions, after, dones, rewards, discounts if self.n_steps > 1 else None)
-
-    def _make_replay_buffer(self) -> ReplayBuffer | None:
-        """:return: ours where it is better and cannot be told from SB3's, or is asked for; None = SB3's choice"""
-        space = self.observation_space
-        common: dict[str, Any] = {"device": self.device, "n_envs": self.n_envs, **self.replay_buffer_kwargs}
-        several: dict[str, Any] = {"n_steps": self.n_steps, "gamma": self.gamma} if self.n_steps > 1 else {}
-        if self.prioritized or self.optimize_memory_usage:
-            sampler = Proportional(self.priority_exponent, beta=0.0) if self.prioritized else Uniform()
-            return PrioritizedReplayBuffer(
-                self.buffer_size, space, self.action_space, **{"sampler": sampler, **several, **common}
-            )
-        if self.device.type == "cuda" and self.compile != "off" and holds(space):
-            replay = DeviceReplayBuffer(self.buffer_size, space, self.action_space, **several, **common)
-            if replay.n_bytes < th.cuda.mem_get_info(self.device)[0] / 2:
-                return replay
-        # Batches are float32 in any case. VecNormalize reads the stored values, and would see the last bits.
-        if isinstance(space, spaces.Box) and space.dtype == np.float64 and self._vec_normalize_env is None:
-            with np.errstate(over="ignore"):  # bounds of float64 may be infinite here
-                space = spaces.Box(space.low.astype(np.float32), space.high.astype(np.float32), dtype=np.float32)
-            kind = ReplayBuffer if self.n_steps == 1 else NStepReplayBuffer
-            return kind(self.buffer_size, space, self.action_space, **several, **common)
-        return None
+        return Settings(
+            self.gamma, self.tau, self.target_policy_noise, self.target_noise_clip, self.sampler.reads_priorities
+        )
 
     # ------------------------------------------------------------------ acting
 
@@ -408,7 +379,7 @@ class TD3(
         due = self._now_due(gradient_steps)
         if due == 0 or as_replay(replay).n_drawable == 0:
             return
-        self._try_capture(self._blank_batch(), True, True)
+        self._try_capture(blank_batch(self._wanted, batch_size), True, True)
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
         self.learner.settings = self._settings
@@ -424,9 +395,8 @@ class TD3(
             if size != 1.0:
                 batch = batch._replace(rewards=batch.rewards / size)
             told = update(batch, self._n_updates % self.policy_delay == 0, self._n_updates % every == 0)
-            if self.prioritized:
-                assert isinstance(replay, PrioritizedReplayBuffer)
-                replay.update_priorities(drawn.handle, told.priorities.cpu().numpy())  # type: ignore[attr-defined]
+            if told.priorities is not None:
+                as_replay(replay).update_priorities(drawn.handle, told.priorities.cpu().numpy())  # type: ignore[attr-defined]
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         if self.device.type == "cpu":  # elsewhere it would wait for the device
             self._record_losses()
@@ -497,12 +467,3 @@ class TD3(
     def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
         state_dicts, tensors = super()._get_torch_save_params()
         return [*state_dicts, *(["best_actor"] if self.checkpoint_episodes > 0 else [])], tensors
-
-
-def blank_observations(space: spaces.Space, n: int, device: th.device) -> Nested[th.Tensor]:
-    """:return: [n, ...] zeros as a replay of this space draws them"""
-    if isinstance(space, spaces.Dict):
-        return {key: blank_observations(part, n, device) for key, part in space.items()}
-    shape = (1,) if isinstance(space, spaces.Discrete) else space.shape or ()
-    dtype = np.float32 if space.dtype == np.float64 else space.dtype
-    return th.as_tensor(np.zeros((n, *shape), dtype=dtype), device=device)

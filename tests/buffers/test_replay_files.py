@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import stable_baselines3 as sb3
-import torch as th
 from gymnasium import Env, spaces
 from stable_baselines3.common.buffers import NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -19,6 +18,7 @@ from sb3_ext import DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer
 from sb3_ext.buffers.device import DeviceReplayBuffer
 from sb3_ext.imitation import DAC, DACSAC
+from sb3_ext.learners.td3 import Update
 
 ACTIONS = spaces.Box(-1.0, 1.0, (2,), np.float32)
 SMALL: dict[str, Any] = {"learning_starts": 20, "batch_size": 8, "buffer_size": 200, "seed": 1, "device": "cpu"}
@@ -106,8 +106,8 @@ def test_a_replay_of_another_task_is_refused(
 KINDS: dict[str, dict[str, Any]] = {
     "plain": {},
     "n-step": {"n_steps": 3},
-    "prioritized": {"prioritized": True},
-    "prioritized n-step": {"prioritized": True, "n_steps": 3},
+    "prioritized": {"sampler": "proportional"},
+    "prioritized n-step": {"sampler": "proportional", "n_steps": 3},
     "stored once": {"optimize_memory_usage": True},
     "device": {"replay_buffer_class": DeviceReplayBuffer},
 }
@@ -160,7 +160,7 @@ def test_replays_of_stock_models_go_both_ways(theirs: type[Any], ours: type[Any]
     ("kind", "of"),
     [
         ({"n_steps": 3}, NStepReplayBuffer),
-        ({"n_steps": 3, "prioritized": True}, PrioritizedReplayBuffer),
+        ({"n_steps": 3, "sampler": "proportional"}, PrioritizedReplayBuffer),
         ({"n_steps": 3, "optimize_memory_usage": True}, PrioritizedReplayBuffer),
     ],
     ids=str,
@@ -174,11 +174,11 @@ def test_n_step_returns_follow_the_gamma_of_the_model(
     model.gamma = 0.5
     seen: list[Any] = []
 
-    def update(batch: Any, *_: bool) -> th.Tensor:
+    def update(batch: Any, *_: bool) -> Update:
         seen.append(batch)
-        return th.zeros(64)
+        return Update(None)
 
-    monkeypatch.setattr(model, "_update", update)
+    monkeypatch.setattr(model.learner, "update", update)
     model.train(1, 64)
     (batch,) = seen
     sums = {1: 1.0, 2: 1.5, 3: 1.75}

@@ -25,6 +25,7 @@ from support.agents import CARTPOLE, OFF, ON, PENDULUM, actions_of, makers, scal
 from support.experts import demonstrations_of
 
 import sb3_ext
+from sb3_ext.buffers import Proportional
 from sb3_ext.exchange.plain_json import NotPlain, decode, encode
 from sb3_ext.exchange.safe_files import UnsafeFile, load_safe, load_vec_normalize, save_safe
 from sb3_ext.td3 import SimbaPolicy
@@ -54,7 +55,7 @@ def test_settings_come_back(tmp_path: Path) -> None:
     save_safe(makers()["td3"]().learn(64), tmp_path / "td3")
     td3 = load_safe(tmp_path / "td3", device="cpu")
     assert isinstance(td3, sb3_ext.TD3) and isinstance(td3.policy, SimbaPolicy)
-    assert td3.prioritized
+    assert td3.sampler == Proportional(0.6, beta=0.0)
     assert repr(td3.action_noise) == repr(scaled_noise())
     assert (td3.learning_starts, td3.batch_size, td3.buffer_size) == (20, 8, 1)
     going_on = load_safe(tmp_path / "td3", env=gym.make(PENDULUM), device="cpu", learning_starts=0)

@@ -29,6 +29,7 @@ from stable_baselines3.common.noise import NormalActionNoise
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
 from sb3_ext import DAC, DACSAC, DDPG, GAIL, R2D2, TD3, Rainbow, RainbowR
+from sb3_ext.buffers import Proportional
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.envs import MaskObservation
 from sb3_ext.networks.cores import GRUCore
@@ -241,7 +242,7 @@ CASES: dict[str, tuple[Callable[[], Any], int]] = {
         500,
     ),
     "TD3": (lambda: _td3(), 400),
-    "TD3, prioritized": (lambda: _td3(prioritized=True), 400),
+    "TD3, prioritized": (lambda: _td3(sampler=Proportional(alpha=0.4)), 400),
     "TD3, n-step": (lambda: _td3(n_steps=3), 300),
     "TD3, checkpoints, scheduled noise": (
         lambda: _td3(

@@ -192,7 +192,7 @@ def test_several_environments_and_the_log() -> None:
         ({"normalize_reward": True}, "normalize_reward=True needs the returns of a rollout"),
         ({"shaped": True}, "shaped=True needs the policy's log-probabilities"),
         ({"n_steps": 3}, "n_steps 3 must be 1"),
-        ({"prioritized": True}, "prioritized=True ranks steps by rewards that change"),
+        ({"sampler": "proportional"}, "sampler Proportional.* ranks steps by rewards that change"),
         ({"reward": "wgan"}, "reward 'wgan' must be one of"),
     ],
     ids=str,

@@ -17,6 +17,7 @@ from support.experts import demonstrations_of
 from support.worlds import TaggedEnv
 
 import sb3_ext
+from sb3_ext.buffers import Proportional
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.ops.exploration import Boltzmann
 from sb3_ext.td3 import Laddered, Scheduled
@@ -56,7 +57,12 @@ def makers() -> dict[str, Callable[[], BaseAlgorithm]]:
         "rainbow": lambda: sb3_ext.Rainbow("MlpPolicy", CARTPOLE, exploration=Boltzmann(2.0), **OFF, **small()),
         "rainbowr": lambda: sb3_ext.RainbowR("MlpLstmPolicy", CARTPOLE, distributional="quantile", **OFF),
         "td3": lambda: sb3_ext.TD3(
-            "SimbaPolicy", PENDULUM, action_noise=scaled_noise(), prioritized=True, checkpoint_episodes=1, **OFF
+            "SimbaPolicy",
+            PENDULUM,
+            action_noise=scaled_noise(),
+            sampler=Proportional(0.6),
+            checkpoint_episodes=1,
+            **OFF,
         ),
         "ddpg": lambda: sb3_ext.DDPG("LayerNormPolicy", PENDULUM, **OFF),
         "gail": lambda: sb3_ext.GAIL(

@@ -96,7 +96,7 @@ def test_files_go_both_ways(
 
 def test_settings_may_change_at_load(tmp_path: Path) -> None:
     trained(sb3.TD3, n_steps=3).save(tmp_path / "model")
-    loaded = TD3.load(tmp_path / "model", device="cpu", prioritized=True, n_steps=5, gamma=0.5)
+    loaded = TD3.load(tmp_path / "model", device="cpu", sampler="proportional", n_steps=5, gamma=0.5)
     assert isinstance(loaded.replay_buffer, PrioritizedReplayBuffer)
     assert (loaded.replay_buffer.n_steps, loaded.replay_buffer.gamma) == (5, 0.5)
     assessed = TD3.load(tmp_path / "model", device="cpu", checkpoint_episodes=2)
@@ -108,7 +108,7 @@ def test_settings_may_change_at_load(tmp_path: Path) -> None:
     type(assessed.policy).load(str(tmp_path / "policy"), device="cpu")
     env = BitFlippingEnv(n_bits=4, continuous=True)
     sb3.TD3("MultiInputPolicy", env, **SMALL).save(tmp_path / "dictionary")
-    dictionary = TD3.load(tmp_path / "dictionary", device="cpu", prioritized=True)
+    dictionary = TD3.load(tmp_path / "dictionary", device="cpu", sampler="proportional")
     assert isinstance(dictionary.replay_buffer, PrioritizedReplayBuffer)
 
 
@@ -122,7 +122,7 @@ def test_hindsight_replay_images_and_dictionaries_as_in_a_script_for_stock_td3()
     her = TD3("MultiInputPolicy", env, replay_buffer_class=sb3.HerReplayBuffer, **SMALL).learn(60)
     assert isinstance(her.replay_buffer, sb3.HerReplayBuffer) and her._n_updates > 0
     dictionaries = TD3(
-        "MultiInputPolicy", BitFlippingEnv(n_bits=4, continuous=True), prioritized=True, n_steps=2, **SMALL
+        "MultiInputPolicy", BitFlippingEnv(n_bits=4, continuous=True), sampler="proportional", n_steps=2, **SMALL
     )
     assert dictionaries.learn(60)._n_updates > 0 and dictionaries.n_steps == 2
     images = FakeImageEnv(screen_height=40, screen_width=40, n_channels=1, discrete=False)
@@ -205,7 +205,7 @@ def test_targets_move_with_the_actor_or_at_their_own_interval(monkeypatch: pytes
 
 
 def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
-    model = trained(TD3, prioritized=True, n_steps=3, gamma=0.9)
+    model = trained(TD3, sampler="proportional", n_steps=3, gamma=0.9)
     replay = model.replay_buffer
     assert isinstance(replay, PrioritizedReplayBuffer) and (replay.n_steps, replay.gamma) == (3, 0.9)
     th.manual_seed(0)
@@ -230,7 +230,7 @@ def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
     expected = np.linspace(1.0, 7.0, 16) ** 0.4
     last = {leaf: i for i, leaf in enumerate(leaves.tolist())}  # a leaf may be drawn twice
     np.testing.assert_allclose(replay.sampler.masses(np.array(list(last))), expected[list(last.values())], rtol=1e-6)
-    steep = trained(TD3, prioritized=True, priority_exponent=1.0).replay_buffer
+    steep = trained(TD3, sampler=Proportional(alpha=1.0)).replay_buffer
     assert isinstance(steep, PrioritizedReplayBuffer) and isinstance(steep.sampler, Proportional)
     assert steep.sampler.alpha == 1.0
 
@@ -372,7 +372,7 @@ def test_actions_stay_within_asymmetric_bounds_and_are_stored_scaled() -> None:
 
 @pytest.mark.parametrize(
     "keywords",
-    [{}, {"prioritized": True, "n_steps": 3}, {"policy": "SimbaPolicy", "optimize_memory_usage": True}],
+    [{}, {"sampler": "proportional", "n_steps": 3}, {"policy": "SimbaPolicy", "optimize_memory_usage": True}],
     ids=["plain", "prioritized", "simba"],
 )
 def test_a_resumed_run_makes_the_same_next_updates(keywords: dict[str, Any], tmp_path: Path) -> None:
@@ -390,7 +390,7 @@ def test_a_resumed_run_makes_the_same_next_updates(keywords: dict[str, Any], tmp
 
 
 @pytest.mark.parametrize(
-    "keywords", [{}, {"prioritized": True, "n_steps": 3}, {"optimize_memory_usage": True}], ids=str
+    "keywords", [{}, {"sampler": "proportional", "n_steps": 3}, {"optimize_memory_usage": True}], ids=str
 )
 def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: dict[str, Any], tmp_path: Path) -> None:
     model = trained(TD3, **keywords)
@@ -408,7 +408,9 @@ def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: d
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"priority_exponent": -0.1}, r"priority_exponent -0.1 must lie in \[0, 1\]"),
+        ({"sampler": {"proportional": {"alpha": -0.1}}}, r"alpha -0.1 must lie in \[0, 1\]"),
+        ({"sampler": "prioritized"}, "sampler 'prioritized' is none of 'uniform', 'proportional'"),
+        ({"replay_buffer_kwargs": {"sampler": Proportional()}}, "sampler is a keyword of the model"),
         ({"action_noise": Scheduled(noise(), fraction=0.5), "tau": 1.5}, r"tau 1.5 must lie in \[0, 1\]"),
         ({"target_update_interval": 0}, "target_update_interval 0 must be >= 1"),
         ({"policy_delay": 0}, "policy_delay 0 must be >= 1"),
@@ -420,7 +422,7 @@ def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: d
         ({"action_noise": NormalActionNoise(np.zeros(3), np.ones(3))}, r"action_noise of shape \(3,\) does not fit"),
         ({"action_noise": Scheduled(ones(3))}, r"action_noise of shape \(3,\) does not fit"),
         (
-            {"prioritized": True, "replay_buffer_class": DeviceReplayBuffer},
+            {"sampler": "proportional", "replay_buffer_class": DeviceReplayBuffer},
             "leave replay_buffer_class out",
         ),
     ],
@@ -462,8 +464,8 @@ def test_nan_of_the_environment_is_named_before_it_is_stored(what: str, normaliz
 
 def test_a_replay_of_other_settings_is_refused(tmp_path: Path) -> None:
     trained(TD3).save_replay_buffer(tmp_path / "plain")
-    trained(TD3, prioritized=True).save_replay_buffer(tmp_path / "prioritized")
-    model = trained(TD3, prioritized=True, n_steps=3)
+    trained(TD3, sampler="proportional").save_replay_buffer(tmp_path / "prioritized")
+    model = trained(TD3, sampler="proportional", n_steps=3)
     ours = model.replay_buffer
     with pytest.raises(ValueError, match=r"holds a ReplayBuffer, the model has a PrioritizedReplayBuffer"):
         model.load_replay_buffer(tmp_path / "plain")

@@ -67,7 +67,7 @@ def train_both(models: tuple[Any, Any], **keywords: Any) -> None:
     [
         {},
         {"cls": DDPG, "learning_rate": lambda left: 1e-2 * left},
-        {"prioritized": True, "n_steps": 3},
+        {"sampler": "proportional", "n_steps": 3},
         {"env": lambda: BitFlippingEnv(n_bits=4, continuous=True), "policy": "MultiInputPolicy"},
         {"replay_buffer_class": DeviceReplayBuffer, "replay_buffer_kwargs": {"n_steps": 3, "gamma": 0.9}},
         {"policy": "SimbaPolicy", "policy_kwargs": {"net_arch": [8]}},

@@ -29,7 +29,7 @@ def env_of(unit: float) -> gym.Env[Any, Any]:
 CASES: dict[str, tuple[type[TD3], dict[str, Any]]] = {
     "TD3": (TD3, {}),
     "DDPG": (DDPG, {}),
-    "prioritized": (TD3, {"prioritized": True, "n_steps": 3}),
+    "prioritized": (TD3, {"sampler": "proportional", "n_steps": 3}),
     "n-step": (TD3, {"n_steps": 3}),
     "device": (TD3, {"replay_buffer_class": DeviceReplayBuffer}),
 }
