@@ -10,19 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from sb3_ext.cli.flags import Parser, add_agent_flags, add_env_flags, agent_of, env_kwargs_of, import_packages
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.agents import (
-    Parser,
-    acts_greedily,
-    add_agent_arguments,
-    add_env_arguments,
-    env_kwargs_of,
-    know_env,
-    load_agent,
-    progress_bar,
-)
+from sb3_ext.zoo.agents import acts_greedily, load_agent
+from sb3_ext.zoo.display import progress_bar
 from sb3_ext.zoo.experts import default_path
-from sb3_ext.zoo.typed_ids import environment_id
+from sb3_ext.zoo.typed_ids import environment_id, know_env
 
 if TYPE_CHECKING:
     from sb3_ext.demonstrations import Demonstrations
@@ -74,13 +67,13 @@ def record(given: argparse.Namespace) -> None:
     from sb3_ext import demonstrations
 
     target = _target(given.output or default_path(given.env), given.overwrite)
-    model, env, _, _ = load_agent(given)
+    agent = load_agent(agent_of(given))
     deterministic = acts_greedily(given.env) if given.deterministic is None else given.deterministic
     try:
         with progress_bar("recording", given.n_episodes, "episode") as show:
             demos = demonstrations.record(
-                model,
-                env,
+                agent.model,
+                agent.env,
                 given.n_episodes,
                 min_return=given.min_return,
                 deterministic=deterministic,
@@ -90,7 +83,7 @@ def record(given: argparse.Namespace) -> None:
                 on_kept=show,
             )
     finally:
-        env.close()
+        agent.env.close()
     _save_and_tell(demos, target)
 
 
@@ -100,7 +93,8 @@ def play(given: argparse.Namespace) -> None:
 
     keys = None if given.keys is None else parse_keys(given.keys)
     target = _target(given.output or default_path(given.env), given.overwrite)
-    know_env(given.env, given.gym_packages)
+    import_packages(given)
+    know_env(given.env)
     demos = play(
         given.env,
         keys,
@@ -140,7 +134,8 @@ def check(given: argparse.Namespace) -> int:
     env_id = given.env or demos.env_id
     env = None
     if env_id is not None:
-        know_env(env_id, given.gym_packages)
+        import_packages(given)
+        know_env(env_id)
         env = gym.make(env_id, **env_kwargs_of(given))
     try:
         findings = check(demos, env)
@@ -205,7 +200,7 @@ def _parser() -> Parser:
     raw = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     sub = raw("record", help="run a trained agent", description="Run a trained agent and keep its episodes.")
-    add_agent_arguments(sub)
+    add_agent_flags(sub)
     sub.add_argument("-n", "--n-episodes", type=int, default=10, help="episodes to keep (10)")
     sub.add_argument("--min-return", type=float, help="drop episodes with a smaller return")
     sub.add_argument("--max-episodes", type=int, help="give up after as many (10 times --n-episodes)")
@@ -226,7 +221,7 @@ def _parser() -> Parser:
     sub.add_argument("--seed", type=int, help="of the first episode, the next has the next number (drawn)")
     sub.add_argument("--turn-based", action=argparse.BooleanOptionalAction, help="one step per key (for grid worlds)")
     _add_output(sub)
-    add_env_arguments(sub)
+    add_env_flags(sub)
     sub.set_defaults(run=play)
 
     sub = raw("push", help="to the Hugging Face Hub", description="Put a file on the Hub, as a data set.")
@@ -285,7 +280,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
         "environment's were cut, shorter ones terminated",
     )
     _add_limit(parser)
-    add_env_arguments(parser)
+    add_env_flags(parser)
 
 
 def _add_limit(parser: argparse.ArgumentParser) -> None:
@@ -329,7 +324,8 @@ def _read(given: argparse.Namespace, path: str) -> Demonstrations:
         raise UserError(f"there is no {path}")
     if given.env is None:
         raise UserError(f"the {source} format does not hold the spaces: name the environment by --env")
-    know_env(given.env, given.gym_packages)
+    import_packages(given)
+    know_env(given.env)
     env = gym.make(given.env, **env_kwargs_of(given))
     spaces = (env.observation_space, env.action_space)
     env.close()

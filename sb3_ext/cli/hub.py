@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from sb3_ext.algorithms import ALGORITHMS
+from sb3_ext.cli.flags import Parser, add_agent_flags, agent_of
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.environments import check_env_id, checked_environment, environment_of
-from sb3_ext.zoo.agents import Agent, Parser, add_agent_arguments, command_of, evaluate, load_agent, load_to_film
+from sb3_ext.zoo.agents import Agent, command_of, evaluate, load_agent, load_to_film
 from sb3_ext.zoo.registry import register
 
 
 def push(rest: list[str]) -> None:
     """:param rest: arguments after ``push_to_hub``"""
     parser = Parser("sb3-ext push_to_hub", description="Evaluate a trained agent and put it on the Hub.")
-    add_agent_arguments(parser)
+    add_agent_flags(parser)
     parser.add_argument("--repo-id", required=True, help="user/name")
     parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="for the card (20; 0: no evaluation)")
     parser.add_argument("--private", action="store_true", default=None, help="a private repository")
@@ -35,18 +35,19 @@ def push(rest: list[str]) -> None:
 
     check_env_id(given.env)
     films = given.replay is None and not given.no_replay
-    agent, trouble = load_to_film(given, True) if films else (load_agent(given, keep_settings=True), None)
+    ref = agent_of(given)
+    agent, trouble = load_to_film(ref, True) if films else (load_agent(ref, keep_settings=True), None)
     environment = checked_environment(environment_of(agent.hyperparams))
     begin = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
         try:
             score = None
             if given.n_eval_episodes > 0:
-                returns = evaluate(agent, given.env, given.n_eval_episodes)
+                returns = evaluate(agent, given.n_eval_episodes)
                 score = Score(float(returns.mean()), float(returns.std()), len(returns))
             replay = given.replay
             if films and trouble is None:
-                replay, trouble = _replay(agent, given, Path(folder) / "replay.mp4")
+                replay, trouble = _replay(agent, Path(folder) / "replay.mp4")
             if trouble is not None:
                 print(f"No replay: {trouble}")
             url = push_to_hub(
@@ -55,9 +56,9 @@ def push(rest: list[str]) -> None:
                 given.env,
                 score=score,
                 vec_normalize=unwrap_vec_normalize(agent.env),
-                command=command_of(agent, given.env),
+                command=command_of(agent),
                 replay=replay,
-                curve=_curve(agent, given, Path(folder) / "curve.png"),
+                curve=_curve(agent, Path(folder) / "curve.png"),
                 optimizer=given.optimizer,
                 legacy_zip=not given.no_zip,
                 private=given.private,
@@ -69,13 +70,13 @@ def push(rest: list[str]) -> None:
     print(f"Pushed {agent.path} to {url} in {time.perf_counter() - begin:.1f} s")
 
 
-def _replay(agent: Agent, given: argparse.Namespace, path: Path) -> tuple[Path | None, str | None]:
+def _replay(agent: Agent, path: Path) -> tuple[Path | None, str | None]:
     """:return: a video; or None, and why there is none: an agent can be shared without"""
     try:
         from sb3_ext.cli.viz import film
         from sb3_ext.viz.video import write_video
 
-        trace = film(agent, given.env, given.seed)
+        trace = film(agent)
         return write_video(trace.frames, path, trace.fps), None
     except ModuleNotFoundError as error:
         return None, f'{error.name} is missing; pip install "sb3-ext[viz]"'
@@ -83,14 +84,14 @@ def _replay(agent: Agent, given: argparse.Namespace, path: Path) -> tuple[Path |
         return None, " ".join(str(error).split())[:300]
 
 
-def _curve(agent: Agent, given: argparse.Namespace, path: Path) -> Path | None:
+def _curve(agent: Agent, path: Path) -> Path | None:
     """:return: a picture of the evaluations on the way, None where there are none or matplotlib is missing"""
     try:
         from sb3_ext.saving import save_figure
         from sb3_ext.viz.curves import aggregate, plot_curves, read_evaluations
 
-        bands = aggregate({given.algo: [read_evaluations(agent.path.parent)]})
-        return save_figure(plot_curves(bands, title=given.env), path)
+        bands = aggregate({agent.ref.algo: [read_evaluations(agent.path.parent)]})
+        return save_figure(plot_curves(bands, title=agent.ref.env_id), path)
     except (ModuleNotFoundError, ValueError):  # no extra, no evaluations: an agent can be shared without
         return None
 

@@ -10,17 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sb3_ext.cli.flags import Parser, add_agent_flags, agent_of
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.agents import (
-    Agent,
-    Parser,
-    acts_greedily,
-    add_agent_arguments,
-    command_of,
-    evaluate,
-    load_to_film,
-    progress_bar,
-)
+from sb3_ext.zoo.agents import Agent, acts_greedily, command_of, evaluate, load_to_film
+from sb3_ext.zoo.display import progress_bar
 from sb3_ext.zoo.typed_ids import name_in_folders
 
 if TYPE_CHECKING:
@@ -34,7 +27,7 @@ SMALL_SIDE = 240  # of a frame, in pixels: smaller ones are enlarged beside thei
 def video(rest: list[str]) -> None:
     """:param rest: arguments after ``video``"""
     parser = Parser("sb3-ext video", description="Film one episode of a trained agent: MP4 or GIF, no ffmpeg needed.")
-    add_agent_arguments(parser)
+    add_agent_flags(parser)
     _add_film_arguments(parser, "-n")
     parser.add_argument("-o", "--output", type=Path, default=Path("replay.mp4"), help=".mp4 or .gif (replay.mp4)")
     parser.add_argument("--fps", type=float, help="pictures a second (those of the environment)")
@@ -45,11 +38,11 @@ def video(rest: list[str]) -> None:
 
     check_suffix(given.output)
     explain = _explain(given)
-    agent, trouble = load_to_film(given)
+    agent, trouble = load_to_film(agent_of(given))
     try:
         if trouble is not None:
             raise UserError(f"{trouble}. Without a display, {WITHOUT_A_DISPLAY}")
-        trace = film(agent, given.env, given.seed, given.max_steps, given.max_side, given.stochastic, explain)
+        trace = film(agent, given.max_steps, given.max_side, given.stochastic, explain)
     finally:
         agent.env.close()
     write_video(_explained(trace), given.output, given.fps or trace.fps)
@@ -79,7 +72,7 @@ def report(rest: list[str]) -> None:
         "sb3-ext report",
         description="One HTML page about a trained agent: an episode to step through, curves, scores, settings.",
     )
-    add_agent_arguments(parser)
+    add_agent_flags(parser)
     _add_film_arguments(parser, default="auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="(report.html)")
     parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="not steps (20; 0: no evaluation)")
@@ -90,19 +83,17 @@ def report(rest: list[str]) -> None:
     from sb3_ext.viz.report import ReportData, write_report
     from sb3_ext.viz.video import check_frames
 
-    agent, trouble = load_to_film(given)
+    agent, trouble = load_to_film(agent_of(given))
     notes = [f"{given.output.name}: no pictures, {trouble}"] if trouble else []
     try:
         explain = _explain(given) if given.explain != "auto" else _explain_if_possible(agent, notes)
         is_filmed = trouble is None
-        trace = film(
-            agent, given.env, given.seed, given.max_steps, given.max_side, given.stochastic, explain, is_filmed
-        )
+        trace = film(agent, given.max_steps, given.max_side, given.stochastic, explain, is_filmed)
         if is_filmed:
             check_frames(trace.frames)
         returns = np.zeros(0)
         if given.n_eval_episodes > 0:
-            returns = evaluate(agent, given.env, given.n_eval_episodes)
+            returns = evaluate(agent, given.n_eval_episodes)
     finally:
         agent.env.close()
     name = type(agent.model).__name__
@@ -116,7 +107,7 @@ def report(rest: list[str]) -> None:
         returns=returns,
         hyperparameters={key: str(value) for key, value in agent.hyperparams.items() if value is not None},
         versions=package_versions(),
-        command=command_of(agent, given.env),
+        command=command_of(agent),
         notes=notes,
     )
     path = write_report(data, given.output)
@@ -225,8 +216,6 @@ def _groups_of(folders: list[str], env: str | None) -> dict[str, list[Path]]:
 
 def film(
     agent: Agent,
-    env_id: str,
-    seed: int,
     max_steps: int = 1000,
     max_side: int = 480,
     stochastic: bool = False,
@@ -235,9 +224,7 @@ def film(
 ) -> Trace:
     """
     :param agent: whose environment draws pictures
-    :param env_id: says whether it acts greedily
-    :param seed: of the episode
-    :param max_steps: of it
+    :param max_steps: of the episode
     :param max_side: of a picture, in pixels
     :param stochastic: with exploration, although it acts greedily
     :param explain: attributions
@@ -250,8 +237,8 @@ def film(
         return watch(
             agent.model,
             agent.env,
-            seed=seed,
-            deterministic=acts_greedily(env_id) and not stochastic,
+            seed=agent.ref.seed,
+            deterministic=acts_greedily(agent.ref.env_id) and not stochastic,
             max_steps=max_steps,
             film=is_filmed,
             max_side=max_side,

@@ -1,58 +1,41 @@
-"""Which trained agent a command means, and how it is loaded with its environment."""
+"""How a trained agent is loaded with its environment, and what it reaches there."""
 
 from __future__ import annotations
 
-import argparse
-import ast
-import contextlib
-import importlib
 import shlex
 import zipfile
-from collections.abc import Callable, Iterator
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
-import gymnasium as gym
 import numpy as np
 
 from sb3_ext.algorithms import ALGORITHMS, IMITATORS
 from sb3_ext.errors import UserError, did_you_mean
-from sb3_ext.zoo.display import draw_without_a_display
+from sb3_ext.zoo.agent_ref import AgentRef
+from sb3_ext.zoo.display import draw_without_a_display, progress_bar
 from sb3_ext.zoo.registry import register
-from sb3_ext.zoo.typed_ids import environment_id
+from sb3_ext.zoo.typed_ids import know_env
 
 if TYPE_CHECKING:
     from stable_baselines3.common.base_class import BaseAlgorithm
     from stable_baselines3.common.vec_env import VecEnv
 
 
-class Parser(argparse.ArgumentParser):
-    """Its errors are one line, as all of ours."""
+@dataclass(frozen=True)
+class Agent:
+    """A trained agent in its environment."""
 
-    def error(self, message: str) -> NoReturn:
-        """:raises UserError: always"""
-        raise UserError(f"{message}; see `{self.prog} --help`")
-
-
-def add_agent_arguments(parser: argparse.ArgumentParser) -> None:
-    """:param parser: gets what `load_agent` reads"""
-    parser.add_argument("--algo", required=True, help="as for `sb3-ext enjoy`")
-    parser.add_argument("--env", required=True, type=environment_id, help="environment id, or MODULE:ID")
-    parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
-    parser.add_argument("--exp-id", type=int, default=0, help="run in it (0: the latest, -1: no folder per run)")
-    parser.add_argument("--model", type=Path, help="a zip, with the settings beside it, or a folder of safe files")
-    parser.add_argument("--last", action="store_true", help="the last model, although there is a best one")
-    parser.add_argument("--seed", type=int, default=0, help="(0)")
-    parser.add_argument("--device", default="auto", help="PyTorch device")
-    add_env_arguments(parser)
-
-
-def add_env_arguments(parser: argparse.ArgumentParser) -> None:
-    """:param parser: gets what `env_kwargs_of` and `know_env` read"""
-    parser.add_argument("--env-kwargs", nargs="+", default=[], metavar="NAME:VALUE", help="for the environment")
-    parser.add_argument("--gym-packages", nargs="+", default=[], help="to import, for the environments they register")
+    ref: AgentRef
+    """that named it"""
+    model: BaseAlgorithm
+    env: VecEnv
+    """with the statistics and wrappers of the training"""
+    path: Path
+    """of the zip, or of the weights among safe files"""
+    hyperparams: dict[str, Any]
+    """as they were in the yml"""
 
 
 def acts_greedily(env_id: str) -> bool:
@@ -62,131 +45,128 @@ def acts_greedily(env_id: str) -> bool:
     return not (ExperimentManager.is_atari(env_id) or ExperimentManager.is_minigrid(env_id))
 
 
-def env_kwargs_of(given: argparse.Namespace) -> dict[str, Any]:
-    kwargs = {}
-    for text in given.env_kwargs:
-        name, found, value = text.partition(":")
-        if not found:
-            raise UserError(f"--env-kwargs {text!r} is not NAME:VALUE")
-        try:
-            kwargs[name] = ast.literal_eval(value)
-        except (ValueError, SyntaxError):
-            kwargs[name] = value  # a word needs no quotes
-    return kwargs
-
-
-def know_env(env_id: str, packages: list[str]) -> None:
-    for package in packages:
-        importlib.import_module(package)
-    if env_id.startswith("ALE/"):
-        gym.register_envs(importlib.import_module("ale_py"))
-    if env_id in gym.registry:
-        return
-    # Only now: rl-zoo3 patches gymnasium's TimeLimit when it is imported.
-    if find_spec("rl_zoo3") is not None:
-        importlib.import_module("rl_zoo3.import_envs")
-    if env_id not in gym.registry:
-        raise UserError(f"unknown environment {env_id!r}{did_you_mean(env_id, gym.registry)}")
-
-
-@contextlib.contextmanager
-def progress_bar(what: str, total: int | None, unit: str = "step") -> Iterator[Callable[[int], None]]:
-    """
-    :param what: is done
-    :param total: number of units, None = unknown
-    :param unit: counted
-    :return: takes the number of units so far
-    """
-    from tqdm import tqdm
-
-    with tqdm(desc=what, total=total, unit=unit, disable=None) as bar:  # None: not where it is no terminal
-
-        def show(n: int) -> None:
-            bar.update(n - bar.n)
-
-        yield show
-
-
-class Agent(NamedTuple):
-    """A trained agent in its environment."""
-
-    model: BaseAlgorithm
-    env: VecEnv
-    """with the statistics and wrappers of the training"""
-    path: Path
-    """of the zip"""
-    hyperparams: dict[str, Any]
-    """as they were in the yml"""
-
-
-def load_agent(given: argparse.Namespace, keep_settings: bool = False, film: bool = False) -> Agent:
+def load_agent(ref: AgentRef, keep_settings: bool = False, film: bool = False) -> Agent:
     """
     As `rl_zoo3.enjoy` does.
 
-    :param given: what `add_agent_arguments` reads
+    :param ref: which agent
     :param keep_settings: schedules and replay sizes too, which an agent that acts does not need
     :param film: its environment draws pictures
     :raises UserError: where there is no such agent
     """
     register()
-    know_env(given.env, given.gym_packages)
+    know_env(ref.env_id)
+    from rl_zoo3.utils import ALGOS
+
+    if ref.algo not in ALGOS:
+        raise UserError(f"unknown --algo {ref.algo!r}{did_you_mean(ref.algo, ALGOS)}")
+    env_kwargs = {**ref.env_kwargs, "render_mode": "rgb_array"} if film else dict(ref.env_kwargs)
+    return _safe_agent(ref, env_kwargs) if ref.is_safe else _agent_of_zip(ref, env_kwargs, keep_settings)
+
+
+def _agent_of_zip(ref: AgentRef, env_kwargs: dict[str, Any], keep_settings: bool) -> Agent:
     import yaml
-    from huggingface_sb3 import EnvironmentName
-    from rl_zoo3.utils import ALGOS, create_test_env, get_saved_hyperparams
+    from rl_zoo3.utils import create_test_env, get_saved_hyperparams
     from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
-    from sb3_ext.exchange.safe_agents import load_safe_agent
     from sb3_ext.exchange.trust import beside, load_statistics, say_trusted
-    from sb3_ext.zoo.run_folders import latest_run, models_of
 
-    if given.algo not in ALGOS:
-        raise UserError(f"unknown --algo {given.algo!r}{did_you_mean(given.algo, ALGOS)}")
-    name = EnvironmentName(given.env)
-    if given.model is not None and given.model.is_dir():
-        drawn = {"render_mode": "rgb_array"} if film else {}
-        model, env, saved = load_safe_agent(given, {**env_kwargs_of(given), **drawn})
-        return Agent(model, env, given.model / "policy.safetensors", saved)
-    if given.model is None:
-        runs = given.folder / given.algo
-        run_id = given.exp_id or latest_run(runs, name, models_of(name)[1:] if given.last else models_of(name))
-        folder = runs if given.exp_id < 0 else runs / f"{name}_{run_id}"
-        candidates = [folder / f"{name}.zip"] if given.last else [folder / "best_model.zip", folder / f"{name}.zip"]
-    else:
-        folder, candidates = given.model.parent, [given.model]
-    found = [path for path in candidates if path.is_file()]
-    if not found:
-        fix = (
-            "" if given.model else f": train one with `sb3-ext train --algo {given.algo} --env {given.env}`, or pass -f"
-        )
-        raise UserError(f"no {given.algo} agent for {given.env}: no {' and no '.join(map(str, candidates))}{fix}")
-    print(f"Loading {found[0]}")
-    say_trusted([found[0], *beside(folder / name)])
-
-    hyperparams, stats_path = get_saved_hyperparams(str(folder / name), test_mode=True)
+    path, settings = ref.zip()
+    print(f"Loading {path}")
+    say_trusted([path, *beside(settings)])
+    hyperparams, stats_path = get_saved_hyperparams(str(settings), test_mode=True)
     saved = dict(hyperparams)
-    env_kwargs = dict(hyperparams.pop("env_kwargs", None) or {})
-    arguments = folder / name / "args.yml"
+    trained_with = dict(hyperparams.pop("env_kwargs", None) or {})
+    arguments = settings / "args.yml"
     if arguments.is_file():
         # rl-zoo3 writes Python objects; whoever loads the zip beside it trusts the folder already.
-        trained_with = yaml.load(arguments.read_text(), Loader=yaml.UnsafeLoader)
-        env_kwargs = dict(trained_with.get("env_kwargs") or env_kwargs)
-    env_kwargs |= env_kwargs_of(given)
-    saved["env_kwargs"] = env_kwargs or None
+        typed = yaml.load(arguments.read_text(), Loader=yaml.UnsafeLoader)
+        trained_with = dict(typed.get("env_kwargs") or trained_with)
+    saved["env_kwargs"] = {**trained_with, **ref.env_kwargs} or None
     with mock.patch.object(VecNormalize, "load", staticmethod(load_statistics)):
         env = create_test_env(
-            given.env,
+            ref.env_id,
             stats_path=stats_path,
-            seed=given.seed,
+            seed=ref.seed,
             should_render=False,
             hyperparams=hyperparams,
-            env_kwargs={**env_kwargs, "render_mode": "rgb_array"} if film else env_kwargs,
+            env_kwargs={**trained_with, **env_kwargs},
             vec_env_cls=DummyVecEnv,
         )
-    model = _load(given, found[0], hyperparams, env, keep_settings)
-    return Agent(model, env, found[0], saved)
+    model = load_zip(ref, path, env) if keep_settings else load_to_act(ref, path, hyperparams, env)
+    return Agent(ref, model, env, path, saved)
 
 
-def load_to_film(given: argparse.Namespace, keep_settings: bool = False) -> tuple[Agent, str | None]:
+def load_zip(ref: AgentRef, path: Path, env: VecEnv | None, **keywords: Any) -> BaseAlgorithm:
+    """
+    :param ref: whose algorithm and device it is
+    :param path: of the zip
+    :param env: None = without one
+    :param keywords: of `load`
+    :return: as it was saved
+    :raises UserError: for another file
+    """
+    from rl_zoo3.utils import ALGOS
+
+    if not zipfile.is_zipfile(path):
+        raise UserError(f"{path} is no model: not a zip")
+    return ALGOS[ref.algo].load(path, env=env, device=ref.device, **keywords)
+
+
+def load_to_act(ref: AgentRef, path: Path, hyperparams: dict[str, Any], env: VecEnv) -> BaseAlgorithm:
+    """
+    Parameters as in `load_zip`.
+
+    :param hyperparams: as rl-zoo3 saved them
+    :return: without what training alone needs
+    """
+    from rl_zoo3.utils import ALGOS
+    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+    keywords: dict[str, Any] = {}
+    stores = issubclass(ALGOS[ref.algo], OffPolicyAlgorithm)
+    if stores and (ref.algo not in ALGORITHMS or ref.algo in IMITATORS):
+        # No replay is needed, and stock ones, which DAC has too, are allocated whole. Our own are not.
+        keywords["buffer_size"] = 1
+        if "optimize_memory_usage" in hyperparams:
+            keywords["optimize_memory_usage"] = False
+    is_her = "HerReplayBuffer" in str(hyperparams.get("replay_buffer_class", ""))
+    # Schedules were pickled by another Python perhaps, and nothing is trained.
+    schedules = {"learning_rate": 0.0, "lr_schedule": _zero, "clip_range": _zero}
+    return load_zip(ref, path, env if is_her else None, custom_objects=schedules, **keywords)
+
+
+def _safe_agent(ref: AgentRef, env_kwargs: dict[str, Any]) -> Agent:
+    """
+    :return: out of a folder that `save_safe` wrote, or one of the Hub, in its environment: nothing in it can run code
+    :raises UnsafeFile: for files that are not what they should be
+    """
+    from rl_zoo3.utils import create_test_env
+    from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
+
+    from sb3_ext.exchange.environments import checked_environment
+    from sb3_ext.exchange.safe_files import CONFIG, NORMALIZE, WEIGHTS, load_safe, load_vec_normalize, read_json
+
+    assert ref.path is not None
+    saved = checked_environment(read_json(ref.path / CONFIG).get("environment"))
+    wrappers: dict[str, Any] = {key: saved[key] for key in ("env_wrapper", "vec_env_wrapper") if key in saved}
+    env = create_test_env(
+        ref.env_id,
+        seed=ref.seed,
+        should_render=False,
+        hyperparams=wrappers,
+        env_kwargs={**(saved.get("env_kwargs") or {}), **env_kwargs},
+        vec_env_cls=DummyVecEnv,
+    )
+    if (ref.path / f"{NORMALIZE}.json").is_file():
+        env = load_vec_normalize(ref.path, env)
+        env.norm_reward = False
+    if saved.get("frame_stack"):
+        env = VecFrameStack(env, saved["frame_stack"])
+    return Agent(ref, load_safe(ref.path, device=ref.device), env, ref.path / WEIGHTS, saved)
+
+
+def load_to_film(ref: AgentRef, keep_settings: bool = False) -> tuple[Agent, str | None]:
     """
     Parameters as in `load_agent`.
 
@@ -194,17 +174,15 @@ def load_to_film(given: argparse.Namespace, keep_settings: bool = False) -> tupl
     """
     draw_without_a_display()
     try:
-        return load_agent(given, keep_settings, film=True), None
+        return load_agent(ref, keep_settings, film=True), None
     except Exception as error:  # any: if drawing is not what is wrong, it comes again
-        agent = load_agent(given, keep_settings)
-        return agent, f"{given.env} draws no pictures here ({' '.join(str(error).split())[:200]})"
+        agent = load_agent(ref, keep_settings)
+        return agent, f"{ref.env_id} draws no pictures here ({' '.join(str(error).split())[:200]})"
 
 
-def command_of(agent: Agent, env_id: str) -> str | None:
+def command_of(agent: Agent) -> str | None:
     """:return: that trained it, without the paths of a machine; None where rl-zoo3 did not note it"""
-    from huggingface_sb3 import EnvironmentName
-
-    path = agent.path.parent / EnvironmentName(env_id) / "command.txt"
+    path = agent.path.parent / agent.ref.name / "command.txt"
     if not path.is_file():
         return None
     parts = shlex.split(path.read_text())
@@ -213,10 +191,9 @@ def command_of(agent: Agent, env_id: str) -> str | None:
     return shlex.join(names[1:] if "sb3-ext" in names[1:2] else names)
 
 
-def evaluate(agent: Agent, env_id: str, n_episodes: int) -> np.ndarray:
+def evaluate(agent: Agent, n_episodes: int) -> np.ndarray:
     """
     :param agent: in its environment
-    :param env_id: says whether it acts greedily
     :param n_episodes: K >= 1
     :return: [K] returns
     """
@@ -227,37 +204,13 @@ def evaluate(agent: Agent, env_id: str, n_episodes: int) -> np.ndarray:
             agent.model,
             agent.env,
             n_episodes,
-            deterministic=acts_greedily(env_id),
+            deterministic=acts_greedily(agent.ref.env_id),
             callback=lambda here, _: show(int(here["episode_counts"].sum())),
             return_episode_rewards=True,
         )
     returns = np.array(result)
     print(f"Evaluation: mean return {returns.mean():.2f} +- {returns.std():.2f} over {n_episodes} episodes")
     return returns
-
-
-def _load(
-    given: argparse.Namespace, path: Path, hyperparams: dict[str, Any], env: VecEnv, keep_settings: bool
-) -> BaseAlgorithm:
-    from rl_zoo3.utils import ALGOS
-    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-
-    if not zipfile.is_zipfile(path):
-        raise UserError(f"{path} is no model: not a zip")
-    algorithm = ALGOS[given.algo]
-    if keep_settings:
-        return algorithm.load(path, env=env, device=given.device)
-    keywords: dict[str, Any] = {}
-    if issubclass(algorithm, OffPolicyAlgorithm) and (given.algo not in ALGORITHMS or given.algo in IMITATORS):
-        # No replay is needed, and stock ones, which DAC has too, are allocated whole. Our own are not.
-        keywords["buffer_size"] = 1
-        if "optimize_memory_usage" in hyperparams:
-            keywords["optimize_memory_usage"] = False
-    if "HerReplayBuffer" in str(hyperparams.get("replay_buffer_class", "")):
-        keywords["env"] = env
-    # Schedules were pickled by another Python perhaps, and nothing is trained.
-    schedules = {"learning_rate": 0.0, "lr_schedule": _zero, "clip_range": _zero}
-    return algorithm.load(path, custom_objects=schedules, device=given.device, **keywords)
 
 
 def _zero(_: float) -> float:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sb3_ext.errors import UserError, did_you_mean
-from sb3_ext.zoo.agents import Parser, add_agent_arguments, load_agent
+from sb3_ext.zoo.agent_ref import AgentRef
+from sb3_ext.zoo.agents import load_agent
 
 if TYPE_CHECKING:
     from sb3_ext.demonstrations import Demonstrations
@@ -35,14 +36,15 @@ def recorded(env_id: str, how: Mapping[str, Any]) -> Demonstrations:
     if "model" not in how:
         raise UserError("demonstrations: a path, or `model:` with the algorithm of a trained agent")
     chosen = {**known, **how}
-    parser = Parser("demonstrations")
-    add_agent_arguments(parser)
-    given = parser.parse_args(["--algo", chosen["model"], "--env", env_id, "-f", str(chosen["folder"])])
-    given.seed = chosen["seed"]
-    model, env, _, _ = load_agent(given)
+    agent = load_agent(AgentRef(chosen["model"], env_id, Path(chosen["folder"]), seed=chosen["seed"]))
     try:
         return demonstrations.record(
-            model, env, chosen["n_episodes"], min_return=chosen["min_return"], seed=given.seed, env_id=env_id
+            agent.model,
+            agent.env,
+            chosen["n_episodes"],
+            min_return=chosen["min_return"],
+            seed=chosen["seed"],
+            env_id=env_id,
         )
     finally:
-        env.close()
+        agent.env.close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import itertools
 import re
 from collections.abc import Sequence
@@ -48,14 +47,6 @@ def latest_run(runs: Path, name: str, wanted: Sequence[str]) -> int:
             return number
         skipped.append(folder.name)
     return 0
-
-
-def models_of(name: str) -> tuple[str, str]:
-    """
-    :param name: of the environment, as in the names of files
-    :return: files of which a finished run has one
-    """
-    return "best_model.zip", f"{glob.escape(name)}.zip"
 
 
 def _parts(name: str) -> tuple[str, int, str]:

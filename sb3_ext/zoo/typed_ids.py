@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import re
 from collections.abc import Sequence
+from importlib.util import find_spec
 
 import gymnasium as gym
 
@@ -36,6 +37,24 @@ def environment_id(typed: str) -> str:
     if env_id not in gym.registry:
         raise UserError(f"--env {typed}: {module} registers no {env_id!r}{did_you_mean(env_id, gym.registry)}")
     return env_id
+
+
+def know_env(env_id: str) -> None:
+    """
+    Have it registered, by whoever brings it.
+
+    :param env_id: plain
+    :raises UserError: where nobody does
+    """
+    if env_id.startswith("ALE/"):
+        gym.register_envs(importlib.import_module("ale_py"))
+    if env_id in gym.registry:
+        return
+    # Only now: rl-zoo3 patches gymnasium's TimeLimit when it is imported.
+    if find_spec("rl_zoo3") is not None:
+        importlib.import_module("rl_zoo3.import_envs")
+    if env_id not in gym.registry:
+        raise UserError(f"unknown environment {env_id!r}{did_you_mean(env_id, gym.registry)}")
 
 
 def with_plain_env(arguments: Sequence[str]) -> list[str]:

@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from stable_baselines3.common.save_util import load_from_pkl
 from sb3_ext import R2D2, saving
 from sb3_ext.cli import main as cli
 from sb3_ext.envs import MemoryChainEnv
+from sb3_ext.errors import UserError
 from sb3_ext.zoo import checkpoints, register
+from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.experiment import Experiment
-from sb3_ext.zoo.run_folders import latest_run, models_of, take_folder
+from sb3_ext.zoo.run_folders import latest_run, take_folder
 from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv, deaths
 
 register()
@@ -185,11 +188,40 @@ def test_folders_without_a_model_are_passed_over(capsys: pytest.CaptureFixture[s
     for name, file in ((f"{NAME}_1", f"{NAME}.zip"), (f"{NAME}_10", "best_model.zip"), (f"{NAME}_11", "monitor.csv")):
         (RUNS / name).mkdir(parents=True)
         (RUNS / name / file).touch()
-    assert latest_run(RUNS, NAME, models_of(NAME)) == 10
+    either = ["best_model.zip", f"{NAME}.zip"]
+    assert latest_run(RUNS, NAME, either) == 10
     assert capsys.readouterr().out == f"No model in {NAME}_11: taking {NAME}_10\n"
     assert latest_run(RUNS, NAME, [f"{NAME}.zip"]) == 1
-    assert latest_run(RUNS, "MemoryChain-v0", models_of("MemoryChain-v0")) == 0
-    assert latest_run(Path("nowhere"), NAME, models_of(NAME)) == 0
+    assert latest_run(RUNS, "MemoryChain-v0", either) == 0
+    assert latest_run(Path("nowhere"), NAME, either) == 0
+
+
+def test_a_reference_names_one_file() -> None:
+    runs = Path("logs/ppo")
+    for file in ("1/best_model", "1/a-Env-v0", "2/a-Env-v0", "3/rl_model_9_steps", "3/rl_model_10_steps"):
+        (runs / f"a-Env-v0_{file}.zip").parent.mkdir(parents=True, exist_ok=True)
+        (runs / f"a-Env-v0_{file}.zip").touch()
+    ref = AgentRef("ppo", "a/Env-v0")
+    for file, changes in (
+        ("2/a-Env-v0", ref),
+        ("1/best_model", replace(ref, exp_id=1)),
+        ("1/a-Env-v0", replace(ref, exp_id=1, which="last")),
+        ("1/best_model", replace(ref, which="best")),
+        ("3/rl_model_9_steps", replace(ref, which=9)),
+        ("3/rl_model_10_steps", replace(ref, which="last checkpoint")),
+    ):
+        path, settings = changes.zip()
+        assert path == runs / f"a-Env-v0_{file}.zip", changes
+        assert settings == path.parent / "a-Env-v0"
+    given = runs / "a-Env-v0_1" / "a-Env-v0.zip"
+    assert replace(ref, path=given).zip() == (given, given.parent / "a-Env-v0")
+    assert replace(ref, path=given.parent).is_safe and not replace(ref, path=given).is_safe
+    with pytest.raises(
+        UserError, match=r"no ppo agent for a/Env-v0: no logs/ppo/a-Env-v0_0/rl_model_8_steps\.zip: train"
+    ):
+        replace(ref, which=8).zip()
+    with pytest.raises(UserError, match=r"no ppo agent for a/Env-v0: no none\.zip$"):
+        replace(ref, path=Path("none.zip")).zip()
 
 
 # ---------------------------------------------------------------------- signals

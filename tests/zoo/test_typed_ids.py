@@ -12,9 +12,9 @@ import gymnasium as gym
 import pytest
 
 from sb3_ext.cli import main as cli
+from sb3_ext.cli.flags import Parser, add_agent_flags
 from sb3_ext.errors import UserError
 from sb3_ext.exchange import hub
-from sb3_ext.zoo import agents
 from sb3_ext.zoo.typed_ids import environment_id, name_in_folders, with_plain_env
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
@@ -107,6 +107,6 @@ def test_the_parts_of_a_command() -> None:
         environment_id("typed_broken:X-v0")
     with pytest.raises(UserError, match=r"no module named 'typed_here\.no'"):
         environment_id("typed_here.no:X-v0")
-    parser = agents.Parser("x")
-    agents.add_agent_arguments(parser)
+    parser = Parser("x")
+    add_agent_flags(parser)
     assert parser.parse_args(["--algo", "a", "--env", "typed_here:typed/Pole-v0"]).env == "typed/Pole-v0"

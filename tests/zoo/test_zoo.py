@@ -40,7 +40,9 @@ from sb3_ext.errors import UserError
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.imitation import RewardSettings
 from sb3_ext.td3 import Laddered, Scheduled
-from sb3_ext.zoo import agents, config_path, register
+from sb3_ext.zoo import config_path, register
+from sb3_ext.zoo.agent_ref import AgentRef
+from sb3_ext.zoo.agents import load_to_act
 from sb3_ext.zoo.configs import read_presets
 from sb3_ext.zoo.experiment import ZOO_KEYS, Experiment, LatestBestCallback, has_image
 from sb3_ext.zoo.vec_wrappers import has_channels_last, normalized_last
@@ -482,8 +484,7 @@ def test_imitation_from_a_trained_agent_to_a_model_that_needs_no_demonstrations(
 def test_recording_from_dac_allocates_no_replay(headless_folder: Path) -> None:
     env = gym.make("Pendulum-v1")
     DAC("MlpPolicy", env, buffer_size=1000, device="cpu").save("dac.zip")
-    given = argparse.Namespace(algo="dac", device="cpu")
-    model = agents._load(given, Path("dac.zip"), {}, DummyVecEnv([lambda: env]), keep_settings=False)
+    model = load_to_act(AgentRef("dac", "Pendulum-v1"), Path("dac.zip"), {}, DummyVecEnv([lambda: env]))
     assert isinstance(model, DAC) and model.replay_buffer is not None and model.replay_buffer.buffer_size == 1
 
 
