@@ -17,32 +17,34 @@ from sb3_ext.zoo import config_path
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "sb3_ext"
 
-PLAIN = {"algorithms", "clock", "env_ids", "errors", "saving", "vec_envs"}
-BELOW_ALGORITHMS = {"ops", "buffers", "networks", "envs", "demonstrations", "metrics", "q_learning", "replay_files"}
-BELOW_ALGORITHMS |= PLAIN
+# Modules of the package itself that know nothing of it but each other.
+TOOLS = {"algorithms", "clock", "env_ids", "errors", "moved_keywords", "nested", "replaced", "saving", "specs"}
+TOOLS |= {"vec_envs", "versions"}
+ROOMS = {"ops", "buffers", "networks", "learners", "envs", "demonstrations"}
+AROUND_LEARNERS = {"compiled", "deep_q_learning", "metrics", "q_learning", "replay_files"}
 ALGORITHMS = {"r2d2", "rainbow", "imitation", "td3", "ddpg"}
 ABOVE_ALGORITHMS = {"cli", "exchange", "zoo", "viz", "distributed"}
-BELOW_CLI = BELOW_ALGORITHMS | ALGORITHMS | {""}
+BELOW_ALGORITHMS = TOOLS | ROOMS | AROUND_LEARNERS
 MAY_IMPORT = {
+    **{name: TOOLS for name in TOOLS},
     "ops": set(),
-    "buffers": {"ops"},
-    "networks": {"ops"},
+    "nested": set(),
+    "buffers": {"ops", "nested", "specs", "errors"},
+    "networks": {"ops", "nested", "specs", "errors"},
+    "learners": {"ops", "nested", "specs", "errors", "networks", "buffers"},
     "envs": set(),
-    "demonstrations": {"ops", "envs", "env_ids", "saving", ""},
-    **{name: set() for name in PLAIN},
-    "replay_files": {"buffers"},
-    "metrics": {"ops", "buffers"},
-    "q_learning": {"ops", "buffers", "networks", "replay_files"} | PLAIN,
+    "demonstrations": TOOLS | {"ops", "envs", ""},
+    **{name: BELOW_ALGORITHMS for name in AROUND_LEARNERS},
     "r2d2": BELOW_ALGORITHMS,
     "rainbow": BELOW_ALGORITHMS | {"r2d2"},
     "imitation": BELOW_ALGORITHMS | {"td3"},
     "td3": BELOW_ALGORITHMS,
     "ddpg": BELOW_ALGORITHMS | {"td3"},
-    "viz": BELOW_CLI,
-    "distributed": BELOW_CLI,
-    "exchange": BELOW_CLI,
-    "zoo": BELOW_CLI | {"exchange", "viz"},
-    "cli": BELOW_CLI | {"exchange", "viz", "zoo"},
+    "viz": BELOW_ALGORITHMS | ALGORITHMS | {""},
+    "distributed": BELOW_ALGORITHMS | ALGORITHMS | {""},
+    "exchange": BELOW_ALGORITHMS | ALGORITHMS | {""},
+    "zoo": BELOW_ALGORITHMS | ALGORITHMS | {"exchange", "viz", ""},
+    "cli": BELOW_ALGORITHMS | ALGORITHMS | {"exchange", "viz", "zoo", ""},
     "__init__": {"algorithms", "envs"},
     "__main__": {"cli"},
 }
