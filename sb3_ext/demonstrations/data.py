@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from gymnasium import spaces
 
+from sb3_ext import nested
+
 Observations = np.ndarray | dict[str, np.ndarray]
 """[T, *shape] of a Box, Discrete, MultiDiscrete or MultiBinary space, or a dictionary of such arrays"""
 
@@ -293,9 +295,9 @@ class Demonstrations:
             within = steps < n_steps - 1
             there = within | episode.final_known
             part = Transitions(
-                _take(episode.observations, steps),
+                nested.take(episode.observations, steps),
                 episode.actions[steps],
-                _take(episode.observations, np.where(there, steps + 1, steps)),
+                nested.take(episode.observations, np.where(there, steps + 1, steps)),
                 np.zeros(len(steps), dtype=bool),
                 ~within & bool(episode.terminated),
                 there & (within | (episode.terminated is not None)),
@@ -305,9 +307,9 @@ class Demonstrations:
             parts.append(part)
             if absorbing and len(kept) > len(steps):
                 ones = np.ones(1, dtype=bool)
-                end = _take(episode.observations, np.array([n_steps if from_final else n_steps - 1]))
+                end = nested.take(episode.observations, np.array([n_steps if from_final else n_steps - 1]))
                 parts.append(Transitions(end, np.zeros_like(episode.actions[:1]), end, ones, ones, ones))
-        return Transitions(*(_concatenate([part[i] for part in parts]) for i in range(len(Transitions._fields))))  # type: ignore[arg-type]
+        return nested.cat(parts)
 
 
 def fields(observations: Observations, name: str) -> Iterator[tuple[str, np.ndarray]]:
@@ -378,15 +380,6 @@ def kept_steps(episode: Episode) -> np.ndarray:
     return np.arange(len(episode) + bool(episode.terminated)) if episode.kept is None else episode.kept
 
 
-def rows_of(steps: Transitions, rows: np.ndarray) -> Transitions:
-    """
-    :param steps: N of them
-    :param rows: [N'] indices
-    :return: those rows
-    """
-    return Transitions(*(_take(part, rows) for part in steps))  # type: ignore[arg-type]  # each part keeps its kind
-
-
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:
     """Stricter than `np.array_equal`, which takes -0 for 0."""
     return a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
@@ -396,15 +389,3 @@ def _frozen(values: np.ndarray) -> np.ndarray:
     values = values.view()
     values.flags.writeable = False
     return values
-
-
-def _take(observations: Observations, steps: np.ndarray) -> Observations:
-    if isinstance(observations, dict):
-        return {key: values[steps] for key, values in observations.items()}
-    return observations[steps]
-
-
-def _concatenate(parts: list[Any]) -> Any:  # Any: arrays and dictionaries of arrays alike
-    if isinstance(parts[0], dict):
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
-    return np.concatenate(parts)

@@ -9,6 +9,7 @@ import torch as th
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.imitation.doors import check_starts
 from sb3_ext.imitation.reward import channels_first, check_spaces, kept_transitions
@@ -63,7 +64,7 @@ def behaviour_cloning(
         total = 0.0
         order = rng.permutation(len(actions))
         for rows in np.array_split(order, -(-len(order) // batch_size)):
-            tensors = model.policy.obs_to_tensor(_rows(observations, rows))[0]
+            tensors = model.policy.obs_to_tensor(nested.take(observations, rows))[0]
             _, log_prob, entropy = model.policy.evaluate_actions(tensors, actions[rows])
             likelihood = -log_prob.mean()
             loss = likelihood if entropy is None else likelihood - ent_coef * entropy.mean()
@@ -75,10 +76,6 @@ def behaviour_cloning(
         losses.append(total / len(order))
     model.policy.set_training_mode(False)
     return losses
-
-
-def _rows(values: Any, rows: np.ndarray) -> Any:  # Any: an array or a dictionary of arrays
-    return {key: part[rows] for key, part in values.items()} if isinstance(values, dict) else values[rows]
 
 
 def _take_in(normalizer: VecNormalize, observations: Any) -> None:  # Any: an array or a dictionary of arrays

@@ -21,12 +21,12 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayB
 from stable_baselines3.common.vec_env import VecNormalize
 from stable_baselines3.sac import SAC
 
+from sb3_ext import nested
 from sb3_ext.buffers import Sampler, Uniform
 from sb3_ext.demonstrations import Demonstrations
-from sb3_ext.imitation.discriminator import Steps
 from sb3_ext.imitation.imitation import Imitation
 from sb3_ext.imitation.reward import AdversarialReward
-from sb3_ext.imitation.rollouts import join
+from sb3_ext.imitation.steps import Steps
 from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.td3 import TD3
@@ -187,7 +187,7 @@ class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, Ato
         ends = steps.next_absorbing.cpu().numpy() > 0
         if ends.any():
             adversary.compare_ends(self.env)
-        seen = join(steps, adversary.absorbing_steps(steps))
+        seen = steps.join(adversary.absorbing_steps(steps))
         for name, value in adversary.update(seen, self._current_progress_remaining).items():
             self.logger.record_mean(f"discriminator/{name}", value)
         rewards = adversary.rewards(steps)
@@ -228,11 +228,8 @@ class DACSAC(OffPolicyImitation, SAC):
     """
 
 
-def _normalized(env: VecNormalize, observations: Any) -> Any:  # Any: a tensor or a dictionary of them
-    if isinstance(observations, dict):
-        normalized: Any = env.normalize_obs({key: _numpy(x) for key, x in observations.items()})
-        return {key: _like(x, normalized[key]) for key, x in observations.items()}
-    return _like(observations, env.normalize_obs(_numpy(observations)))
+def _normalized(env: VecNormalize, observations: Any) -> Any:  # Any: of SB3's batch, a tensor or a dictionary of them
+    return nested.map(_like, observations, env.normalize_obs(nested.map(_numpy, observations)))
 
 
 def _numpy(x: th.Tensor) -> np.ndarray:

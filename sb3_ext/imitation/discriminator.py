@@ -9,8 +9,8 @@ observation before, the policy's too.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -28,45 +28,11 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm as spectrally_normalized
 
+from sb3_ext import nested
+from sb3_ext.imitation.steps import Steps, Tensors
 from sb3_ext.networks.normalizer import RunningNormalizer
 
 INPUTS = ("sa", "s", "ss", "sas")
-
-
-class Steps(NamedTuple):
-    """What a discriminator judges, B steps."""
-
-    observations: th.Tensor | dict[str, th.Tensor]
-    """[B, *shape]"""
-    actions: th.Tensor
-    """[B, *shape]"""
-    next_observations: th.Tensor | dict[str, th.Tensor]
-    """[B, *shape]"""
-    absorbing: th.Tensor
-    """[B] float, 1 where the step starts in the absorbing state: its observations are the final one"""
-    next_absorbing: th.Tensor
-    """[B] float, 1 where it ends there: at a termination, whether absorbing states count or not"""
-    log_prob: th.Tensor
-    """[B] of the action under the policy; zeros unless the discriminator `reads_log_prob`"""
-
-
-def take(steps: Steps, rows: th.Tensor) -> Steps:
-    """
-    :param steps: B of them
-    :param rows: [B'] indices
-    :return: those rows
-    """
-    return Steps(*(each_tensor(part, lambda x: x[rows]) for part in steps))
-
-
-def each_tensor(
-    part: th.Tensor | dict[str, th.Tensor], change: Callable[[th.Tensor], th.Tensor]
-) -> Any:  # Any: the same kind as part
-    """
-    :param part: a tensor or a dictionary of tensors
-    :param change: done to each
-    """
-    return {key: change(x) for key, x in part.items()} if isinstance(part, dict) else change(part)
 
 
 # The indicator's size. A network whose slope is bounded, by a penalty or spectral normalisation, cannot tell the
@@ -164,27 +130,14 @@ class Discriminator(nn.Module):
             present = (1.0 - steps.absorbing).unsqueeze(-1)
             parts.append(encode_action(steps.actions, self.action_space) * present)
         if self.inputs in ("ss", "sas"):
-            parts.append(self._state(self.behind(steps), self._shown(steps.next_absorbing)))
+            parts.append(self._state(steps.behind(self.from_final), self._shown(steps.next_absorbing)))
         return th.cat(parts, dim=-1)
-
-    def behind(self, steps: Steps) -> Any:  # Any: a tensor or a dictionary of them
-        """:return: [B, *shape] next observations; at terminations what the absorbing state is"""
-        before = (steps.next_absorbing > 0) & (self.from_final == 0)
-
-        def chosen(now: th.Tensor, after: th.Tensor) -> th.Tensor:
-            return now.where(_like_rows(before, now), after)
-
-        if isinstance(steps.observations, dict):
-            assert isinstance(steps.next_observations, dict)
-            return {key: chosen(now, steps.next_observations[key]) for key, now in steps.observations.items()}
-        assert isinstance(steps.next_observations, th.Tensor)
-        return chosen(steps.observations, steps.next_observations)
 
     def update_normalizers(self, steps: Steps) -> None:
         """:param steps: whose observations are taken in"""
         for normalizers, flag in ((self.normalizers, 0), (self.final_normalizers, 1)):
             rows = (steps.absorbing == flag).nonzero().squeeze(-1)
-            observations = _finite(take(steps, rows).observations)
+            observations = _finite(nested.take(steps.observations, rows))
             for key, normalizer in normalizers.items():
                 assert isinstance(normalizer, RunningNormalizer)
                 normalizer.update(observations[key] if isinstance(observations, dict) else observations)
@@ -193,7 +146,7 @@ class Discriminator(nn.Module):
         """:return: [B] indicator of the next state"""
         return ends if self.absorbing else th.zeros_like(ends)
 
-    def _state(self, observations: th.Tensor | dict[str, th.Tensor], absorbing: th.Tensor) -> th.Tensor:
+    def _state(self, observations: Tensors, absorbing: th.Tensor) -> th.Tensor:
         prepared = preprocess_obs(_finite(observations), self.observation_space)
         if isinstance(prepared, dict):
             prepared = {key: self._normalized(key, x, absorbing) for key, x in prepared.items()}
@@ -205,7 +158,7 @@ class Discriminator(nn.Module):
         if key not in self.normalizers:
             return x
         final, state = self.final_normalizers[key](x), self.normalizers[key](x)
-        return final.where(_like_rows(absorbing, x) > 0, state)
+        return nested.where(absorbing > 0, final, state)
 
 
 class ShapedDiscriminator(Discriminator):
@@ -262,14 +215,9 @@ WHOLE = "observation"
 """name of the normaliser of an observation that is no dictionary"""
 
 
-def _finite(observations: Any) -> Any:  # Any: a tensor or a dictionary of them
+def _finite(observations: Tensors) -> Tensors:
     """:return: zeros in place of what is not finite: a final observation of a simulation that diverged"""
-    return each_tensor(observations, lambda x: x.where(x.isfinite(), th.zeros_like(x)))
-
-
-def _like_rows(flags: th.Tensor, x: th.Tensor) -> th.Tensor:
-    """:return: [B, 1, ...] the flags with as many axes as x"""
-    return flags.reshape(-1, *[1] * (x.dim() - 1))
+    return nested.map(lambda x: x.where(x.isfinite(), th.zeros_like(x)), observations)
 
 
 def default_extractor(observation_space: gym.Space) -> type[BaseFeaturesExtractor]:

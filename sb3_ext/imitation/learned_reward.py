@@ -9,9 +9,10 @@ import torch as th
 from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
-from sb3_ext.demonstrations.data import Observations
-from sb3_ext.imitation.discriminator import ShapedDiscriminator, Steps
+from sb3_ext import nested
+from sb3_ext.imitation.discriminator import ShapedDiscriminator
 from sb3_ext.imitation.reward import AdversarialReward
+from sb3_ext.imitation.steps import Steps
 from sb3_ext.vec_envs import keep_final_observations
 
 
@@ -50,13 +51,13 @@ class LearnedReward(VecEnvWrapper):
 
     def step_wait(self) -> VecEnvStepReturn:
         following, env_rewards, dones, infos = self.venv.step_wait()
-        final: Any = following
+        final: Any = nested.map(np.copy, following)  # Any: as above
         terminated = np.zeros(len(dones), dtype=bool)
         for i in np.flatnonzero(dones):
             terminated[i] = not infos[i].get("TimeLimit.truncated", False)
-            final = _replaced(final, int(i), infos[i]["terminal_observation"])
+            nested.put(final, i, infos[i]["terminal_observation"])
         adversary = self.adversary
-        steps = adversary.tensors(self.current, self.actions, final, np.zeros(len(dones), dtype=bool), terminated)
+        steps = Steps.of(self.current, self.actions, final, np.zeros(len(dones), bool), terminated, adversary.device)
         rewards = self._judged(steps) + adversary.values_of_absorbing(steps, self._judged)
         if adversary.settings.normalize_reward:
             rewards = rewards / adversary.scale.divisor
@@ -72,12 +73,3 @@ class LearnedReward(VecEnvWrapper):
             return self.adversary.rewards(steps)
         with th.no_grad():
             return discriminator.state_reward(steps).double().cpu().numpy()
-
-
-def _replaced(observations: Any, i: int, value: Any) -> Observations:  # Any: arrays and dictionaries of arrays alike
-    """:return: a copy with row i replaced"""
-    if isinstance(observations, dict):
-        return {key: _replaced(part, i, value[key]) for key, part in observations.items()}  # type: ignore[misc]
-    result = np.array(observations)
-    result[i] = value
-    return result

@@ -21,10 +21,12 @@ from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
 from torch import nn
 
+from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations
-from sb3_ext.demonstrations.data import Transitions, rows_of, subspaces
-from sb3_ext.imitation.discriminator import INPUTS, Discriminator, ShapedDiscriminator, Steps, take
+from sb3_ext.demonstrations.data import Transitions, subspaces
+from sb3_ext.imitation.discriminator import INPUTS, Discriminator, ShapedDiscriminator
 from sb3_ext.imitation.doors import warn_of_other_ends
+from sb3_ext.imitation.steps import Steps
 from sb3_ext.ops.adversarial import (
     absorbing_return,
     bernoulli_entropy,
@@ -206,38 +208,14 @@ class AdversarialReward:
         if self.discriminator.inputs in ("ss", "sas"):
             # A state without a next one is the expert's all the same; the end of an episode needs none to be one.
             ends = steps.next_absorbing & (self.absorbing or self.settings.shaped)
-            steps = rows_of(steps, np.flatnonzero(steps.next_known | ends))
-        return self.tensors(
+            steps = nested.take(steps, np.flatnonzero(steps.next_known | ends))
+        return Steps.of(
             channels_first(steps.observations, self.observation_space),
             steps.actions,
             channels_first(steps.next_observations, self.observation_space),
             steps.absorbing,
             steps.next_absorbing,
-        )
-
-    def tensors(
-        self,
-        observations: np.ndarray | dict[str, np.ndarray],
-        actions: np.ndarray,
-        next_observations: np.ndarray | dict[str, np.ndarray],
-        absorbing: np.ndarray,
-        next_absorbing: np.ndarray,
-    ) -> Steps:
-        """
-        :param observations: [N, *shape] raw
-        :param actions: [N, *shape] executed
-        :param next_observations: [N, *shape] raw, the final one where an episode ended
-        :param absorbing: [N] bool
-        :param next_absorbing: [N] bool, whether it was a termination
-        :return: the same on the device
-        """
-        return Steps(
-            self._to_device(observations),
-            self._to_device(actions),
-            self._to_device(next_observations),
-            self._to_device(absorbing).float(),
-            self._to_device(next_absorbing).float(),
-            log_prob=th.zeros(len(absorbing), device=self.device),
+            self.device,
         )
 
     def absorbing_steps(self, steps: Steps) -> Steps:
@@ -246,18 +224,8 @@ class AdversarialReward:
         :return: for each termination among them, in order, the step from the absorbing state behind it to itself; none
             where absorbing states do not count
         """
-        last = take(steps, self._ends(steps).nonzero().squeeze(-1))
-        behind = self.discriminator.behind(last)
-        actions = th.zeros_like(last.actions)
-        if isinstance(self.action_space, spaces.Discrete | spaces.MultiDiscrete):
-            actions = actions + th.as_tensor(self.action_space.start, device=self.device).to(actions.dtype)
-        return last._replace(
-            observations=behind,
-            actions=actions,
-            next_observations=behind,
-            absorbing=th.ones_like(last.absorbing),
-            log_prob=th.zeros_like(last.log_prob),
-        )
+        last = steps.take(self._ends(steps).nonzero().squeeze(-1))
+        return last.for_ever(self.discriminator.from_final, self.action_space)
 
     def compare_ends(self, env: VecEnv | None) -> None:
         """
@@ -290,7 +258,7 @@ class AdversarialReward:
         for group in self.optimizer.param_groups:  # a loaded state brings the weight decay that it was saved with
             group["weight_decay"] = self.settings.weight_decay
         # As many rows of the expert's as of the policy's, so that the statistics lie between the two.
-        for side in (policy, self._draw(expert, len(policy.absorbing))):
+        for side in (policy, self._draw(expert, policy.n_steps)):
             self.discriminator.update_normalizers(side)
         draw_policy, draw_expert = self._encoded_batches(policy), self._encoded_batches(expert)
         self.discriminator.train()
@@ -355,10 +323,8 @@ class AdversarialReward:
 
     def logits(self, steps: Steps) -> th.Tensor:
         """:return: [N] of all steps, with the weights of now"""
-        n = len(steps.absorbing)
-        rows = th.arange(n, device=self.device).split(MAX_ROWS)
         with th.no_grad():
-            return th.cat([self.discriminator(take(steps, part)) for part in rows])
+            return th.cat([self.discriminator(part) for part in steps.chunks(MAX_ROWS)])
 
     def rewards(self, steps: Steps) -> np.ndarray:
         """:return: [N] float64 rewards, not scaled"""
@@ -379,19 +345,14 @@ class AdversarialReward:
 
     def _ends(self, steps: Steps) -> th.Tensor:
         """:return: [N] whether the step entered an absorbing state that counts"""
-        entered = (steps.next_absorbing > 0) & (steps.absorbing == 0)
+        entered = steps.entered()
         return entered if self.absorbing else th.zeros_like(entered)
 
     def _draw(self, steps: Steps, n: int) -> Steps:
-        return take(steps, self._rows(steps, n))
+        return steps.take(self._rows(steps, n))
 
     def _rows(self, steps: Steps, n: int) -> th.Tensor:
-        return th.randint(len(steps.absorbing), (n,), generator=self.generator).to(self.device)
-
-    def _to_device(self, part: np.ndarray | dict[str, np.ndarray]) -> Any:  # Any: a tensor or a dictionary of them
-        if isinstance(part, dict):
-            return {key: th.tensor(values, device=self.device) for key, values in part.items()}
-        return th.tensor(part, device=self.device)
+        return th.randint(steps.n_steps, (n,), generator=self.generator).to(self.device)
 
 
 def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, action_space: gym.Space) -> None:

@@ -18,9 +18,10 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.utils import obs_as_tensor
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ext import nested
 from sb3_ext.demonstrations.data import Observations
-from sb3_ext.imitation.discriminator import Steps, take
 from sb3_ext.imitation.reward import AdversarialReward
+from sb3_ext.imitation.steps import Steps
 from sb3_ext.vec_envs import keep_final_observations, raw_final_observation
 
 
@@ -76,9 +77,9 @@ class RolloutRecorder(BaseCallback):
     def _on_step(self) -> bool:
         t = self.model.rollout_buffer.pos
         infos, dones = self.locals["infos"], self.locals["dones"]
-        _put(self.observations, t, self.current)
+        nested.put(self.observations, t, self.current)
         self.current = self._raw(self.locals["new_obs"])
-        _put(self.next_observations, t, self.current)
+        nested.put(self.next_observations, t, self.current)
         # MaskablePPO, whose actions are discrete, has none that are clipped.
         self.actions[t] = self.locals.get("clipped_actions", self.locals["actions"])
         self.env_rewards[t] = self.locals["rewards"]  # a copy: SB3 writes into its own afterwards
@@ -86,7 +87,7 @@ class RolloutRecorder(BaseCallback):
             final = infos[i]["terminal_observation"]
             # What wrappers around a VecNormalize that leaves observations alone do to them belongs to the task.
             raw = final if self._normalizer() is None else raw_final_observation(infos[i])
-            _put(self.next_observations, (t, i), raw)
+            nested.put(self.next_observations, (t, i), raw)
             if infos[i].get("TimeLimit.truncated", False):
                 self.timeout_values[t, i] = self._value(final, int(i))
             else:
@@ -112,17 +113,12 @@ class RolloutRecorder(BaseCallback):
         :return: T * E steps, the environment's index running fastest
         """
         ends = self.terminated.reshape(-1)
-        return reward.tensors(
-            _flat(self.observations),
-            _flat(self.actions),
-            _flat(self.next_observations),
-            np.zeros(len(ends), dtype=bool),
-            ends,
-        )._replace(
-            log_prob=th.as_tensor(self.log_probs.reshape(-1), device=reward.device)
-            if reward.discriminator.reads_log_prob
-            else th.zeros(len(ends), device=reward.device)
-        )
+        none = np.zeros(len(ends), dtype=bool)
+        actions = self.actions.reshape(-1, *self.actions.shape[2:])
+        steps = Steps.of(_flat(self.observations), actions, _flat(self.next_observations), none, ends, reward.device)
+        if not reward.discriminator.reads_log_prob:
+            return steps
+        return steps._replace(log_prob=th.as_tensor(self.log_probs.reshape(-1), device=reward.device))
 
     def relabel(self, rewards: np.ndarray) -> None:
         """
@@ -171,7 +167,7 @@ def learn_reward(
     log = model.logger.record
     if recorder.terminated.any():
         reward.compare_ends(model.env)
-    seen = join(steps, reward.absorbing_steps(steps))
+    seen = steps.join(reward.absorbing_steps(steps))
     metrics = reward.update(seen, model._current_progress_remaining, lambda expert: log_prob_of(model, expert))
     rewards = reward.rewards(steps).reshape(shape)
     values_of_absorbing = reward.values_of_absorbing(steps).reshape(shape)
@@ -196,12 +192,10 @@ def log_prob_of(model: OnPolicyAlgorithm, steps: Steps) -> th.Tensor:
     """:return: [N] log-probability of the actions under the policy, 0 in the absorbing state"""
     normalizer = model.get_vec_normalize_env()
     parts = []
-    for rows in th.arange(len(steps.absorbing), device=model.device).split(1024):
-        part = take(steps, rows)
+    for part in steps.chunks(1024):
         observations: Any = part.observations
         if normalizer is not None and normalizer.norm_obs:
-            is_dict = isinstance(observations, dict)
-            raw = {k: x.cpu().numpy() for k, x in observations.items()} if is_dict else observations.cpu().numpy()
+            raw = nested.map(lambda x: x.cpu().numpy(), observations)
             observations = model.policy.obs_to_tensor(normalizer.normalize_obs(raw))[0]
         actions = th.as_tensor(as_policy_acts(model, part.actions.cpu().numpy()), device=model.device)
         with th.no_grad():
@@ -238,28 +232,13 @@ def discounted_returns(rewards: np.ndarray, recorder: RolloutRecorder, gamma: fl
     return returns
 
 
-def join(one: Steps, other: Steps) -> Steps:
-    def joined(a: Any, b: Any) -> Any:  # Any: tensors and dictionaries of tensors alike
-        return {key: th.cat([a[key], b[key]]) for key in a} if isinstance(a, dict) else th.cat([a, b])
-
-    return Steps(*(joined(a, b) for a, b in zip(one, other, strict=True)))
-
-
-def _empty(shape: tuple[int, int], space: Any) -> Any:  # Any: a space or a dictionary of spaces, and the same of arrays
-    if isinstance(space, spaces.Dict):
-        return {key: _empty(shape, part) for key, part in space.items()}
-    return np.zeros((*shape, *space.shape), dtype=space.dtype)
+def _empty(shape: tuple[int, int], space: spaces.Space[Any]) -> Observations:
+    """:return: zeros [T, E, *shape] for what `subspaces` may be"""
+    parts = space if isinstance(space, spaces.Dict) else {"": space}
+    empty = {key: np.zeros((*shape, *(part.shape or ())), part.dtype) for key, part in parts.items()}
+    return empty if isinstance(space, spaces.Dict) else empty[""]
 
 
-def _put(target: Any, where: Any, value: Any) -> None:  # Any: as above
-    if isinstance(target, dict):
-        for key, part in target.items():
-            part[where] = value[key]
-    else:
-        target[where] = value
-
-
-def _flat(values: Any) -> Any:  # Any: as above
-    if isinstance(values, dict):
-        return {key: _flat(part) for key, part in values.items()}
-    return values.reshape(-1, *values.shape[2:])
+def _flat(values: Observations) -> Observations:
+    """:return: [T * E, *shape] of [T, E, *shape]"""
+    return nested.map(lambda x: x.reshape(-1, *x.shape[2:]), values)

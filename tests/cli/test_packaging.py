@@ -26,7 +26,7 @@ ALGORITHMS = {"r2d2", "rainbow", "imitation", "td3", "ddpg"}
 ABOVE_ALGORITHMS = {"cli", "exchange", "zoo", "viz", "distributed"}
 BELOW_ALGORITHMS = TOOLS | ROOMS | AROUND_LEARNERS
 MAY_IMPORT = {
-    **{name: TOOLS for name in TOOLS},
+    **dict.fromkeys(TOOLS, TOOLS),
     "ops": set(),
     "nested": set(),
     "buffers": {"ops", "nested", "specs", "errors"},
@@ -34,7 +34,7 @@ MAY_IMPORT = {
     "learners": {"ops", "nested", "specs", "errors", "networks", "buffers"},
     "envs": set(),
     "demonstrations": TOOLS | {"ops", "envs", ""},
-    **{name: BELOW_ALGORITHMS for name in AROUND_LEARNERS},
+    **dict.fromkeys(AROUND_LEARNERS, BELOW_ALGORITHMS),
     "r2d2": BELOW_ALGORITHMS,
     "rainbow": BELOW_ALGORITHMS | {"r2d2"},
     "imitation": BELOW_ALGORITHMS | {"td3"},

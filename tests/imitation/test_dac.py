@@ -21,6 +21,7 @@ from sb3_ext.buffers import PrioritizedReplayBuffer
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.imitation import DAC, DACSAC
 from sb3_ext.imitation.dac import OffPolicyImitation
+from sb3_ext.imitation.steps import Steps
 
 SMALL: dict[str, Any] = {"learning_starts": 40, "batch_size": 32, "seed": 0, "device": "cpu"}
 
@@ -78,9 +79,8 @@ def test_a_batch_carries_the_rewards_of_the_discriminator_of_now(
     ends = raw.dones.flatten().numpy()
     assert 0 < ends.sum() < 60
     no = np.zeros(60, dtype=bool)
-    steps = adversary.tensors(
-        raw.observations.numpy(), executed.astype(np.float32), raw.next_observations.numpy(), no, ends > 0
-    )
+    now, after = raw.observations.numpy(), raw.next_observations.numpy()
+    steps = Steps.of(now, executed.astype(np.float32), after, no, ends > 0, adversary.device)
     paid = absorbed(adversary, steps)
     assert len(np.unique(paid[ends > 0])) > 1 and not paid[ends == 0].any()
     wanted = adversary.rewards(steps) + paid
@@ -110,7 +110,7 @@ def test_without_absorbing_states_a_termination_is_a_step_like_others() -> None:
     batch = model.replay_buffer._get_samples(np.arange(60), env=None)
     steps = model._view().steps(batch)
     assert batch.dones.sum() > 0 and not model.adversary.values_of_absorbing(steps).any()
-    assert len(model.adversary.absorbing_steps(steps).absorbing) == 0
+    assert model.adversary.absorbing_steps(steps).n_steps == 0
 
 
 def test_timeouts_that_count_as_terminations_are_refused() -> None:

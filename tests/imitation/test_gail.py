@@ -29,9 +29,10 @@ from support.worlds import TaggedEnv
 
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.imitation import GAIL, AdversarialCallback, LearnedReward, RewardSettings, behaviour_cloning
-from sb3_ext.imitation.discriminator import ShapedDiscriminator, Steps
+from sb3_ext.imitation.discriminator import ShapedDiscriminator
 from sb3_ext.imitation.reward import AdversarialReward, ReturnScale
 from sb3_ext.imitation.rollouts import RolloutRecorder, discounted_returns, log_prob_of
+from sb3_ext.imitation.steps import Steps
 from sb3_ext.networks.normalizer import RunningNormalizer
 
 SMALL: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 0, "device": "cpu"}
@@ -579,8 +580,8 @@ def separable(adversary: AdversarialReward) -> tuple[Steps, Steps]:
     """:return: steps of the policy at -1 and of the expert at +1"""
     no, actions = np.zeros(50, dtype=bool), np.zeros(50, dtype=np.int64)
     policy, expert = (np.full((50, 3), value, dtype=np.float32) for value in (-1, 1))
-    adversary.expert = adversary.tensors(expert, actions, expert, no, no)
-    return adversary.tensors(policy, actions, policy, no, no), adversary.expert
+    adversary.expert = Steps.of(expert, actions, expert, no, no, adversary.device)
+    return Steps.of(policy, actions, policy, no, no, adversary.device), adversary.expert
 
 
 def test_the_experts_logits_become_the_higher_ones() -> None:
@@ -595,8 +596,8 @@ def test_statistics_are_of_both_sides_in_equal_numbers() -> None:
     adversary = adversary_of()
     policy, expert = separable(adversary)
     ends = th.ones(50)
-    adversary.expert = Steps(*(th.cat([x, x]) for x in expert))._replace(absorbing=th.cat([ends, 0 * ends]))  # type: ignore[arg-type, list-item]
-    both = Steps(*(th.cat([x, x]) for x in policy))._replace(absorbing=th.cat([ends, 0 * ends]))  # type: ignore[arg-type, list-item]
+    adversary.expert = expert.join(expert)._replace(absorbing=th.cat([ends, 0 * ends]))
+    both = policy.join(policy)._replace(absorbing=th.cat([ends, 0 * ends]))
     adversary.update(both, 1.0)
     discriminator = adversary.discriminator
     for normalizers in (discriminator.normalizers, discriminator.final_normalizers):
@@ -610,7 +611,7 @@ def test_only_steps_of_the_living_enter_an_absorbing_state() -> None:
     policy, _ = separable(adversary)
     ended = policy._replace(next_absorbing=th.ones(50))
     absorbing = adversary.absorbing_steps(ended)
-    assert len(absorbing.absorbing) == 50 and len(adversary.absorbing_steps(absorbing).absorbing) == 0
+    assert absorbing.n_steps == 50 and adversary.absorbing_steps(absorbing).n_steps == 0
     assert adversary.values_of_absorbing(ended).all() and not adversary.values_of_absorbing(absorbing).any()
 
 
@@ -696,9 +697,9 @@ def test_the_learned_reward_goes_with_a_new_policy(keywords: dict[str, Any]) -> 
             [i["terminal_observation"] if d else o for i, d, o in zip(infos, dones, observations, strict=True)]
         )
         ends = np.array([d and not i["TimeLimit.truncated"] for i, d in zip(infos, dones, strict=True)])
-        steps = adversary.tensors(before, actions, final, np.zeros(3, dtype=bool), ends)
+        steps = Steps.of(before, actions, final, np.zeros(3, dtype=bool), ends, adversary.device)
         one = np.ones(3, dtype=bool)
-        for_ever = adversary.tensors(final, np.zeros(3, dtype=np.int64), final, one, one)
+        for_ever = Steps.of(final, np.zeros(3, dtype=np.int64), final, one, one, adversary.device)
         if shaped:
             assert isinstance(adversary.discriminator, ShapedDiscriminator)
             wanted, after = (adversary.discriminator.state_reward(x).detach().numpy() for x in (steps, for_ever))

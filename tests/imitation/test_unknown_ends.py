@@ -9,8 +9,8 @@ from support.demo_worlds import random_demos, with_unknowns
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.imitation import RewardSettings
-from sb3_ext.imitation.discriminator import Steps
 from sb3_ext.imitation.reward import AdversarialReward, kept_transitions
+from sb3_ext.imitation.steps import Steps
 
 
 def judged(demos: Demonstrations, inputs: str, absorbing: bool) -> AdversarialReward:

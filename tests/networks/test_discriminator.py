@@ -8,15 +8,15 @@ import torch as th
 from gymnasium import spaces
 from torch import nn
 
+from sb3_ext import nested
 from sb3_ext.imitation.discriminator import (
     FLAG,
     Discriminator,
     ShapedDiscriminator,
-    Steps,
-    each_tensor,
     encode_action,
     encoded_action_dim,
 )
+from sb3_ext.imitation.steps import Steps
 from sb3_ext.networks.normalizer import RunningNormalizer
 
 VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
@@ -90,8 +90,8 @@ def test_a_final_observation_that_is_not_finite_stays_out(observation_space: spa
     """MuJoCo's tasks terminate where the simulation diverged."""
     discriminator = Discriminator(observation_space, spaces.Discrete(2), "sas")
     batch = steps(observation_space, spaces.Discrete(2))._replace(next_absorbing=th.ones(B))
-    diverged = each_tensor(batch.next_observations, lambda x: th.full_like(x, th.nan))
-    nowhere = each_tensor(batch.next_observations, th.zeros_like)
+    diverged = nested.map(lambda x: th.full_like(x, th.nan), batch.next_observations)
+    nowhere = nested.map(th.zeros_like, batch.next_observations)
     logits = discriminator(batch._replace(next_observations=diverged))
     th.testing.assert_close(logits, discriminator(batch._replace(next_observations=nowhere)))
     logits.sum().backward()

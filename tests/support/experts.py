@@ -10,8 +10,8 @@ import torch as th
 from support.demo_worlds import sampled
 
 from sb3_ext.demonstrations import Demonstrations, Episode
-from sb3_ext.imitation.discriminator import Steps
 from sb3_ext.imitation.reward import AdversarialReward
+from sb3_ext.imitation.steps import Steps
 
 
 def demonstrations_of(env: gym.Env) -> Demonstrations:
