@@ -36,6 +36,8 @@ def map(change: Callable[..., Any], tree: Any, *more: Any) -> Any:  # Any: a tre
     """
     if tree is None:
         return None
+    if isinstance(tree, (np.ndarray, th.Tensor)):  # the rest of the way takes longer than most changes
+        return change(tree, *more)
     if isinstance(tree, Mapping):
         _check_kind(Mapping, tree, more)
         return {key: map(change, part, *(other[key] for other in more)) for key, part in tree.items()}
@@ -52,7 +54,9 @@ def leaves(tree: Leaf | dict[str, Leaf]) -> Iterator[Leaf]: ...
 def leaves(tree: Any) -> Iterator[Any]: ...
 def leaves(tree: Any) -> Iterator[Any]:  # Any: a tree, and what its leaves are
     """:return: each leaf, in the order in which it is held"""
-    if isinstance(tree, Mapping):
+    if isinstance(tree, (np.ndarray, th.Tensor)):
+        yield tree
+    elif isinstance(tree, Mapping):
         for part in tree.values():
             yield from leaves(part)
     elif isinstance(tree, (tuple, list)):

@@ -151,6 +151,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         self._live: list[deque[int]] = [deque() for _ in range(e)]  # leaves of a lane, by first cell
         self._pending: list[deque[int]] = [deque() for _ in range(e)]  # those of them that are not complete
         self._states: Nested[Array] | None = None
+        self._shapes_at_add: Nested[tuple[int, ...]] | None = None  # with E in front
         # Descriptors, one per leaf.
         self._lane = np.zeros(0, dtype=np.int64)
         self._first = np.zeros(0, dtype=np.int64)  # first cell
@@ -205,7 +206,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         number = self._head - self._start  # steps since the trajectory's start
         opening = np.flatnonzero((number == 0) | ((number + self.burn_in) % self.period == 0))
         if len(opening) > 0:
-            now = nested.map(lambda s: s.detach().cpu().numpy(), states)
+            now = [s.detach().cpu().numpy() for s in nested.leaves(states)]
             for lane in opening:
                 self._open_windows(int(lane), int(number[lane]), now)
         self._store(step)
@@ -217,10 +218,12 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         self._count()
 
     def _check_states(self, states: Nested[th.Tensor] | None) -> None:
-        shapes = nested.map(lambda s: tuple(s.shape), states)
-        expected = nested.map(lambda s: (self.n_envs, *s.shape[1:]), states if self._states is None else self._states)
-        if shapes != expected:
-            raise ValueError(f"recurrent states have shapes {shapes} where {expected} are stored")
+        """Of every step: stored are a few of them."""
+        shapes = nested.map(np.shape, states)
+        if self._states is None:
+            self._shapes_at_add = nested.map(lambda s: (self.n_envs, *s.shape[1:]), states)
+        if shapes != self._shapes_at_add:
+            raise ValueError(f"recurrent states have shapes {shapes} where {self._shapes_at_add} are stored")
 
     def _allocate_windows(self, states: Nested[th.Tensor] | None) -> None:
         as_stored = nested.map(lambda s: s[:0].detach().cpu().numpy(), states)
@@ -238,7 +241,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
 
     # ------------------------------------------------------------------ windows: opened, completed, retired
 
-    def _open_windows(self, lane: int, step: int, states: Nested[Array] | None) -> None:
+    def _open_windows(self, lane: int, step: int, states: list[Array]) -> None:
         """Open the windows whose first cell is the head cell, with the state before it."""
         # At the trajectory's start t0 = b for all windows with t0 <= l; later each window begins l steps before its t0.
         leads = range(0, self.burn_in + 1, self.period) if step == 0 else (self.burn_in,)
@@ -247,7 +250,8 @@ class SequenceReplayBuffer(LaneReplayBuffer):
                 self._grow(2 * len(self._lane))
             leaf = self._free.pop()
             self._lane[leaf], self._first[leaf], self._lead[leaf] = lane, self._head[lane], lead
-            nested.put(self._states, leaf, nested.take(states, lane))
+            for store, value in zip(nested.leaves(self._states), states, strict=True):
+                store[leaf] = value[lane]
             self._live[lane].append(leaf)
             self._pending[lane].append(leaf)
         self._oldest[lane] = self._first[self._live[lane][0]]

@@ -87,10 +87,23 @@ class RecurrentCore(nn.Module, Generic[State]):
         if not np.any(ended):
             return state
         device = next(nested.leaves(state)).device
-        return nested.where(np.asarray(ended, dtype=bool), self.initial_state(1, device), state)
+        return nested.where(th.as_tensor(ended, dtype=th.bool, device=device), self.initial_state(1, device), state)
 
 
-class LSTMCore(RecurrentCore[tuple[th.Tensor, th.Tensor]]):
+class _FromZeros(RecurrentCore[State]):
+    """PyTorch's: each state tensor is [n, L, H] and begins with zeros."""
+
+    def reset_where(self, state: State, ended: np.ndarray) -> State:
+        """Products take half the time of `where`, and acting does little else."""
+        if not np.any(ended):
+            return state
+        first = next(nested.leaves(state))
+        keep = th.as_tensor(np.logical_not(ended), dtype=first.dtype, device=first.device).view(-1, 1, 1)
+        kept: State = nested.map(lambda s: s * keep, state)
+        return kept
+
+
+class LSTMCore(_FromZeros[tuple[th.Tensor, th.Tensor]]):
     """
     Two state tensors, hidden and cell, each [n, L, H].
 
@@ -130,7 +143,7 @@ class LSTMCore(RecurrentCore[tuple[th.Tensor, th.Tensor]]):
         return x, (th.stack(hidden, dim=1), th.stack(cell, dim=1))
 
 
-class GRUCore(RecurrentCore[th.Tensor]):
+class GRUCore(_FromZeros[th.Tensor]):
     """One state tensor, hidden, [n, L, H]."""
 
     def __init__(self, input_size: int, hidden_size: int, n_layers: int = 1) -> None:
