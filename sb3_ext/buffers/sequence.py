@@ -219,14 +219,14 @@ class SequenceReplayBuffer(LaneReplayBuffer):
 
     def _check_states(self, states: Nested[th.Tensor] | None) -> None:
         """Of every step: stored are a few of them."""
-        shapes, expected = nested.map(np.shape, states), self._shapes_at_add
+        shapes, expected = nested.map(lambda s: tuple(s.shape), states), self._shapes_at_add
         if expected is None:
             expected = nested.map(lambda s: (self.n_envs, *s.shape[1:]), states)
         if shapes != expected:
             raise ValueError(f"recurrent states have shapes {shapes} where {expected} are stored")
 
     def _allocate_windows(self, states: Nested[th.Tensor] | None) -> None:
-        self._shapes_at_add = nested.map(np.shape, states)
+        self._shapes_at_add = nested.map(lambda s: tuple(s.shape), states)
         as_stored = nested.map(lambda s: s[:0].detach().cpu().numpy(), states)
         self._states = nested.map(lambda s: np.zeros((len(self._lane), *s.shape[1:]), s.dtype), as_stored)
         self._grow(max(64, len(self._generation)))  # doubles on demand: states are large
