@@ -10,15 +10,15 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.td3.policies import TD3Policy
 
+from sb3_ext.buffers.samplers import SamplerLike
+from sb3_ext.learners.captured import Compile
 from sb3_ext.td3.td3 import TD3
 
 
 class DDPG(TD3):
     """
     Positional parameters are those of `stable_baselines3.DDPG`: one critic, an actor that is updated every time, no
-    noise in the target.
-
-    :param kwargs: those of our `TD3`
+    noise in the target. The others are those of our `TD3`.
     """
 
     def __init__(
@@ -44,7 +44,17 @@ class DDPG(TD3):
         seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
-        **kwargs: Any,
+        *,
+        policy_delay: int = 1,
+        target_policy_noise: float = 0.1,  # SB3 draws it and clips it to nothing
+        target_noise_clip: float = 0.0,
+        stats_window_size: int = 100,
+        target_update_interval: int | None = None,
+        sampler: SamplerLike = "uniform",
+        update_ratio: float | None = None,
+        checkpoint_episodes: int = 0,
+        scale_reward: bool = False,
+        compile: Compile = "auto",
     ) -> None:
         super().__init__(
             policy=policy,
@@ -68,8 +78,16 @@ class DDPG(TD3):
             seed=seed,
             device=device,
             _init_setup_model=False,
-            # SB3 draws the target's noise and clips it to nothing.
-            **{"policy_delay": 1, "target_policy_noise": 0.1, "target_noise_clip": 0.0, **kwargs},
+            policy_delay=policy_delay,
+            target_policy_noise=target_policy_noise,
+            target_noise_clip=target_noise_clip,
+            stats_window_size=stats_window_size,
+            target_update_interval=target_update_interval,
+            sampler=sampler,
+            update_ratio=update_ratio,
+            checkpoint_episodes=checkpoint_episodes,
+            scale_reward=scale_reward,
+            compile=compile,
         )
         self.policy_kwargs = {"n_critics": 1, **self.policy_kwargs}
         if _init_setup_model:

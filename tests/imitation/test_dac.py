@@ -20,7 +20,7 @@ from support.worlds import TaggedEnv
 from sb3_ext.buffers import PrioritizedReplayBuffer
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.imitation import DAC, DACSAC
-from sb3_ext.imitation.dac import OffPolicyImitation
+from sb3_ext.imitation.off_policy import OffPolicyImitation
 from sb3_ext.imitation.steps import Steps
 
 SMALL: dict[str, Any] = {"learning_starts": 40, "batch_size": 32, "seed": 0, "device": "cpu"}

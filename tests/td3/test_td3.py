@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ from stable_baselines3.common.noise import (
     VectorizedActionNoise,
 )
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from support.checks import assert_same_weights
 from support.control import SMALL, Reach, arch, batch_of, noise, trained
 
-from sb3_ext import DDPG, TD3
+from sb3_ext import DAC, DACSAC, DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer, Proportional
 from sb3_ext.buffers.device import DeviceReplayBuffer
+from sb3_ext.imitation import RewardSettings
 from sb3_ext.learners.td3 import Update
 from sb3_ext.td3 import Laddered, Scheduled
 from sb3_ext.td3.noise import tell
@@ -431,6 +435,37 @@ def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: d
 def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         TD3("MlpPolicy", Reach(), **{**SMALL, **keywords})
+
+
+@pytest.mark.parametrize("cls", [DDPG, DAC, DACSAC])
+def test_a_constructor_shows_its_parameters_and_names_a_typo(cls: type[Any]) -> None:
+    parameters = inspect.signature(cls).parameters
+    assert all(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
+    known = set(inspect.signature(sb3.SAC if cls is DACSAC else TD3).parameters)
+    assert known <= set(parameters)
+    if cls is not DDPG:
+        assert {field.name for field in fields(RewardSettings)} <= set(parameters)
+    with pytest.raises(TypeError, match=rf"{cls.__name__}.__init__\(\) got an unexpected keyword argument 'gama'"):
+        cls("MlpPolicy", Reach(), gama=0.9)
+
+
+@pytest.mark.parametrize("cls", [DDPG, DAC])
+def test_every_keyword_arrives(cls: type[Any]) -> None:
+    """Each with a value of its own, so that no two are mixed up."""
+    numbers = dict(batch_size=11, buffer_size=12, learning_starts=13, stats_window_size=14, checkpoint_episodes=15)
+    numbers |= dict(policy_delay=2, target_update_interval=3, gradient_steps=4, train_freq=5, verbose=0, seed=6)
+    shares = dict(tau=0.11, gamma=0.12, target_policy_noise=0.13, target_noise_clip=0.14, update_ratio=0.15)
+    given: dict[str, Any] = {**numbers, **shares, "learning_rate": 0.16, "action_noise": noise(), "compile": "off"}
+    given |= {"device": "cpu", "policy_kwargs": {"net_arch": [4]}, "optimize_memory_usage": True}
+    if cls is DDPG:
+        given |= {"sampler": Proportional(0.3), "n_steps": 7, "scale_reward": True}
+    model = cls("MlpPolicy", Reach(), **given)
+    given |= {"train_freq": TrainFreq(5, TrainFrequencyUnit.STEP), "device": th.device("cpu")}
+    given["policy_kwargs"] = {**given["policy_kwargs"], **({"n_critics": 1} if cls is DDPG else {})}
+    if cls is DDPG:
+        given["sampler"] = Proportional(0.3, beta=0.0)
+    for name, value in given.items():
+        assert getattr(model, "_stats_window_size" if name == "stats_window_size" else name) == value, name
 
 
 def test_other_action_spaces_are_named() -> None:
