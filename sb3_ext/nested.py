@@ -66,6 +66,22 @@ def leaves(tree: Any) -> Iterator[Any]:  # Any: a tree, and what its leaves are
         yield tree
 
 
+def named(tree: Any, name: str) -> Iterator[tuple[str, Any]]:  # Any: as above
+    """
+    :param tree: what to name
+    :param name: of the whole
+    :return: each leaf by its name: that of the whole, ``name.key`` in a dictionary, ``name[i]`` in a tuple or a list
+    """
+    if isinstance(tree, Mapping):
+        for key, part in tree.items():
+            yield from named(part, f"{name}.{key}")
+    elif isinstance(tree, (tuple, list)):
+        for i, part in enumerate(tree):
+            yield from named(part, f"{name}[{i}]")
+    elif tree is not None:
+        yield name, tree
+
+
 def rows(tree: Nested[Array | None]) -> int:
     """
     :param tree: at least one leaf [n, ...]

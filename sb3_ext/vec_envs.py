@@ -38,6 +38,8 @@ from stable_baselines3.common.vec_env import (
 )
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
+from sb3_ext import nested
+
 Observations = np.ndarray | dict[str, np.ndarray]
 
 RAW_FINAL_OBSERVATION = "raw_terminal_observation"
@@ -66,7 +68,7 @@ def keep_final_observations(env: VecEnv) -> None:
         _hook(base, "step_wait", _Compares)
 
 
-def raw_final_observation(info: dict[str, Any]) -> Any:  # Any: an array, or a dictionary of arrays
+def raw_final_observation(info: dict[str, Any]) -> Observations | None:
     """
     :param info: of an environment whose episode has ended
     :return: its last observation as the environment gave it, None where the VecEnv told none; under a wrapper around
@@ -151,11 +153,7 @@ class _RawWriter:
             final = raw_final_observation(self.infos[lane])
             if final is None:
                 continue
-            if isinstance(next_obs, dict):
-                for key, x in next_obs.items():
-                    x[lane] = final[key]
-            else:
-                next_obs[lane] = final
+            nested.put(next_obs, lane, final)
         before, after = raw_observations(self.env, obs), raw_observations(self.env, next_obs)
         self.replay_buffer.add(before, after, action, reward, done, self.infos)  # type: ignore[arg-type]  # dictionaries too
 
@@ -243,7 +241,7 @@ class _Compares(_Hook):
         return obs, rewards, dones, infos
 
 
-def _is_row(observation: Any, batch: Any, lane: int) -> bool:  # Any: an array, or a dictionary of arrays
-    if isinstance(batch, dict):
-        return observation is not None and all(np.array_equal(observation[key], x[lane]) for key, x in batch.items())
-    return np.array_equal(observation, batch[lane])
+def _is_row(observation: Observations | None, batch: Observations, lane: int) -> bool:
+    if observation is None:
+        return False
+    return all(nested.leaves(nested.map(lambda x, seen: np.array_equal(x[lane], seen), batch, observation)))

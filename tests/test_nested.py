@@ -118,3 +118,10 @@ def test_more_keys_are_left_out() -> None:
 def test_trees_that_differ(one: Any, other: Any, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         nested.map(lambda a, b: a, one, other)
+
+
+def test_leaves_have_names() -> None:
+    tree = {"a": np.zeros(1), "b": (np.ones(1), {"c": np.full(1, 2)}), "d": None}
+    names = {"x.a": 0, "x.b[0]": 1, "x.b[1].c": 2}
+    assert {name: float(x[0]) for name, x in nested.named(tree, "x")} == names
+    assert list(nested.named(7, "x")) == [("x", 7)]

@@ -18,7 +18,8 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
-from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, fields, out_of_space, subspaces
+from sb3_ext import nested
+from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, out_of_space, subspaces
 from sb3_ext.demonstrations.record import LearnerView
 
 # An environment may leave its own Box now and then; observations of another scale do so all the time.
@@ -177,7 +178,7 @@ def _states(demos: Demonstrations) -> tuple[np.ndarray, np.ndarray]:
     digests = np.zeros((demos.n_steps, 0), dtype=np.int64)
     near = np.zeros((demos.n_steps, 0), dtype=np.float32)
     for name, space in subspaces(demos.observation_space, "observations").items():
-        values = np.concatenate([dict(fields(e.observations, "observations"))[name][: len(e)] for e in demos.episodes])
+        values = np.concatenate([episode.named_observations()[name][: len(episode)] for episode in demos.episodes])
         values = values.reshape(len(values), -1)
         if isinstance(space, spaces.Box) and values.dtype.kind == "f" and values.shape[1] <= MAX_COMPONENTS:
             values = values.astype(np.float64) - values.mean(axis=0, dtype=np.float64)
@@ -302,7 +303,7 @@ def _range(demos: Demonstrations, space: spaces.Space[Any]) -> Iterator[Finding]
             continue  # checked when the demonstrations were made
         n_outside, n_rows, place, low, high = 0, 0, "", np.inf, -np.inf
         for i, episode in enumerate(demos.episodes):
-            values = dict(fields(episode.observations, "observations"))[name]
+            values = episode.named_observations()[name]
             outside = out_of_space(values, part)
             n_rows += len(values)
             if outside.any():
@@ -422,8 +423,8 @@ def _difference(episode: Episode, roll: _Roll) -> tuple[int, str]:
     """:return: observations before the first difference and the text, which is empty where there is none"""
     n_rows = len(episode) + episode.final_known
     for t, row in enumerate(roll.observations[:n_rows]):
-        recorded = {name: values[t] for name, values in fields(episode.observations, "observations")}
-        for name, value in fields(row, "observations"):
+        recorded = nested.take(episode.named_observations(), t)
+        for name, value in nested.named(row, "observations"):
             gap = np.abs(np.asarray(value, dtype=np.float64) - recorded[name])
             # Float32 rounding of another machine, no more.
             if (gap > 1e-4 * (1 + np.abs(np.asarray(value, dtype=np.float64)))).any():
@@ -450,7 +451,7 @@ def _roll(view: LearnerView, episode: Episode) -> _Roll:
     assert episode.seed is not None
     env = view.env
     env.seed(episode.seed)  # of the first lane; the others follow and are not looked at
-    observations = [_lane(env.reset())]
+    observations = [_first_lane(env.reset())]
     rewards = []
     for t, action in enumerate(episode.actions[:REPLAYED_STEPS]):
         rows, row_rewards, dones, infos = env.step(np.stack([action] * env.num_envs))
@@ -458,15 +459,13 @@ def _roll(view: LearnerView, episode: Episode) -> _Roll:
         if dones[0]:
             observations.append(infos[0]["terminal_observation"])
             return _Roll(observations, rewards, (t + 1, not infos[0].get("TimeLimit.truncated", False)))
-        observations.append(_lane(rows))
+        observations.append(_first_lane(rows))
     return _Roll(observations, rewards, None)
 
 
-def _lane(observations: Any) -> Observations:  # Any: arrays and dictionaries of arrays alike
+def _first_lane(observations: Any) -> Observations:  # Any: what SB3 types as a tuple, too
     # Copies: VecFrameStack writes into one array for ever.
-    if isinstance(observations, dict):
-        return {key: values[0].copy() for key, values in observations.items()}
-    return observations[0].copy()
+    return nested.map(lambda values: values[0].copy(), observations)
 
 
 def _spec(env: VecEnv) -> Any:  # Any: gymnasium's EnvSpec or None
@@ -475,7 +474,7 @@ def _spec(env: VecEnv) -> Any:  # Any: gymnasium's EnvSpec or None
 
 
 def _bytes(observations: Observations, step: int) -> bytes:
-    return b"".join(values[step].tobytes() for _, values in fields(observations, "observations"))
+    return b"".join(values[step].tobytes() for values in nested.leaves(observations))
 
 
 def describe(space: spaces.Space[Any]) -> str:

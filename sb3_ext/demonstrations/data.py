@@ -91,7 +91,7 @@ class Episode:
         n_steps = len(self.actions)
         if n_steps == 0:
             raise ValueError("actions: an episode needs at least one step")
-        for name, values in fields(self.observations, "observations"):
+        for name, values in self.named_observations().items():
             if len(values) != n_steps + self.final_known:
                 more = "an episode has one more" if self.final_known else "with final_known=False as many"
                 raise ValueError(f"{name}: {len(values)} rows for {n_steps} actions; {more}")
@@ -121,19 +121,26 @@ class Episode:
                 raise ValueError(f"{name}: {values[place]} at step {place[0]} is not finite")
         # Read-only views: the caller's own arrays stay writeable.
         for name, value in list(vars(self).items()):
-            if isinstance(value, np.ndarray):
-                object.__setattr__(self, name, _frozen(value))
-            elif isinstance(value, dict):
-                object.__setattr__(self, name, {key: _frozen(part) for key, part in value.items()})
+            if isinstance(value, np.ndarray | dict):
+                object.__setattr__(self, name, nested.map(_frozen, value))
 
     def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
         """:return: name and array of each, ``observations.key`` for a dictionary's"""
-        yield from fields(self.observations, "observations")
+        yield from self.named_observations().items()
         yield "actions", self.actions
         if self.rewards is not None:
             yield "rewards", self.rewards
         if self.kept is not None:
             yield "kept", self.kept
+
+    def named_observations(self) -> dict[str, np.ndarray]:
+        """:return: by the names that `arrays` gives them: ``observations``, or ``observations.key`` of each key"""
+        parts = self.observations
+        return (
+            {f"observations.{key}": x for key, x in parts.items()}
+            if isinstance(parts, dict)
+            else {"observations": parts}
+        )
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -192,7 +199,7 @@ class Demonstrations:
         if len(reward_dtypes) > 1:
             raise ValueError(f"rewards: dtypes {sorted(map(str, reward_dtypes))}; all episodes must have the same")
         for i, episode in enumerate(self.episodes):
-            given = dict(fields(episode.observations, "observations"))
+            given = episode.named_observations()
             if given.keys() != parts.keys():
                 raise ValueError(f"episode {i}: observations has {sorted(given)}, the space has {sorted(parts)}")
             for name, values in [*given.items(), ("actions", episode.actions)]:
@@ -302,7 +309,7 @@ class Demonstrations:
                 ~within & bool(episode.terminated),
                 there & (within | (episode.terminated is not None)),
             )
-            for _, values in fields(part.next_observations, "next_observations"):
+            for values in nested.leaves(part.next_observations):
                 values[~there] = 0
             parts.append(part)
             if absorbing and len(kept) > len(steps):
@@ -312,20 +319,8 @@ class Demonstrations:
         return nested.cat(parts)
 
 
-def fields(observations: Observations, name: str) -> Iterator[tuple[str, np.ndarray]]:
-    """
-    :param observations: an array or a dictionary of arrays
-    :param name: what to call it
-    :return: name and array, or ``name.key`` and array for each key
-    """
-    if isinstance(observations, dict):
-        yield from ((f"{name}.{key}", values) for key, values in observations.items())
-    else:
-        yield name, observations
-
-
 def subspaces(space: spaces.Space[Any], name: str) -> dict[str, spaces.Space[Any]]:
-    """:return: the space by the names that `fields` gives"""
+    """:return: the space by the names that `nested.named` gives its arrays"""
     if isinstance(space, spaces.Dict):
         return {f"{name}.{key}": part for key, part in space.items()}
     return {name: space}

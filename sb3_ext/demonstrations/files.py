@@ -33,7 +33,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from sb3_ext.demonstrations.budget import BYTES_PER_CHARACTER, BYTES_PER_EPISODE, Budget
-from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, fields, subspaces
+from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, subspaces
 from sb3_ext.demonstrations.spaces_json import BYTES_PER_BOUND, space_from_json, space_to_json
 from sb3_ext.env_ids import id_of_file
 from sb3_ext.saving import write_whole
@@ -81,7 +81,7 @@ def save(demos: Demonstrations, path: Path) -> pathlib.Path:
         "kept": np.concatenate([np.zeros(0, dtype=np.int64), *kept]),
     }
     for name in subspaces(demos.observation_space, "observations"):
-        arrays[name] = np.concatenate([dict(fields(e.observations, "observations"))[name] for e in episodes])
+        arrays[name] = np.concatenate([episode.named_observations()[name] for episode in episodes])
     if rewards:
         arrays["rewards"] = np.concatenate(rewards)
     for name in ("end_known", "final_known"):

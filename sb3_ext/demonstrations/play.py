@@ -30,13 +30,13 @@ import gymnasium as gym
 import numpy as np
 from stable_baselines3.common.vec_env import VecTransposeImage
 
+from sb3_ext import nested
 from sb3_ext.demonstrations.data import (
     Demonstrations,
     Episode,
     Observations,
     check_array,
     check_spaces,
-    fields,
     out_of_space,
     subspaces,
 )
@@ -485,16 +485,10 @@ class Game:
             self._start()
 
     def _episode(self) -> Episode:
-        space = self.observation_space
-        observations: Observations
-        if isinstance(space, gym.spaces.Dict):
-            observations = {key: np.stack([row[key] for row in self._observations]) for key in space}
-        else:
-            observations = np.stack(self._observations)
         # Where the player cut there is no terminal state behind the last step.
         cut = not (self.terminated or self.truncated)
         return Episode(
-            observations,
+            nested.stack(self._observations),
             np.stack(self._actions),
             np.array(self._rewards),
             bool(self.terminated),
@@ -502,15 +496,11 @@ class Game:
             self.seed,
         )
 
-    def _row(self, observation: Any) -> Any:  # Any: an array, or a dictionary of them
-        space = self.observation_space
+    def _row(self, observation: Any) -> Observations:  # Any: what an environment may give
         if self.transpose is not None:
             # A new dictionary: the values of the environment's own would be replaced.
-            observation = dict(observation) if isinstance(observation, dict) else np.asarray(observation)
-            observation = self.transpose(observation)
-        if isinstance(space, gym.spaces.Dict):
-            return {key: np.array(observation[key], dtype=part.dtype) for key, part in space.items()}
-        return np.array(observation, dtype=space.dtype)
+            observation = self.transpose(nested.map(np.asarray, observation))
+        return nested.map(lambda part, x: np.array(x, dtype=part.dtype), self.observation_space, observation)
 
 
 class Window:
@@ -663,7 +653,7 @@ def _make(env_id: str | gym.Env, env_kwargs: Mapping[str, Any]) -> gym.Env:
     check_spaces(env.observation_space, env.action_space)
     observation, _ = env.reset(seed=0)
     spaces = subspaces(env.observation_space, "observations")
-    for name, values in fields(observation, "observations"):
+    for name, values in nested.named(observation, "observations"):
         check_array(np.asarray(values, dtype=spaces[name].dtype)[None], spaces[name], name)
     return env
 

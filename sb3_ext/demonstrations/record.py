@@ -31,6 +31,7 @@ from stable_baselines3.common.vec_env import (
 )
 
 import sb3_ext
+from sb3_ext import nested
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, check_spaces
 from sb3_ext.env_ids import without_module
 
@@ -200,7 +201,7 @@ def _run(
         )
         actions = executed(actions, env.action_space, n_envs)
         for i in range(n_envs):
-            lanes[i].observe(_row(observations, i), view.observation_space)
+            lanes[i].observe(nested.take(observations, i), view.observation_space)
         # A copy: what is written down is not in the environment's reach.
         observations, rewards, starts, infos = env.step(actions.copy())
         rewards = view.original_rewards(rewards)
@@ -266,28 +267,13 @@ class _Lane:
     def observe(self, observation: Observations, space: spaces.Space[Any]) -> None:
         # SubprocVecEnv and `terminal_observation` may have the environment's own dtype; buffers use the space's. Always
         # a copy: a VecEnv may give the same array at every step.
-        if isinstance(space, spaces.Dict):
-            assert isinstance(observation, dict)
-            self.observations.append({k: np.array(observation[k], dtype=part.dtype) for k, part in space.items()})
-        else:
-            self.observations.append(np.array(observation, dtype=space.dtype))
+        self.observations.append(nested.map(lambda part, x: np.array(x, dtype=part.dtype), space, observation))
 
     def episode(self, truncated: bool, action_space: spaces.Space[Any]) -> Episode:
-        observations: Observations
-        if isinstance(self.observations[0], dict):
-            observations = {k: np.stack([o[k] for o in self.observations]) for k in self.observations[0]}  # type: ignore[index]
-        else:
-            observations = np.stack(self.observations)  # type: ignore[arg-type]  # all are alike
         # float64: every reward that a VecEnv gives, float32 or an integer, fits.
         actions = np.stack(self.actions).astype(action_space.dtype)
         rewards = np.array(self.rewards, dtype=np.float64)
-        return Episode(observations, actions, rewards, not truncated, truncated, self.seed)
-
-
-def _row(observations: Any, lane: int) -> Observations:  # Any: array or dictionary
-    if isinstance(observations, dict):
-        return {key: values[lane] for key, values in observations.items()}
-    return observations[lane]
+        return Episode(nested.stack(self.observations), actions, rewards, not truncated, truncated, self.seed)
 
 
 def _env_id(env: VecEnv) -> str | None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch as th
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -11,6 +9,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.demonstrations.data import Observations
 from sb3_ext.imitation.doors import check_starts
 from sb3_ext.imitation.reward import channels_first, check_spaces, kept_transitions
 from sb3_ext.imitation.rollouts import as_policy_acts
@@ -49,7 +48,7 @@ def behaviour_cloning(
     if hasattr(model.policy, "lstm_actor"):
         raise ValueError("behaviour_cloning cannot fit a recurrent policy: its steps are drawn one by one")
     steps = kept_transitions(demonstrations, absorbing=False)
-    observations: Any = channels_first(steps.observations, model.observation_space)
+    observations = channels_first(steps.observations, model.observation_space)
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None and normalizer.norm_obs:
         _take_in(normalizer, observations)
@@ -78,13 +77,7 @@ def behaviour_cloning(
     return losses
 
 
-def _take_in(normalizer: VecNormalize, observations: Any) -> None:  # Any: an array or a dictionary of arrays
+def _take_in(normalizer: VecNormalize, observations: Observations) -> None:
     """A frozen normaliser (``training=False``) is left as it is."""
-    if not normalizer.training:
-        return
-    statistics: Any = normalizer.obs_rms  # Any: one, or a dictionary of them
-    if isinstance(observations, dict):
-        for key in statistics:
-            statistics[key].update(observations[key])
-    else:
-        statistics.update(observations)
+    if normalizer.training:
+        nested.map(lambda statistics, x: statistics.update(x), normalizer.obs_rms, observations)

@@ -23,7 +23,7 @@ from torch import nn
 
 from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations
-from sb3_ext.demonstrations.data import Transitions, subspaces
+from sb3_ext.demonstrations.data import Observations, Transitions, subspaces
 from sb3_ext.imitation.discriminator import INPUTS, Discriminator, ShapedDiscriminator
 from sb3_ext.imitation.doors import warn_of_other_ends
 from sb3_ext.imitation.steps import Steps
@@ -397,17 +397,15 @@ def kept_transitions(demonstrations: Demonstrations, absorbing: bool, from_final
     return steps
 
 
-def channels_first(
-    observations: np.ndarray | dict[str, np.ndarray], space: gym.Space
-) -> np.ndarray | dict[str, np.ndarray]:
+def channels_first(observations: Observations, space: gym.Space) -> Observations:
     """
     :param observations: [N, *shape], images channels first or last
     :param space: of the policy, images channels first
     :return: images channels first
     """
-    if isinstance(observations, dict):
-        assert isinstance(space, spaces.Dict)
-        return {key: channels_first(values, space[key]) for key, values in observations.items()}  # type: ignore[misc]
-    if is_image_space(space) and observations.shape[1:] != space.shape:
-        return VecTransposeImage.transpose_image(observations)
-    return observations
+
+    def of_one(values: np.ndarray, part: gym.Space[Any]) -> np.ndarray:
+        is_last = is_image_space(part) and values.shape[1:] != part.shape
+        return VecTransposeImage.transpose_image(values) if is_last else values
+
+    return nested.map(of_one, observations, space)

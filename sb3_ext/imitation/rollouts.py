@@ -234,9 +234,7 @@ def discounted_returns(rewards: np.ndarray, recorder: RolloutRecorder, gamma: fl
 
 def _empty(shape: tuple[int, int], space: spaces.Space[Any]) -> Observations:
     """:return: zeros [T, E, *shape] for what `subspaces` may be"""
-    parts = space if isinstance(space, spaces.Dict) else {"": space}
-    empty = {key: np.zeros((*shape, *(part.shape or ())), part.dtype) for key, part in parts.items()}
-    return empty if isinstance(space, spaces.Dict) else empty[""]
+    return nested.map(lambda part: np.zeros((*shape, *part.shape), part.dtype), space)
 
 
 def _flat(values: Observations) -> Observations:

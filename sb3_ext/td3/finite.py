@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from sb3_ext import nested
 from sb3_ext.vec_envs import Observations, raw_final_observation
 
 
@@ -26,15 +27,12 @@ def check_step(
     _check(obs, "observation", everywhere, step)
     for env in np.flatnonzero(dones).tolist():
         final = raw_final_observation(infos[env])
-        if isinstance(final, dict):
-            _check({key: np.asarray(x)[None] for key, x in final.items()}, "final observation", [env], step)
-        elif final is not None:
-            _check(np.array([final]), "final observation", [env], step)
+        if final is not None:
+            _check(nested.map(lambda x: np.array([x]), final), "final observation", [env], step)
 
 
 def _check(rows: Observations, name: str, envs: Sequence[int], step: int) -> None:
-    for key, x in rows.items() if isinstance(rows, dict) else [("", rows)]:
+    for what, x in nested.named(rows, name):
         if x.dtype.kind == "f" and not np.isfinite(x).all():
             row = int(np.flatnonzero(~np.isfinite(x.reshape(len(envs), -1)).all(axis=1))[0])
-            what = f"{name} {key}" if key else name
             raise ValueError(f"{what} {x[row]} of environment {envs[row]} at step {step} is not finite")

@@ -13,11 +13,11 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import DictReplayBuffer, NStepReplayBuffer, ReplayBuffer
 from stable_baselines3.common.preprocessing import get_action_dim
 
+from sb3_ext import nested
 from sb3_ext.buffers.device import DeviceReplayBuffer, holds
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import SAMPLERS, Proportional, Sampler, SamplerLike, TreeSampler, Uniform
 from sb3_ext.learners.td3 import Batch
-from sb3_ext.nested import Nested
 from sb3_ext.specs import resolve
 
 LAP_EXPONENT = 0.4  # Fujimoto et al. (2020)
@@ -114,15 +114,15 @@ def make_replay(
 def blank_batch(wanted: Wanted, batch_size: int) -> Batch:
     """:return: zeros as such a replay draws them"""
     device = wanted.device
-    observations, after = (_blank(wanted.observation_space, batch_size, device) for _ in range(2))
+    observations, after = (
+        nested.map(lambda part: _blank(part, batch_size, device), wanted.observation_space) for _ in range(2)
+    )
     actions = th.zeros((batch_size, get_action_dim(wanted.action_space)), device=device)
     dones, rewards, discounts = th.zeros((3, batch_size, 1), device=device)
     return Batch(observations, actions, after, dones, rewards, discounts if wanted.n_steps > 1 else None)
 
 
-def _blank(space: spaces.Space, n: int, device: th.device) -> Nested[th.Tensor]:
-    if isinstance(space, spaces.Dict):
-        return {key: _blank(part, n, device) for key, part in space.items()}
+def _blank(space: spaces.Space, n: int, device: th.device) -> th.Tensor:
     shape = (1,) if isinstance(space, spaces.Discrete) else space.shape or ()
     dtype = np.float32 if space.dtype == np.float64 else space.dtype
     return th.as_tensor(np.zeros((n, *shape), dtype=dtype), device=device)

@@ -19,6 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
+from sb3_ext import nested
 from sb3_ext.demonstrations.record import LearnerView, executed
 from sb3_ext.viz.insight import Insight, Mind, State, mind_of
 from sb3_ext.viz.video import WITHOUT_A_DISPLAY
@@ -139,7 +140,7 @@ def _play(
     while True:
         if film:
             frames.append(ends.frame())
-        seen.append(_first(observation))
+        seen.append(nested.map(lambda x: np.array(x[0]), observation))
         tensor, _ = model.policy.obs_to_tensor(observation)
         insights.append(mind.think(tensor, state, starts))
         if explain is not None:
@@ -157,13 +158,13 @@ def _play(
         if is_over or len(rewards) == max_steps:
             break
     truncated = is_over and bool(info.get("TimeLimit.truncated", False))
-    seen.append(info["terminal_observation"] if is_over else _first(observation))
+    seen.append(info["terminal_observation"] if is_over else nested.map(lambda x: np.array(x[0]), observation))
     if film:
         frames.append(ends.last_frame if is_over and ends.last_frame is not None else ends.frame())
     return Trace(
         env_id=ends.env_id,
         frames=np.stack(frames) if film else np.zeros((0, 0, 0, 3), dtype=np.uint8),
-        observations=_stacked(seen),
+        observations=nested.stack(seen),
         actions=np.stack(actions),
         rewards=np.array(rewards),
         episode_return=float(info["episode"]["r"]) if is_over and "episode" in info else sum(rewards),
@@ -265,19 +266,6 @@ def _action_names(env: gym.Env) -> tuple[str, ...]:
         return ()
     names = tuple(str(name) for name in meanings())
     return names if len(names) == env.action_space.n else ()
-
-
-def _first(observations: Any) -> Any:
-    """:return: a copy of the only row"""
-    if isinstance(observations, dict):
-        return {key: np.array(x[0]) for key, x in observations.items()}
-    return np.array(observations[0])
-
-
-def _stacked(observations: list[Any]) -> Observations:
-    if isinstance(observations[0], dict):
-        return {key: np.stack([o[key] for o in observations]) for key in observations[0]}
-    return np.stack(observations)
 
 
 def _column(insights: list[Insight], name: str) -> np.ndarray | None:

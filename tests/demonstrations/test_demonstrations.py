@@ -29,8 +29,8 @@ from stable_baselines3.common.vec_env import (
 )
 from support.demo_worlds import ACTIONS, OBSERVATIONS, PAIRS, random_demos, with_unknowns, without_final
 
+from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations, Episode, record
-from sb3_ext.demonstrations.data import fields
 from sb3_ext.demonstrations.record import executed
 
 # ---------------------------------------------------------------------------------------------------------- the type
@@ -237,7 +237,7 @@ def test_transitions_against_a_loop(observations: str, every: int, absorbing: bo
     final = not unknown
     rows: list[tuple[Any, ...]] = []
     for e in demos.episodes:
-        obs = dict(fields(e.observations, ""))
+        obs = dict(nested.named(e.observations, ""))
         for t in e.kept if e.kept is not None else range(len(e) + (e.terminated is True)):
             n_rows = len(next(iter(obs.values())))
             if t < len(e):
@@ -251,7 +251,7 @@ def test_transitions_against_a_loop(observations: str, every: int, absorbing: bo
                 rows.append((end, np.zeros_like(e.actions[0]), end, True, True, True))
     found = demos.transitions(absorbing, from_final=final)
     for i, name in [(0, "observations"), (2, "next_observations")]:
-        for key, values in fields(getattr(found, name), ""):
+        for key, values in nested.named(getattr(found, name), ""):
             np.testing.assert_array_equal(values, np.stack([row[i][key] for row in rows]), strict=True)
     np.testing.assert_array_equal(found.actions, np.stack([row[1] for row in rows]), strict=True)
     assert found.absorbing.tolist() == [row[3] for row in rows]

@@ -200,7 +200,7 @@ def test_infos_hold_both() -> None:
         _, _, dones, infos = env.step(np.zeros(1, dtype=int))
     assert dones[0] and infos[0][RAW_FINAL_OBSERVATION].tolist() == [201, 201]
     assert np.abs(infos[0]["terminal_observation"]).max() <= 2
-    assert raw_final_observation(infos[0]).tolist() == [201, 201]
+    np.testing.assert_array_equal(raw_final_observation(infos[0]), [201, 201])
     assert raw_final_observation({"terminal_observation": 1}) == 1 and raw_final_observation({}) is None
 
 
