@@ -1,8 +1,7 @@
-"""DAC (Kostrikov et al., 2019): `OffPolicyImitation` on our TD3, as in the paper, and on SAC."""
+"""DAC: discriminator-actor-critic (Kostrikov et al., 2019), on TD3 as in the paper and on SAC."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +14,9 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
 from sb3_ext.buffers.samplers import SamplerLike
-from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.imitation.imitation import Source
 from sb3_ext.imitation.off_policy import OffPolicyImitation
+from sb3_ext.imitation.reward import RewardSettings
 from sb3_ext.learners.captured import Compile
 from sb3_ext.td3.td3 import TD3
 
@@ -25,31 +25,38 @@ class DAC(OffPolicyImitation, TD3):
     """
     Discriminator-actor-critic on our TD3, as in the paper.
 
-    The parameters are `OffPolicyImitation`'s, `Imitation`'s and TD3's. ``shaped``, ``normalize_reward``, ``n_steps``,
-    ``sampler`` and ``scale_reward`` cannot be other than they are: an error says why.
+    The parameters of the reward are those of `RewardSettings`, those of the policy are TD3's. ``normalize_reward``
+    and ``shaped`` need a rollout, ``scale_reward``, ``n_steps`` and priorities the environment's rewards: refused here.
+
+    :param policy: of TD3
+    :param env: to learn in
+    :param demonstrations: expert episodes or where they are; needed by `learn` only
+    :param env_reward_coef: weight of the environment's own reward, added to the learned one
+    :param discriminator_updates: for each call of `train`, which is one for every ``train_freq`` steps
+    :raises ValueError: for values out of range, demonstrations of another task
     """
 
     def __init__(
         self,
         policy: str | type[TD3Policy],
         env: GymEnv | str,
-        demonstrations: Demonstrations | str | os.PathLike[str] | None = None,
+        demonstrations: Source | None = None,
         *,
-        reward: str = "gail",
-        absorbing: bool = True,
-        inputs: str = "sa",
-        shaped: bool = False,
+        reward: str = RewardSettings.reward,
+        absorbing: bool = RewardSettings.absorbing,
+        inputs: str = RewardSettings.inputs,
+        shaped: bool = RewardSettings.shaped,
         env_reward_coef: float = 0.0,
-        normalize_reward: bool = False,
         discriminator_kwargs: Mapping[str, Any] | None = None,
         discriminator_learning_rate: float | Schedule = 1e-3,
-        discriminator_batch_size: int = 256,
+        discriminator_batch_size: int = RewardSettings.discriminator_batch_size,
         discriminator_updates: int = 1,
         gradient_penalty: float = 10.0,  # Kostrikov et al. (2019)
-        discriminator_entropy_coef: float = 1e-3,
-        weight_decay: float = 0.0,
-        label_smoothing: float = 0.0,
-        held_out: float = 0.1,
+        discriminator_entropy_coef: float = RewardSettings.discriminator_entropy_coef,
+        weight_decay: float = RewardSettings.weight_decay,
+        label_smoothing: float = RewardSettings.label_smoothing,
+        normalize_reward: bool = False,
+        held_out: float = RewardSettings.held_out,
         learning_rate: float | Schedule = 1e-3,
         buffer_size: int = 1_000_000,
         learning_starts: int = 100,
@@ -72,24 +79,19 @@ class DAC(OffPolicyImitation, TD3):
         verbose: int = 0,
         seed: int | None = None,
         device: th.device | str = "auto",
-        _init_setup_model: bool = True,
         target_update_interval: int | None = None,
         sampler: SamplerLike = "uniform",
         update_ratio: float | None = None,
         checkpoint_episodes: int = 0,
         scale_reward: bool = False,
         compile: Compile = "auto",
+        _init_setup_model: bool = True,
     ) -> None:
-        super().__init__(
-            policy=policy,
-            env=env,
-            demonstrations=demonstrations,
+        settings = RewardSettings(
             reward=reward,
             absorbing=absorbing,
             inputs=inputs,
             shaped=shaped,
-            env_reward_coef=env_reward_coef,
-            normalize_reward=normalize_reward,
             discriminator_kwargs=discriminator_kwargs,
             discriminator_learning_rate=discriminator_learning_rate,
             discriminator_batch_size=discriminator_batch_size,
@@ -98,7 +100,13 @@ class DAC(OffPolicyImitation, TD3):
             discriminator_entropy_coef=discriminator_entropy_coef,
             weight_decay=weight_decay,
             label_smoothing=label_smoothing,
+            normalize_reward=normalize_reward,
             held_out=held_out,
+        )
+        self._learn_from(demonstrations, settings, env_reward_coef)
+        super().__init__(
+            policy=policy,
+            env=env,
             learning_rate=learning_rate,
             buffer_size=buffer_size,
             learning_starts=learning_starts,
@@ -121,13 +129,13 @@ class DAC(OffPolicyImitation, TD3):
             verbose=verbose,
             seed=seed,
             device=device,
-            _init_setup_model=_init_setup_model,
             target_update_interval=target_update_interval,
             sampler=sampler,
             update_ratio=update_ratio,
             checkpoint_episodes=checkpoint_episodes,
             scale_reward=scale_reward,
             compile=compile,
+            _init_setup_model=_init_setup_model,
         )
 
 
@@ -135,31 +143,38 @@ class DACSAC(OffPolicyImitation, SAC):
     """
     The same on SAC.
 
-    The parameters are `OffPolicyImitation`'s, `Imitation`'s and SAC's; ``shaped``, ``normalize_reward`` and ``n_steps``
-    as for `DAC`.
+    The parameters of the reward are those of `RewardSettings`, those of the policy are SAC's. ``normalize_reward``
+    and ``shaped`` need a rollout, ``n_steps`` the environment's rewards: refused here.
+
+    :param policy: of SAC
+    :param env: to learn in
+    :param demonstrations: expert episodes or where they are; needed by `learn` only
+    :param env_reward_coef: weight of the environment's own reward, added to the learned one
+    :param discriminator_updates: for each call of `train`, which is one for every ``train_freq`` steps
+    :raises ValueError: for values out of range, demonstrations of another task
     """
 
     def __init__(
         self,
         policy: str | type[SACPolicy],
         env: GymEnv | str,
-        demonstrations: Demonstrations | str | os.PathLike[str] | None = None,
+        demonstrations: Source | None = None,
         *,
-        reward: str = "gail",
-        absorbing: bool = True,
-        inputs: str = "sa",
-        shaped: bool = False,
+        reward: str = RewardSettings.reward,
+        absorbing: bool = RewardSettings.absorbing,
+        inputs: str = RewardSettings.inputs,
+        shaped: bool = RewardSettings.shaped,
         env_reward_coef: float = 0.0,
-        normalize_reward: bool = False,
         discriminator_kwargs: Mapping[str, Any] | None = None,
         discriminator_learning_rate: float | Schedule = 1e-3,
-        discriminator_batch_size: int = 256,
+        discriminator_batch_size: int = RewardSettings.discriminator_batch_size,
         discriminator_updates: int = 1,
         gradient_penalty: float = 10.0,  # Kostrikov et al. (2019)
-        discriminator_entropy_coef: float = 1e-3,
-        weight_decay: float = 0.0,
-        label_smoothing: float = 0.0,
-        held_out: float = 0.1,
+        discriminator_entropy_coef: float = RewardSettings.discriminator_entropy_coef,
+        weight_decay: float = RewardSettings.weight_decay,
+        label_smoothing: float = RewardSettings.label_smoothing,
+        normalize_reward: bool = False,
+        held_out: float = RewardSettings.held_out,
         learning_rate: float | Schedule = 3e-4,
         buffer_size: int = 1_000_000,
         learning_starts: int = 100,
@@ -187,16 +202,11 @@ class DACSAC(OffPolicyImitation, SAC):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        super().__init__(
-            policy=policy,
-            env=env,
-            demonstrations=demonstrations,
+        settings = RewardSettings(
             reward=reward,
             absorbing=absorbing,
             inputs=inputs,
             shaped=shaped,
-            env_reward_coef=env_reward_coef,
-            normalize_reward=normalize_reward,
             discriminator_kwargs=discriminator_kwargs,
             discriminator_learning_rate=discriminator_learning_rate,
             discriminator_batch_size=discriminator_batch_size,
@@ -205,7 +215,13 @@ class DACSAC(OffPolicyImitation, SAC):
             discriminator_entropy_coef=discriminator_entropy_coef,
             weight_decay=weight_decay,
             label_smoothing=label_smoothing,
+            normalize_reward=normalize_reward,
             held_out=held_out,
+        )
+        self._learn_from(demonstrations, settings, env_reward_coef)
+        super().__init__(
+            policy=policy,
+            env=env,
             learning_rate=learning_rate,
             buffer_size=buffer_size,
             learning_starts=learning_starts,

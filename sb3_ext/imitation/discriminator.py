@@ -171,18 +171,44 @@ class ShapedDiscriminator(Discriminator):
     not count, an episode ends with the termination, and h is 0 there.
 
     :param gamma: of the policy
+
+    The other parameters are those of `Discriminator`, but for ``inputs``, which are ``"ss"``.
     """
 
     reads_log_prob = True
 
-    def __init__(self, *args: Any, gamma: float, **kwargs: Any) -> None:  # Any: those of Discriminator
-        kwargs["inputs"] = "ss"
-        super().__init__(*args, **kwargs)
+    def __init__(
+        self,
+        observation_space: gym.Space,
+        action_space: gym.Space,
+        *,
+        gamma: float,
+        absorbing: bool = True,
+        net_arch: Sequence[int] = (64, 64),
+        activation_fn: type[nn.Module] = nn.Tanh,
+        features_extractor_class: type[BaseFeaturesExtractor] | None = None,
+        features_extractor_kwargs: Mapping[str, Any] | None = None,
+        normalize_observations: bool = True,
+        spectral_norm: bool = False,
+        dropout: float = 0.0,
+    ) -> None:
+        super().__init__(
+            observation_space,
+            action_space,
+            "ss",
+            absorbing,
+            net_arch,
+            activation_fn,
+            features_extractor_class,
+            features_extractor_kwargs,
+            normalize_observations,
+            spectral_norm,
+            dropout,
+        )
         self.gamma = gamma
         self.n_state = self.n_inputs // 2
-        given = {key: kwargs.get(key, default) for key, default in MLP_DEFAULTS.items()}
-        self.head = self._mlp(self.n_state, **given)
-        self.shaping = self._mlp(self.n_state, **given)
+        self.head = self._mlp(self.n_state, net_arch, activation_fn, dropout, spectral_norm)
+        self.shaping = self._mlp(self.n_state, net_arch, activation_fn, dropout, spectral_norm)
 
     def logits(self, encoded: th.Tensor, log_prob: th.Tensor) -> th.Tensor:
         """
@@ -205,12 +231,6 @@ class ShapedDiscriminator(Discriminator):
         return ends  # `logits` ends the shaping there
 
 
-MLP_DEFAULTS: dict[str, Any] = {
-    "net_arch": (64, 64),
-    "activation_fn": nn.Tanh,
-    "dropout": 0.0,
-    "spectral_norm": False,
-}
 WHOLE = "observation"
 """name of the normaliser of an observation that is no dictionary"""
 

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import Any
 
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.type_aliases import GymEnv, Schedule
+from stable_baselines3.common.type_aliases import MaybeCallback
 
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.demonstrations import Demonstrations, load
@@ -18,6 +16,8 @@ from sb3_ext.imitation.doors import check_starts
 from sb3_ext.imitation.reward import AdversarialReward, RewardSettings, check_spaces
 from sb3_ext.saving import AtomicSaveMixin
 
+Source = Demonstrations | str | os.PathLike[str]
+"""expert episodes, or the file that holds them"""
 SETTINGS = [field.name for field in fields(RewardSettings)]
 
 
@@ -25,64 +25,24 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
     """
     Goes before an SB3 algorithm among the bases of a class. The discriminator, its optimizer and the reward's scale are
     saved with the model, the demonstrations are not: `predict` needs none.
-
-    :param policy: of the algorithm
-    :param env: of the algorithm
-    :param demonstrations: expert episodes or their file; needed by `learn` only
-    :param env_reward_coef: weight of the environment's own reward, added to the learned one
-    :param kwargs: the algorithm's
-
-    The other parameters are those of `RewardSettings`.
     """
 
     gamma: float
 
-    def __init__(
-        self,
-        policy: Any,  # Any: each algorithm has its own kind
-        env: GymEnv | str | None,
-        demonstrations: Demonstrations | str | os.PathLike[str] | None = None,
-        reward: str = "gail",
-        absorbing: bool = True,
-        inputs: str = "sa",
-        shaped: bool = False,
-        env_reward_coef: float = 0.0,
-        normalize_reward: bool = True,
-        discriminator_kwargs: Mapping[str, Any] | None = None,
-        discriminator_learning_rate: float | Schedule = 3e-3,
-        discriminator_batch_size: int = 256,
-        discriminator_updates: int = 8,
-        gradient_penalty: float = 0.2,
-        discriminator_entropy_coef: float = 1e-3,
-        weight_decay: float = 0.0,
-        label_smoothing: float = 0.0,
-        held_out: float = 0.1,
-        _init_setup_model: bool = True,
-        **kwargs: Any,  # Any: the algorithm's keywords pass through unread
-    ) -> None:
-        self.reward_settings = RewardSettings(
-            reward=reward,
-            absorbing=absorbing,
-            inputs=inputs,
-            shaped=shaped,
-            discriminator_kwargs=discriminator_kwargs,
-            discriminator_learning_rate=discriminator_learning_rate,
-            discriminator_batch_size=discriminator_batch_size,
-            discriminator_updates=discriminator_updates,
-            gradient_penalty=gradient_penalty,
-            discriminator_entropy_coef=discriminator_entropy_coef,
-            weight_decay=weight_decay,
-            label_smoothing=label_smoothing,
-            normalize_reward=normalize_reward,
-            held_out=held_out,
-        )
+    def _learn_from(self, demonstrations: Source | None, settings: RewardSettings, env_reward_coef: float) -> None:
+        """
+        The first thing in a constructor: what follows builds the discriminator.
+
+        :param demonstrations: expert episodes or where they are
+        :param settings: how their reward is learned
+        :param env_reward_coef: weight of the environment's own reward, added to the learned one
+        :raises ValueError: for a weight that is no number
+        """
         if not math.isfinite(env_reward_coef):
             raise ValueError(f"env_reward_coef {env_reward_coef} must be a finite number")
+        self.reward_settings = settings
         self.demonstrations = demonstrations
         self.env_reward_coef = env_reward_coef
-        super().__init__(policy=policy, env=env, _init_setup_model=False, **kwargs)  # type: ignore[call-arg]
-        if _init_setup_model:
-            self._setup_model()
 
     def _setup_model(self) -> None:
         # SB3's `load`, and with it rl-zoo3's -i, makes attributes of keywords: they replace what was saved.
@@ -101,14 +61,23 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
         """Logits of steps, high where they look like the expert's."""
         return self.adversary.discriminator
 
-    def _setup_learn(self, *args: Any, **kwargs: Any) -> tuple[int, BaseCallback]:  # Any: SB3's arguments, unread
+    def _setup_learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        reset_num_timesteps: bool = True,
+        tb_log_name: str = "run",
+        progress_bar: bool = False,
+    ) -> tuple[int, BaseCallback]:
         """
         Adds: the demonstrations become the discriminator's.
 
         :raises ValueError: without demonstrations, or for those of another task
         """
         self.adversary.set_demonstrations(self._loaded_demonstrations(), seed=self.seed or 0)
-        return super()._setup_learn(*args, **kwargs)
+        return super()._setup_learn(  # type: ignore[misc]
+            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
+        )
 
     def _loaded_demonstrations(self) -> Demonstrations:
         """A path becomes the episodes in it, once."""

@@ -1,5 +1,5 @@
 """
-DAC: off-policy adversarial imitation (Kostrikov et al., 2019).
+Off-policy adversarial imitation (Kostrikov et al., 2019): what DAC and DACSAC share.
 
 The replay keeps what happened. Rewards are judged by the discriminator of now each time a batch is drawn, so old
 experience never carries an old reward.
@@ -7,22 +7,20 @@ experience never carries an old reward.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, ReplayBufferSamples, Schedule
+from stable_baselines3.common.type_aliases import MaybeCallback, ReplayBufferSamples
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import nested
 from sb3_ext.buffers import Sampler, Uniform
-from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.imitation.imitation import Imitation
 from sb3_ext.imitation.reward import AdversarialReward
 from sb3_ext.imitation.steps import Steps
@@ -87,36 +85,14 @@ class RelabelledReplay:
         return getattr(self.replay, name)
 
 
+SelfOffPolicyImitation = TypeVar("SelfOffPolicyImitation", bound="OffPolicyImitation")
+
+
 class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
     """
-    Goes before an off-policy algorithm for continuous actions among the bases of a class.
-
-    :param discriminator_updates: for each call of `train`, which is one for every ``train_freq`` steps
+    Goes before an off-policy algorithm for continuous actions among the bases of a class. The discriminator is updated
+    ``discriminator_updates`` times for each call of `train`, which is one for every ``train_freq`` steps.
     """
-
-    # Any: each algorithm has its own kind of policy, and keywords that Imitation and the algorithm name.
-    def __init__(
-        self,
-        policy: Any,
-        env: GymEnv | str | None,
-        demonstrations: Demonstrations | str | os.PathLike[str] | None = None,
-        discriminator_learning_rate: float | Schedule = 1e-3,
-        discriminator_updates: int = 1,
-        gradient_penalty: float = 10.0,  # Kostrikov et al. (2019)
-        normalize_reward: bool = False,
-        _init_setup_model: bool = True,
-        **kwargs: Any,
-    ) -> None:
-        kwargs |= {"discriminator_updates": discriminator_updates, "gradient_penalty": gradient_penalty}
-        kwargs["discriminator_learning_rate"] = discriminator_learning_rate
-        super().__init__(
-            policy,
-            env,
-            demonstrations,
-            normalize_reward=normalize_reward,
-            _init_setup_model=_init_setup_model,
-            **kwargs,
-        )
 
     def _setup_model(self) -> None:
         """
@@ -148,14 +124,14 @@ class OffPolicyImitation(Imitation, RawTransitionsMixin, FittingReplayMixin, Ato
             raise ValueError(f"replay_buffer_kwargs: n_steps {n_steps} must be 1: rewards are judged step by step")
 
     def learn(
-        self,
+        self: SelfOffPolicyImitation,
         total_timesteps: int,
         callback: MaybeCallback = None,
         log_interval: int = 4,
         tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
-    ) -> Any:  # Any: itself
+    ) -> SelfOffPolicyImitation:
         """
         Parameters as in SB3; ``tb_log_name`` is the name of the class unless given.
 

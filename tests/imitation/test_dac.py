@@ -20,7 +20,6 @@ from support.worlds import TaggedEnv
 from sb3_ext.buffers import PrioritizedReplayBuffer
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.imitation import DAC, DACSAC
-from sb3_ext.imitation.off_policy import OffPolicyImitation
 from sb3_ext.imitation.steps import Steps
 
 SMALL: dict[str, Any] = {"learning_starts": 40, "batch_size": 32, "seed": 0, "device": "cpu"}
@@ -51,7 +50,7 @@ def demonstrations() -> Demonstrations:
     return Demonstrations(tuple(episodes), env.observation_space, env.action_space)
 
 
-def trained(cls: type[OffPolicyImitation], n_steps: int = 80, normalized: bool = False, **keywords: Any) -> Any:
+def trained(cls: type[DAC] | type[DACSAC], n_steps: int = 80, normalized: bool = False, **keywords: Any) -> Any:
     env: VecEnv = DummyVecEnv([Steered])
     env = VecNormalize(env) if normalized else env
     noise = {"action_noise": NormalActionNoise(np.zeros(2), 0.3 * np.ones(2))} if cls is DAC else {}
@@ -63,7 +62,7 @@ def trained(cls: type[OffPolicyImitation], n_steps: int = 80, normalized: bool =
 @pytest.mark.parametrize("normalized", [False, True], ids=["plain", "VecNormalize"])
 @pytest.mark.parametrize("cls", [DAC, DACSAC])
 def test_a_batch_carries_the_rewards_of_the_discriminator_of_now(
-    cls: type[OffPolicyImitation], normalized: bool, monkeypatch: pytest.MonkeyPatch
+    cls: type[DAC] | type[DACSAC], normalized: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = trained(cls, normalized=normalized, env_reward_coef=0.5)
     replay, adversary, env = model.replay_buffer, model.adversary, model.get_vec_normalize_env()
@@ -121,7 +120,7 @@ def test_timeouts_that_count_as_terminations_are_refused() -> None:
 
 
 @pytest.mark.parametrize("cls", [DAC, DACSAC])
-def test_final_observations_are_raw_where_vecnormalize_clips_them(cls: type[OffPolicyImitation]) -> None:
+def test_final_observations_are_raw_where_vecnormalize_clips_them(cls: type[DAC] | type[DACSAC]) -> None:
     class FarOff(Steered):
         def _obs(self) -> np.ndarray:
             far = self.t == self.lengths[self.episode % len(self.lengths)]
@@ -136,7 +135,7 @@ def test_final_observations_are_raw_where_vecnormalize_clips_them(cls: type[OffP
 
 
 @pytest.mark.parametrize("cls", [DAC, DACSAC])
-def test_learn_warns_where_the_policys_episodes_end_and_the_experts_never(cls: type[OffPolicyImitation]) -> None:
+def test_learn_warns_where_the_policys_episodes_end_and_the_experts_never(cls: type[DAC] | type[DACSAC]) -> None:
     never = [replace(e, terminated=False, truncated=True) for e in demonstrations().episodes]
     with pytest.warns(UserWarning, match="none of the 4 demonstrations terminates") as caught:
         cls("MlpPolicy", Steered(), replace(demonstrations(), episodes=tuple(never)), **SMALL).learn(80)
@@ -144,7 +143,7 @@ def test_learn_warns_where_the_policys_episodes_end_and_the_experts_never(cls: t
 
 
 @pytest.mark.parametrize("cls", [DAC, DACSAC])
-def test_rates_that_fall_to_zero_stay_there_when_the_last_rollout_overshoots(cls: type[OffPolicyImitation]) -> None:
+def test_rates_that_fall_to_zero_stay_there_when_the_last_rollout_overshoots(cls: type[DAC] | type[DACSAC]) -> None:
     model = trained(cls, 50, learning_rate=lambda p: 1e-3 * p, discriminator_learning_rate=lambda p: p, train_freq=45)
     assert model.num_timesteps == 90 and model._current_progress_remaining == 0.0
     assert model.actor.optimizer.param_groups[0]["lr"] == model.adversary.optimizer.param_groups[0]["lr"] == 0.0
@@ -157,7 +156,7 @@ def test_the_replay_keeps_what_happened() -> None:
 
 
 @pytest.mark.parametrize("cls", [DAC, DACSAC])
-def test_save_load_and_resume_with_the_replay(cls: type[OffPolicyImitation], tmp_path: Path) -> None:
+def test_save_load_and_resume_with_the_replay(cls: type[DAC] | type[DACSAC], tmp_path: Path) -> None:
     model = trained(cls)
     model.save(tmp_path / "model")
     model.save_replay_buffer(tmp_path / "replay")
@@ -203,7 +202,7 @@ def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -
 
 
 @pytest.mark.parametrize("cls", [DAC, DACSAC])
-def test_actions_of_two_axes(cls: type[OffPolicyImitation]) -> None:
+def test_actions_of_two_axes(cls: type[DAC] | type[DACSAC]) -> None:
     class Grid(Steered):
         def __init__(self) -> None:
             super().__init__()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +27,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from support.checks import assert_same_weights
 from support.control import SMALL, Reach, arch, batch_of, noise, trained
 
-from sb3_ext import DAC, DACSAC, DDPG, TD3
+from sb3_ext import DAC, DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer, Proportional
 from sb3_ext.buffers.device import DeviceReplayBuffer
-from sb3_ext.imitation import RewardSettings
 from sb3_ext.learners.td3 import Update
 from sb3_ext.td3 import Laddered, Scheduled
 from sb3_ext.td3.noise import tell
@@ -437,16 +435,12 @@ def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -
         TD3("MlpPolicy", Reach(), **{**SMALL, **keywords})
 
 
-@pytest.mark.parametrize("cls", [DDPG, DAC, DACSAC])
-def test_a_constructor_shows_its_parameters_and_names_a_typo(cls: type[Any]) -> None:
-    parameters = inspect.signature(cls).parameters
+def test_ddpgs_constructor_shows_its_parameters_and_names_a_typo() -> None:
+    parameters = inspect.signature(DDPG).parameters
     assert all(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
-    known = set(inspect.signature(sb3.SAC if cls is DACSAC else TD3).parameters)
-    assert known <= set(parameters)
-    if cls is not DDPG:
-        assert {field.name for field in fields(RewardSettings)} <= set(parameters)
-    with pytest.raises(TypeError, match=rf"{cls.__name__}.__init__\(\) got an unexpected keyword argument 'gama'"):
-        cls("MlpPolicy", Reach(), gama=0.9)
+    assert set(inspect.signature(TD3).parameters) <= set(parameters)
+    with pytest.raises(TypeError, match=r"DDPG.__init__\(\) got an unexpected keyword argument 'gama'"):
+        DDPG("MlpPolicy", Reach(), gama=0.9)  # type: ignore[call-arg]
 
 
 @pytest.mark.parametrize("cls", [DDPG, DAC])
