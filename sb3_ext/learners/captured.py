@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import torch as th
 from torch import nn
@@ -17,7 +17,9 @@ from sb3_ext.nested import Nested
 
 Compile: TypeAlias = Literal["auto", "on", "off"]
 """whether updates are captured: where they can be, or else it is an error, or never"""
-Tensors: TypeAlias = Nested[th.Tensor | None]
+T = TypeVar("T")
+Tensors: TypeAlias = Nested[Any]
+"""a tree of tensors; what else it may hold, arrays for one, no update reads"""
 WARM_UP = 3  # updates of each kind before it is captured; PyTorch's recommendation for the side stream
 # PyTorch's Adam divides by the rate where it can be captured and runs parameter by parameter: 0 / 0 for a weight
 # without a gradient. A step of this rate changes no weight.
@@ -123,7 +125,7 @@ class CapturedUpdates:
         :param kind: see `Learner`
         :return: what the update returns, valid until the next call
         """
-        fresh: list[th.Tensor] = list(nested.leaves(batch))
+        fresh = _tensors(batch)
         key = (kind, tuple((x.shape, x.dtype) for x in fresh))
         if key not in self.graphs:
             self.n_seen[key] = self.n_seen.get(key, 0) + 1
@@ -138,7 +140,7 @@ class CapturedUpdates:
 
     def _aside(self, batch: Tensors, kind: tuple[bool, ...]) -> Any:  # Any: as above
         """An update of its own on a side stream, as capturing asks for."""
-        batch = self._on_device(batch)
+        batch = on_device(batch, self.device)
         self.stream.wait_stream(th.cuda.current_stream(self.device))
         with th.cuda.stream(self.stream), warnings.catch_warnings():
             # PyTorch's advice for those who never capture.
@@ -150,7 +152,9 @@ class CapturedUpdates:
     def _capture(
         self, batch: Tensors, kind: tuple[bool, ...]
     ) -> tuple[th.cuda.CUDAGraph, list[th.Tensor], Any]:  # Any: as above
-        static: Tensors = nested.map(th.clone, self._on_device(batch))
+        static: Tensors = nested.map(
+            lambda x: x.clone() if isinstance(x, th.Tensor) else x, on_device(batch, self.device)
+        )
         graph = th.cuda.CUDAGraph()
         # Nothing runs yet. The stream is of this device; other threads may use CUDA meanwhile.
         with (
@@ -159,11 +163,17 @@ class CapturedUpdates:
             th.cuda.graph(graph, stream=self.stream, capture_error_mode="thread_local"),
         ):
             result = self.learner.update(static, *kind)
-        return graph, list(nested.leaves(static)), result
+        return graph, _tensors(static), result
 
-    def _on_device(self, batch: Tensors) -> Tensors:
-        moved: Tensors = nested.map(lambda x: x.to(self.device, non_blocking=True), batch)
-        return moved
+
+def on_device(batch: T, device: th.device) -> T:
+    """:return: the same with its tensors there; pinned memory is read while the host goes on"""
+    moved: T = nested.map(lambda x: x.to(device, non_blocking=True) if isinstance(x, th.Tensor) else x, batch)
+    return moved
+
+
+def _tensors(batch: Tensors) -> list[th.Tensor]:
+    return [x for x in nested.leaves(batch) if isinstance(x, th.Tensor)]
 
 
 def can_capture(device: th.device) -> bool:

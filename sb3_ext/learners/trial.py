@@ -10,7 +10,15 @@ from typing import Any
 import torch as th
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sb3_ext.learners.captured import LEAST_RATE, WARM_UP, CapturedUpdates, Learner, Tensors, set_learning_rate
+from sb3_ext.learners.captured import (
+    LEAST_RATE,
+    WARM_UP,
+    CapturedUpdates,
+    Learner,
+    Tensors,
+    on_device,
+    set_learning_rate,
+)
 
 # What such operations give, or its shape, depends on values, so the host has to know these.
 READS = th.Tag.data_dependent_output, th.Tag.dynamic_output_shape
@@ -74,6 +82,7 @@ def fault_of(learner: Learner, batch: Tensors, kind: tuple[bool, ...], device: t
 
 def _fault(learner: Learner, batch: Tensors, kind: tuple[bool, ...], device: th.device) -> str | None:
     captured, reads = CapturedUpdates(learner, device), HostReads()
+    batch = on_device(batch, device)
     for optimizer in learner.optimizers:
         set_learning_rate(optimizer, LEAST_RATE, device)
     try:
