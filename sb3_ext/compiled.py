@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import MaybeCallback
 
 from sb3_ext.learners.captured import (
     CapturedUpdates,
@@ -19,6 +20,8 @@ from sb3_ext.learners.captured import (
     set_learning_rate,
 )
 from sb3_ext.learners.trial import fault_of
+
+SelfCompiled = TypeVar("SelfCompiled", bound="CompiledMixin")
 
 
 class CompiledMixin(OffPolicyAlgorithm):
@@ -56,18 +59,18 @@ class CompiledMixin(OffPolicyAlgorithm):
                 return
         self._captured = CapturedUpdates(self.learner, self.device)
 
-    def _try_capture(self, batch: Tensors, *kind: bool) -> None:
+    def _try_capture(self, batch: Callable[[], Tensors], *kind: bool) -> None:
         """
         Find out, before the first update, whether updates can be captured, and run them as they are where not.
 
-        :param batch: as the replay draws it; what it is made of does not matter
+        :param batch: gives one as the replay draws it; what it is made of does not matter
         :param kind: of the update that does all there is
         :raises ValueError: where they must be, with ``compile="on"``
         """
         if self._captured is None or self._capture_is_tried:
             return
         self._capture_is_tried = True
-        fault = fault_of(self.learner, batch, kind, self.device)
+        fault = fault_of(self.learner, batch(), kind, self.device)
         if fault is None:
             return
         if self.compile == "on":
@@ -81,6 +84,19 @@ class CompiledMixin(OffPolicyAlgorithm):
             return self.learner.update
         self._captured.begin()
         return self._captured.update
+
+    def learn(
+        self: SelfCompiled,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> SelfCompiled:
+        """Parameters as in SB3; ``tb_log_name`` is the name of the class unless given."""
+        name = type(self).__name__ if tb_log_name is None else tb_log_name
+        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 
     def _update_learning_rate(self, optimizers: list[th.optim.Optimizer] | th.optim.Optimizer) -> None:
         """Adds: for captured updates the rate lies in a tensor."""

@@ -8,12 +8,9 @@ written.
 
 from __future__ import annotations
 
-import copy
-import io
 import math
-import pathlib
 import warnings
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar
 
 import numpy as np
 import stable_baselines3
@@ -22,9 +19,8 @@ from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.save_util import load_from_zip_file
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.td3.policies import Actor, CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
+from stable_baselines3.td3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
 
 from sb3_ext.buffers import as_replay
 from sb3_ext.buffers.samplers import Sampler, SamplerLike
@@ -34,22 +30,19 @@ from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.td3 import Batch, Settings, TD3Learner
 from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
-from sb3_ext.td3.assessment import Assessment
+from sb3_ext.td3.best_policy import BestPolicyMixin
 from sb3_ext.td3.finite import check_step
 from sb3_ext.td3.noise import layers_of, schedule_of, tell
 from sb3_ext.td3.policies import LayerNormPolicy, SimbaPolicy
 from sb3_ext.td3.replays import Wanted, blank_batch, make_replay, sampler_of, unless_stock
+from sb3_ext.td3.weights import NamedWeightsMixin
 from sb3_ext.vec_envs import RawTransitionsMixin
-
-SelfTD3 = TypeVar("SelfTD3", bound="TD3")
-
-
-class WrongWeightsError(ValueError, RuntimeError):
-    """Weights of another architecture. SB3's `load` takes a ValueError alone for an old file."""
 
 
 class TD3(
     CompiledMixin,
+    BestPolicyMixin,
+    NamedWeightsMixin,
     ClampedClockMixin,
     RawTransitionsMixin,
     FittingReplayMixin,
@@ -133,7 +126,6 @@ class TD3(
         self._n_rewards = 0
         self._updates_due = 0.0
         self._steps_since_train = 0
-        self._worst_of_best = -math.inf
         try:
             super().__init__(
                 policy=policy,
@@ -212,9 +204,7 @@ class TD3(
         self.replay_buffer_class, self.replay_buffer_kwargs = given_class, dict(given_kwargs)
         super()._setup_model()
         self.replay_buffer_class, self.replay_buffer_kwargs, self.n_steps = given_class, given_kwargs, n_steps
-        self.best_actor: Actor = copy.deepcopy(self.actor) if self.checkpoint_episodes > 0 else self.actor
-        self.best_actor.set_training_mode(False)
-        self._assessment = Assessment(self.checkpoint_episodes, self.n_envs)
+        self._setup_best_policy()
         self.learner = TD3Learner(
             self.actor,
             self.actor_target,
@@ -227,7 +217,7 @@ class TD3(
         )
         self._setup_capture()
         if self.compile == "on":
-            self._try_capture(blank_batch(self._wanted, self.batch_size), True, True)
+            self._try_capture(lambda: blank_batch(self._wanted, self.batch_size), True, True)
 
     @property
     def _wanted(self) -> Wanted:
@@ -284,17 +274,6 @@ class TD3(
             return 1.0
         return math.sqrt(self._reward_squares / self._n_rewards)
 
-    def predict(
-        self,
-        observation: np.ndarray | dict[str, np.ndarray],
-        state: tuple[np.ndarray, ...] | None = None,
-        episode_start: np.ndarray | None = None,
-        deterministic: bool = False,
-    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Parameters as in SB3. Adds: with ``checkpoint_episodes``, ``deterministic`` asks the best policy."""
-        policy = self.best_actor if deterministic and self.checkpoint_episodes > 0 else self.policy
-        return policy.predict(observation, state, episode_start, deterministic)
-
     def _store_transition(
         self,
         replay_buffer: ReplayBuffer,
@@ -321,15 +300,7 @@ class TD3(
         self._reward_squares += float(np.square(raw_reward, dtype=np.float64).sum())
         self._n_rewards += self.n_envs
         self._steps_since_train += self.n_envs
-        if self.checkpoint_episodes > 0:
-            worst = self._assessment.add(
-                raw_reward, dones, acts=self.num_timesteps - self.n_envs >= self.learning_starts
-            )
-            if worst is not None:
-                if worst >= self._worst_of_best:
-                    self._worst_of_best = worst
-                    self.best_actor.load_state_dict(self.actor.state_dict())
-                self.logger.record("train/worst_return_of_best", self._worst_of_best)
+        self._assess(raw_reward, dones)
 
     def _setup_learn(
         self,
@@ -339,10 +310,7 @@ class TD3(
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        """Adds: an episode under way was not seen from its beginning, and what is stored is not continued."""
-        self._assessment.begin()
-        if reset_num_timesteps or self._last_obs is None:  # SB3 resets the environments then
-            self._assessment.environments_were_reset()
+        """Adds: what is stored is not continued."""
         assert self.replay_buffer is not None
         given: object = self.replay_buffer
         replay = as_replay(self.replay_buffer)
@@ -359,10 +327,8 @@ class TD3(
         # The first call comes with all the random steps.
         steps = min(steps, max(self.num_timesteps - self.learning_starts, 0))
         self._updates_due += gradient_steps if self.update_ratio is None else steps * self.update_ratio
-        if self.checkpoint_episodes > 0:
-            if not self._assessment.is_over(self._worst_of_best):
-                return 0
-            self._assessment.begin()
+        if not self._may_change_policy():
+            return 0
         due = int(self._updates_due)
         self._updates_due -= due
         return due
@@ -379,7 +345,7 @@ class TD3(
         due = self._now_due(gradient_steps)
         if due == 0 or as_replay(replay).n_drawable == 0:
             return
-        self._try_capture(blank_batch(self._wanted, batch_size), True, True)
+        self._try_capture(lambda: blank_batch(self._wanted, batch_size), True, True)
         self.policy.set_training_mode(True)
         self._update_learning_rate([self.actor.optimizer, self.critic.optimizer])
         self.learner.settings = self._settings
@@ -413,57 +379,3 @@ class TD3(
         self._record_losses()
         self.learner.sums.reset()
         super().dump_logs()
-
-    def learn(
-        self: SelfTD3,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str | None = None,
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfTD3:
-        """Parameters as in SB3."""
-        name = type(self).__name__ if tb_log_name is None else tb_log_name
-        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
-
-    # ------------------------------------------------------------------ files
-
-    def set_parameters(
-        self,
-        load_path_or_dict: str | pathlib.Path | io.BufferedIOBase | dict[str, Any],
-        exact_match: bool = True,
-        device: th.device | str = "auto",
-    ) -> None:
-        """
-        Parameters as in SB3. Adds: ``checkpoint_episodes`` may be switched on, the best policy is then the last one.
-
-        :raises WrongWeightsError: for weights of another architecture
-        """
-        if isinstance(load_path_or_dict, dict):
-            params = dict(load_path_or_dict)
-        else:
-            _, params, _ = load_from_zip_file(load_path_or_dict, device=device, load_data=False)
-        last = {key[len("actor.") :]: x for key, x in params.get("policy", {}).items() if key.startswith("actor.")}
-        if self.checkpoint_episodes == 0:
-            params.pop("best_actor", None)
-        elif last:
-            params.setdefault("best_actor", last)
-        try:
-            super().set_parameters(params, exact_match, device)  # type: ignore[arg-type]
-        except (ValueError, KeyError, RuntimeError) as error:
-            if isinstance(error, th.cuda.OutOfMemoryError):
-                raise
-            lines = [line.strip() for line in str(error).splitlines()]
-            # PyTorch's first line names the class, the second what does not fit.
-            raise WrongWeightsError(
-                f"these weights are not of this {type(self).__name__}: {lines[min(1, len(lines) - 1)]} "
-                "Give the policy and policy_kwargs that they were saved with"
-            ) from error
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "best_actor", "_assessment"]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        state_dicts, tensors = super()._get_torch_save_params()
-        return [*state_dicts, *(["best_actor"] if self.checkpoint_episodes > 0 else [])], tensors
