@@ -77,8 +77,9 @@ def filled(case: str, seed: int, n_steps: int, device: str) -> sb3.TD3:
 def stored_bytes(model: sb3.TD3, n_steps: int) -> float:
     """:return: per transition"""
     arrays = (x for x in vars(model.replay_buffer).values() if isinstance(x, np.ndarray | th.Tensor))
-    cells = getattr(model.replay_buffer, "_cells", {})
-    per_step: float = sum(x.nbytes for x in (*arrays, *cells.values())) / n_steps
+    cells = getattr(model.replay_buffer, "_cells", None)
+    stored = () if cells is None else (*cells.observations.values(), *cells.columns.values())
+    per_step: float = sum(x.nbytes for x in (*arrays, *stored)) / n_steps
     return per_step
 
 

@@ -116,6 +116,10 @@ class RawTransitionsMixin(OffPolicyAlgorithm):
         keep_final_observations(wrapped)
         return wrapped
 
+    def _more_to_store(self) -> dict[str, Any]:  # Any: as the replay's `add` takes them
+        """:return: keywords of the replay's ``add`` beside SB3's, such as ``extras``, the values of its columns"""
+        return {}
+
     def _store_transition(
         self,
         replay_buffer: ReplayBuffer,
@@ -126,19 +130,34 @@ class RawTransitionsMixin(OffPolicyAlgorithm):
         infos: list[dict[str, Any]],
     ) -> None:
         """Adds: SB3 undoes VecNormalize where it was clipped, or in the dtype of pictures; what is raw goes past it."""
+        more = self._more_to_store()
         if self._vec_normalize_env is None:
-            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
+            writer = _Writer(replay_buffer, more) if more else replay_buffer
+            super()._store_transition(writer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
             return
         assert self.env is not None
-        writer = _RawWriter(replay_buffer, self.env, infos)
-        super()._store_transition(writer, buffer_action, new_obs, reward, dones, _without_finals(infos))  # type: ignore[arg-type]
+        raw = _RawWriter(replay_buffer, more, self.env, infos)
+        super()._store_transition(raw, buffer_action, new_obs, reward, dones, _without_finals(infos))  # type: ignore[arg-type]
 
 
-class _RawWriter:
-    """Goes through SB3's `_store_transition`, which calls ``add`` with what VecNormalize remembers."""
+class _Writer:
+    """Carries more through SB3's `_store_transition`, which calls ``add`` with fixed arguments."""
 
-    def __init__(self, replay_buffer: ReplayBuffer, env: VecEnv, infos: list[dict[str, Any]]) -> None:
-        self.replay_buffer, self.env, self.infos = replay_buffer, env, infos
+    def __init__(self, replay_buffer: ReplayBuffer, more: dict[str, Any]) -> None:
+        self.replay_buffer, self.more = replay_buffer, more
+
+    def add(self, *given: Any) -> None:  # Any: SB3's arguments
+        self.replay_buffer.add(*given, **self.more)
+
+
+class _RawWriter(_Writer):
+    """In place of what VecNormalize remembers, which SB3 gives to ``add``."""
+
+    def __init__(
+        self, replay_buffer: ReplayBuffer, more: dict[str, Any], env: VecEnv, infos: list[dict[str, Any]]
+    ) -> None:
+        super().__init__(replay_buffer, more)
+        self.env, self.infos = env, infos
 
     def add(
         self,
@@ -155,7 +174,7 @@ class _RawWriter:
                 continue
             nested.put(next_obs, lane, final)
         before, after = raw_observations(self.env, obs), raw_observations(self.env, next_obs)
-        self.replay_buffer.add(before, after, action, reward, done, self.infos)  # type: ignore[arg-type]  # dictionaries too
+        super().add(before, after, action, reward, done, self.infos)
 
 
 def _without_finals(infos: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """What is stored and which of it is drawn."""
 
+from sb3_ext.buffers.columns import Column
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
 from sb3_ext.buffers.replay import Handle, Replay, as_replay
@@ -18,6 +19,7 @@ from sb3_ext.buffers.sum_tree import SumTree
 
 __all__ = [
     "SAMPLERS",
+    "Column",
     "Draw",
     "GreedyPriority",
     "Handle",

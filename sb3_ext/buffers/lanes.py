@@ -26,31 +26,24 @@ Which leaf of the sampler stands for which cells, and when it can be drawn, is a
 from __future__ import annotations
 
 import math
-import warnings
 from abc import abstractmethod
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ext.buffers.cells import Cells, Index, Obs
+from sb3_ext.buffers.columns import Array, Column, columns_of, drawn_dtype, parts_of
 from sb3_ext.buffers.replay import Handle, ReplayStatistics, layout_of
 from sb3_ext.buffers.samplers import SAMPLERS, Sampler, SamplerLike
 from sb3_ext.buffers.sum_tree import pack, unpack
+from sb3_ext.nested import Nested
 from sb3_ext.specs import resolve
-
-try:
-    import psutil
-except ImportError:  # SB3 treats it as optional too
-    psutil = None
-
-Obs = np.ndarray | dict[str, np.ndarray]
-Array = np.ndarray
-Index = np.ndarray | slice
 
 
 class Step(NamedTuple):
@@ -59,22 +52,20 @@ class Step(NamedTuple):
     before: dict[str, Array]
     """[E, ...] per key ("" where the space is no Dict)"""
     after: dict[str, Array]
-    actions: Array
-    """[E, action_dim]"""
-    rewards: Array
-    """[E] float32"""
+    columns: dict[str, Array]
+    """[E, ...] by name"""
     ended: list[int]
     """lanes whose episode ended"""
-    terminated: Array
-    """[E] bool; an end that is not a termination is a truncation"""
+    states: Nested[th.Tensor] | None
+    """[E, ...] each: recurrent state before the observations, for a replay that keeps some"""
 
 
 class LaneReplayBuffer(ReplayBuffer):
     """
     Lanes of cells. Memory is taken at the first `add`, so a model that is loaded only to act takes none.
 
-    A subclass's ``add`` is made of these, in this order: `_read`, `_allocate` once, `_broken`, its own retirement of
-    what `_last_written` overwrites, `_begin`, `_store`, `_close` for every lane that ended, `_count`.
+    A subclass says which leaf stands for which cells, in three hooks of `add` (`_open_items`, `_complete_items`,
+    `_retire_items`) and in `_close`; and what a sample is, in `_get_samples`.
 
     :param buffer_size: cells over all lanes
     :param observation_space: space of one observation: Box, image, discrete, or Dict of these
@@ -85,12 +76,10 @@ class LaneReplayBuffer(ReplayBuffer):
     :param handle_timeout_termination: False treats every end of an episode as a termination
     :param sampler: which leaf is drawn: an object or its short name. The buffer works on a fresh one of the same
         settings, so that one object may serve several buffers, and what a model keeps stays as it was given.
+    :param columns: what else is stored of a transition, by name; `add` takes its values as ``extras``
     :param frame_channels: channels of one frame of channel-first stacks, each frame stored once; None = observations
         are stored whole
     """
-
-    _per_cell: tuple[str, ...] = ("_actions", "_rewards", "_terminated")
-    """Arrays with one row per cell, beside the observations."""
 
     def __init__(
         self,
@@ -102,6 +91,7 @@ class LaneReplayBuffer(ReplayBuffer):
         optimize_memory_usage: bool,
         handle_timeout_termination: bool,
         sampler: SamplerLike,
+        columns: Mapping[str, Column] | None,
         frame_channels: int | None = None,
     ) -> None:
         # ReplayBuffer's constructor would allocate SB3's flat storage.
@@ -110,11 +100,14 @@ class LaneReplayBuffer(ReplayBuffer):
         self.optimize_memory_usage = optimize_memory_usage
         self.handle_timeout_termination = handle_timeout_termination
         self.sampler: Sampler = resolve(Sampler, sampler, SAMPLERS).fresh()
+        self.columns = dict(columns or {})
         self.frame_channels = frame_channels
-        is_dict = isinstance(observation_space, spaces.Dict)
-        parts: dict[str, spaces.Space] = dict(observation_space.spaces) if is_dict else {"": observation_space}  # type: ignore[attr-defined]
-        self._parts = {key: _part(key, space, frame_channels) for key, space in parts.items()}
-        self._lead_in = max(part.n_frames for part in self._parts.values()) - 1  # cells before a trajectory's first
+        self._cells = Cells(
+            n_envs,
+            self.buffer_size,
+            parts_of(observation_space, frame_channels),
+            columns_of(action_space, self.columns),
+        )
         self._rows = np.arange(n_envs) * self.buffer_size
         self._generation = np.zeros(0, dtype=np.int64)  # of each leaf: how often it has been reused
         self._clear()
@@ -183,41 +176,93 @@ class LaneReplayBuffer(ReplayBuffer):
         self._open = np.zeros(e, dtype=bool)  # a trajectory is under way: its current observation is in the head cell
         self._n_open = 0
         self._start = np.zeros(e, dtype=np.int64)  # first cell of the trajectory that holds a whole observation
-        self._cells: dict[str, Array] = {}
+        self._cells.clear()
         self.pos, self.full = 0, False
 
     # ------------------------------------------------------------------ writing
 
-    def _read(
+    def add(
         self,
-        obs: Obs,
-        next_obs: Obs,
+        obs: Obs,  # type: ignore[override]
+        next_obs: Obs,  # type: ignore[override]
         action: np.ndarray,
         reward: np.ndarray,
         done: np.ndarray,
         infos: list[dict[str, Any]],
-    ) -> Step:
+        extras: Mapping[str, np.ndarray | th.Tensor] | None = None,
+    ) -> None:
         """
-        :return: what `add` was given
-        :raises ValueError: for NaN or infinity, a wrong shape, or frames that do not move on
+        Append one transition to every lane.
+
+        :param obs: [E, ...] observations acted upon
+        :param next_obs: [E, ...] observations that followed, at an episode's end the true final one
+        :param action: [E] or [E, action_dim]
+        :param reward: [E]
+        :param done: [E] bool, the episode ended
+        :param infos: E dicts; ``TimeLimit.truncated`` marks a timeout
+        :param extras: [E, ...] for each of ``columns``
+        :raises ValueError: for NaN or infinity, a wrong shape, a frame stack that is not moved on by one frame, or a
+            column without a value; nothing is stored then
         """
-        before, after = self._as_arrays(obs), self._as_arrays(next_obs)
-        rewards = np.asarray(reward, dtype=np.float32).reshape(self.n_envs)
-        actions = np.asarray(action).reshape(self.n_envs, self.action_dim)
-        for x in (*before.values(), *after.values(), rewards):
-            # The dot product is the fastest look at all numbers, but large ones overflow in it.
-            if x.dtype.kind == "f" and not math.isfinite(np.vdot(x, x)):
-                self._check_finite(before, after, rewards)
-        if len(infos) != self.n_envs:
-            raise ValueError(f"{len(infos)} infos were given for {self.n_envs} environments")
-        if self._lead_in > 0:
-            self._check_frames(before, after)
-        ended = [lane for lane, over in enumerate(np.asarray(done).reshape(self.n_envs).tolist()) if over]
-        terminated = np.zeros(self.n_envs, dtype=bool)
-        for lane in ended:
-            timeout = self.handle_timeout_termination and infos[lane].get("TimeLimit.truncated", False)
-            terminated[lane] = not timeout
-        return Step(before, after, actions, rewards, ended, terminated)
+        self._append(self._read(obs, next_obs, action, reward, done, infos, extras))
+
+    def _append(self, step: Step) -> None:
+        """Store a step; what it makes of leaves is said by the hooks, in the order in which they are called here."""
+        if not self._cells.observations:
+            self.check_size()
+            self._allocate(step)
+        at = self._at(self._head)
+        for lane in self._broken(step.before, at):
+            self._break_off(lane)
+        # The newest cell that this step writes; a new trajectory also takes cells for older frames of its first stack.
+        ahead = 1 if self._n_open == self.n_envs else np.where(self._open, 1, self._cells.lead_in + 1)
+        self._retire_items(self._head + ahead)
+        if self._n_open < self.n_envs:
+            self._begin(step.before)
+            at = self._at(self._head)
+        self._open_items(step)
+        self._cells.put_columns(at, step.columns)
+        self._head += 1
+        self._cells.put_next(self._at(self._head), step.after)
+        self._complete_items()
+        for lane in step.ended:
+            self._close(lane)
+        newest = max(self._head.tolist())  # SB3 reads `pos` and `full`
+        self.full = self.full or newest >= self.buffer_size
+        self.pos = newest % self.buffer_size
+
+    def _allocate(self, step: Step) -> None:
+        """
+        Take memory.
+
+        :param step: the first one
+        """
+        self._cells.allocate()
+
+    def _break_off(self, lane: int) -> None:
+        """The trajectory of a lane is not continued by what is added: end it, or refuse."""
+        self._close(lane)
+
+    @abstractmethod
+    def _retire_items(self, written: Array) -> None:
+        """
+        Make undrawable what loses a cell.
+
+        :param written: [E] the newest cell that the coming step writes
+        """
+
+    def _open_items(self, step: Step) -> None:
+        """Take note of items that begin at the head cells, which hold the observations acted upon."""
+
+    @abstractmethod
+    def _complete_items(self) -> None:
+        """Make drawable what is whole now; the head cells hold the observations that followed."""
+
+    def _close(self, lane: int) -> None:
+        """End the trajectory behind the head cell. Subclasses complete what it cuts short, before."""
+        self._open[lane] = False
+        self._n_open -= 1
+        self._head[lane] += 1
 
     def cut(self) -> None:
         """
@@ -227,112 +272,62 @@ class LaneReplayBuffer(ReplayBuffer):
         for lane in np.flatnonzero(self._open):
             self._close(int(lane))
 
-    def _allocate(self) -> None:
-        self.check_size()
-        cells = self.n_envs * self.buffer_size
-        shapes = {key: (cells, *part.cell_shape) for key, part in self._parts.items()}
-        needed = sum(int(np.prod(shape)) * self._parts[key].dtype.itemsize for key, shape in shapes.items())
-        if psutil is not None and needed > psutil.virtual_memory().available:
-            warnings.warn(
-                f"the replay needs {needed / 1e9:.2f} GB of observations but only "
-                f"{psutil.virtual_memory().available / 1e9:.2f} GB are free: lower buffer_size {cells}",
-                stacklevel=3,
+    def _read(
+        self,
+        obs: Obs,
+        next_obs: Obs,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+        extras: Mapping[str, np.ndarray | th.Tensor] | None,
+        states: Nested[th.Tensor] | None = None,
+    ) -> Step:
+        """
+        :return: what `add` was given
+        :raises ValueError: as `add` does
+        """
+        before, after = self._cells.as_arrays(obs), self._cells.as_arrays(next_obs)
+        over, terminated = np.asarray(done).reshape(self.n_envs).tolist(), np.zeros(self.n_envs, dtype=bool)
+        columns = self._cells.as_columns(action, reward, terminated, extras)
+        fault = self._cells.fault(before, after, columns)
+        if fault is not None:
+            name, lane, value = fault
+            step = int(self._head[lane] - self._start[lane]) if self._open[lane] else 0
+            raise ValueError(
+                f"{name} of env {lane} at step {step} of its episode is not finite ({value}): "
+                "it was not stored; mend the environment, or wrap it in VecCheckNan to find the cause"
             )
-        self._cells = {key: np.zeros(shape, dtype=self._parts[key].dtype) for key, shape in shapes.items()}
-        self._actions = np.zeros((cells, self.action_dim), dtype=_action_dtype(self.action_space))
-        self._rewards = np.zeros(cells, dtype=np.float32)
-        self._terminated = np.zeros(cells, dtype=bool)
+        if len(infos) != self.n_envs:
+            raise ValueError(f"{len(infos)} infos were given for {self.n_envs} environments")
+        if self._cells.lead_in > 0:
+            self._cells.check_frames(before, after)
+        ended = [lane for lane in range(self.n_envs) if over[lane]]
+        for lane in ended:
+            timeout = self.handle_timeout_termination and infos[lane].get("TimeLimit.truncated", False)
+            terminated[lane] = not timeout
+        return Step(before, after, columns, ended, states)
 
-    def _as_arrays(self, obs: Obs) -> dict[str, Array]:
-        """:return: observations per key as [E, ...] in the dtype of the cells"""
-        given = obs if isinstance(obs, dict) else {"": obs}
-        arrays = {}
-        for key, part in self._parts.items():
-            x, shape = np.asarray(given[key]), (self.n_envs, *part.shape)
-            if x.shape != shape:
-                if not part.is_discrete:  # Discrete: [E] is kept as [E, 1]
-                    raise ValueError(f"observations {key!r} have shape {x.shape}, the space and n_envs ask for {shape}")
-                x = x.reshape(shape)
-            arrays[key] = x.astype(part.dtype, copy=False)
-        return arrays
-
-    def _check_finite(self, before: dict[str, Array], after: dict[str, Array], rewards: Array) -> None:
-        named = [(f"observation {key!r}" if key else "observation", x) for d in (before, after) for key, x in d.items()]
-        for name, x in [*named, ("reward", rewards)]:
-            if x.dtype.kind == "f" and not np.isfinite(x).all():
-                per_env = x.reshape(self.n_envs, -1)
-                lane, at = (int(i[0]) for i in np.nonzero(~np.isfinite(per_env)))
-                step = int(self._head[lane] - self._start[lane]) if self._open[lane] else 0
-                raise ValueError(
-                    f"{name} of env {lane} at step {step} of its episode is not finite ({per_env[lane, at]}): "
-                    "it was not stored; mend the environment, or wrap it in VecCheckNan to find the cause"
-                )
-
-    def _check_frames(self, before: dict[str, Array], after: dict[str, Array]) -> None:
-        for key, part in self._parts.items():
-            if part.n_frames > 1:
-                kept, moved = before[key][:, self.frame_channels :], after[key][:, : -part.cell_shape[0]]
-                if not np.array_equal(kept, moved):
-                    lane = int(np.flatnonzero((kept != moved).reshape(self.n_envs, -1).any(axis=1))[0])
-                    raise ValueError(
-                        f"next_obs{f' {key!r}' if key else ''} of env {lane} is not its obs moved on by one frame "
-                        f"(frame_channels {self.frame_channels}, newest last): set frame_channels to the channels of "
-                        "one frame, or optimize_memory_usage=False where observations are no frame stacks"
-                    )
-
-    def _broken(self, before: dict[str, Array]) -> list[int]:
+    def _broken(self, before: dict[str, Array], at: Index) -> list[int]:
         """:return: lanes whose trajectory is under way and is not continued by these observations"""
         if self._n_open == 0:
             return []
-        at = self._at(self._head)
+        broken: set[int] = set()
         for key, x in before.items():
-            stored = self._observation(key, at)
+            stored = self._cells.observation(key, at)
             if stored.tobytes() != x.tobytes():  # much faster than ==, but 0.0 is not -0.0, and lanes may be closed
-                lanes = np.flatnonzero((stored != x).reshape(self.n_envs, -1).any(axis=1) & self._open)
-                if len(lanes) > 0:
-                    return lanes.tolist()
-        return []
-
-    def _last_written(self) -> Array:
-        """:return: [E] the newest cell that the coming transition writes"""
-        return self._head + (1 if self._n_open == self.n_envs else np.where(self._open, 1, self._lead_in + 1))
+                differs = (stored != x).reshape(self.n_envs, -1).any(axis=1)
+                broken.update(np.flatnonzero(differs & self._open).tolist())
+        return sorted(broken)
 
     def _begin(self, before: dict[str, Array]) -> None:
         """Write the first observation of lanes without a trajectory."""
-        if self._n_open == self.n_envs:
-            return
         fresh = np.flatnonzero(~self._open)
-        self._head[fresh] += self._lead_in
-        for key, x in before.items():
-            n_frames = self._parts[key].n_frames
-            for age, frame in enumerate(np.split(x[fresh], n_frames, axis=1)[::-1] if n_frames > 1 else [x[fresh]]):
-                self._cells[key][self._rows[fresh] + (self._head[fresh] - age) % self.buffer_size] = frame
+        self._head[fresh] += self._cells.lead_in
+        self._cells.put_first(fresh, self._head[fresh], before)
         self._start[fresh] = self._head[fresh]
         self._open[fresh] = True
         self._n_open = self.n_envs
-
-    def _store(self, step: Step) -> None:
-        """Write the transition and what followed; the head moves on."""
-        at = self._at(self._head)
-        self._actions[at] = step.actions
-        self._rewards[at] = step.rewards
-        self._terminated[at] = step.terminated
-        self._head += 1
-        at = self._at(self._head)
-        for key, x in step.after.items():
-            self._cells[key][at] = x if self._parts[key].n_frames == 1 else x[:, -self._parts[key].cell_shape[0] :]
-
-    def _close(self, lane: int) -> None:
-        """End the trajectory behind the head cell."""
-        self._open[lane] = False
-        self._n_open -= 1
-        self._head[lane] += 1
-
-    def _count(self) -> None:
-        """SB3 reads ``pos`` and ``full``."""
-        newest = max(self._head.tolist())
-        self.full = self.full or newest >= self.buffer_size
-        self.pos = newest % self.buffer_size
 
     def _at(self, cell: Array) -> Index:
         """:return: where cell ``cell[e]`` of lane e lies; of a single lane a slice, which NumPy takes several times
@@ -344,27 +339,14 @@ class LaneReplayBuffer(ReplayBuffer):
 
     # ------------------------------------------------------------------ reading
 
-    def _observation(self, key: str, flat: Index) -> Array:
-        """:return: observations of these places, frames put together again"""
-        n_frames, cells = self._parts[key].n_frames, self._cells[key]
-        if isinstance(flat, slice):
-            if n_frames == 1:
-                return cells[flat]
-            flat = np.arange(flat.start, flat.stop)
-        if n_frames == 1:
-            return cells.take(flat, axis=0)
-        cell = flat % self.buffer_size
-        stacked = (cell[..., None] + np.arange(1 - n_frames, 1)) % self.buffer_size + (flat - cell)[..., None]
-        return cells.take(stacked, axis=0).reshape(*flat.shape, *self._parts[key].shape)
-
-    def _observations(self, flat: Array, env: VecNormalize | None) -> th.Tensor | TensorDict:
-        taken = {key: self._observation(key, flat) for key in self._cells}
+    def _observations(self, at: Array, env: VecNormalize | None) -> th.Tensor | TensorDict:
+        taken = {key: self._cells.observation(key, at) for key in self._cells.observations}
         if "" in taken:
             return self._tensor(self._normalize_obs(taken[""], env))
         return {key: self._tensor(x) for key, x in self._normalize_obs(taken, env).items()}  # type: ignore[union-attr]
 
-    def _actions_at(self, flat: Array) -> th.Tensor:
-        return self._tensor(self._actions[flat].astype(_sample_dtype(self.action_space), copy=False))
+    def _actions(self, at: Array) -> th.Tensor:
+        return self._tensor(self._cells.columns["action"][at].astype(drawn_dtype(self.action_space), copy=False))
 
     def _tensor(self, fresh: Any) -> th.Tensor:
         """:param fresh: an array that nobody else holds, so that it need not be copied"""
@@ -391,89 +373,19 @@ class LaneReplayBuffer(ReplayBuffer):
 
     # ------------------------------------------------------------------ files
 
+    @property
+    def state_shapes(self) -> Nested[tuple[int, ...]] | None:
+        """Of the recurrent state of one sequence, None where none are stored."""
+        return None
+
     def layout(self) -> dict[str, Any]:
         """What must agree for the contents of two buffers to be interchangeable."""
-        return layout_of(self, sampler=self.sampler)
+        return layout_of(self, columns=self.columns, sampler=self.sampler)
 
     def __getstate__(self) -> dict[str, Any]:
         """Cells that were never written stay out of the file."""
-        state = {**self.__dict__, "_generation": pack(self._generation)}
-        if self._cells:
-            used = self.size()
-            state["_cells"] = {key: self._used(x, used) for key, x in self._cells.items()}
-            for name in self._per_cell:
-                state[name] = self._used(state[name], used)
-        return state
-
-    def _used(self, x: Array, used: int) -> Array:
-        return x.reshape(self.n_envs, self.buffer_size, *x.shape[1:])[:, :used]
+        return {**self.__dict__, "_generation": pack(self._generation), "_cells": self._cells.trimmed(self.size())}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._generation = unpack(state["_generation"])
-        if self._cells:
-            self._cells = {key: self._full(x) for key, x in self._cells.items()}
-            for name in self._per_cell:
-                setattr(self, name, self._full(getattr(self, name)))
-
-    def _full(self, used: Array) -> Array:
-        x = np.zeros((self.n_envs, self.buffer_size, *used.shape[2:]), dtype=used.dtype)
-        x[:, : used.shape[1]] = used
-        return x.reshape(-1, *used.shape[2:])
-
-
-class _Part(NamedTuple):
-    """How observations of one key are stored."""
-
-    shape: tuple[int, ...]
-    """of an observation"""
-    cell_shape: tuple[int, ...]
-    """of what a cell holds: the observation, or its newest frame"""
-    n_frames: int
-    """frames in an observation, 1 = stored whole"""
-    dtype: np.dtype
-    is_discrete: bool
-
-
-def _part(key: str, space: spaces.Space, frame_channels: int | None) -> _Part:
-    shape, dtype = _cell_shape(space), _cell_dtype(space)
-    whole = _Part(shape, shape, 1, dtype, isinstance(space, spaces.Discrete))
-    if frame_channels is None or not isinstance(space, spaces.Box) or len(shape) < 3:
-        return whole
-    name = f"observation {key!r}" if key else "the observation"
-    if len(shape) == 3 and shape[2] < min(shape[:2]):
-        how = "wrap the environment in VecTransposeImage"
-        if not is_image_space(space):  # VecTransposeImage takes no others, and VecFrameStack stacks them behind
-            how = (
-                "wrap each environment in gymnasium's TransformObservation with a function that moves the last axis to "
-                'the front, and that in VecFrameStack(..., channels_order="first")'
-            )
-        raise ValueError(
-            f"optimize_memory_usage=True stores frames of channel-first stacks once, but {name} has shape {shape}: "
-            f"{how}, or set optimize_memory_usage=False"
-        )
-    if shape[0] % frame_channels != 0:
-        raise ValueError(
-            f"frame_channels {frame_channels} must divide the {shape[0]} channels of {name}, shape {shape}: "
-            "set it to the channels of one frame, 1 for grey or 3 for colour"
-        )
-    return whole._replace(cell_shape=(frame_channels, *shape[1:]), n_frames=shape[0] // frame_channels)
-
-
-def _cell_shape(space: spaces.Space) -> tuple[int, ...]:
-    return (1,) if isinstance(space, spaces.Discrete) else tuple(space.shape or ())
-
-
-def _cell_dtype(space: spaces.Space) -> np.dtype:
-    """float64 observations (MuJoCo's) are stored as float32, which is what networks read."""
-    return np.dtype(np.float32) if space.dtype == np.float64 else np.dtype(space.dtype)
-
-
-def _action_dtype(space: spaces.Space) -> np.dtype:
-    if isinstance(space, spaces.Discrete):
-        return np.min_scalar_type(int(space.n) - 1)
-    return _cell_dtype(space)
-
-
-def _sample_dtype(space: spaces.Space) -> np.dtype:
-    return np.dtype(np.int64) if isinstance(space, spaces.Discrete) else _cell_dtype(space)
+        self._generation, self._cells = unpack(state["_generation"]), state["_cells"].whole()

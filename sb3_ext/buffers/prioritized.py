@@ -21,6 +21,7 @@ back before one of its cells is overwritten: that of the oldest frame where fram
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,9 +30,11 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.buffers.lanes import Array, LaneReplayBuffer, Obs
+from sb3_ext.buffers.columns import Array, Column
+from sb3_ext.buffers.lanes import LaneReplayBuffer, Step
 from sb3_ext.buffers.replay import Handle
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
+from sb3_ext.buffers.sum_tree import pack, unpack
 
 RAINBOWS = Proportional(alpha=0.5, beta=0.4, beta_final=1.0)  # Hessel et al., 2018, table 1
 
@@ -51,6 +54,8 @@ class PrioritizedSamples(NamedTuple):
     """[B, 1] float32, ``sum_{i<k} gamma^i r_{t+i}``"""
     discounts: th.Tensor | None
     """[B, 1] float32, ``gamma^k``; None when the buffer was given no gamma: SB3's algorithms then use their own"""
+    extras: dict[str, th.Tensor]
+    """[B, ...] of each further column"""
     weights: th.Tensor
     """[B] float32, importance weights in (0, 1]"""
     handle: Handle
@@ -82,9 +87,8 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         algorithms use the gamma of the model; a gamma given here would replace it.
     :param frame_channels: channels of one frame of a stack, 1 = grey, 3 = colour; the newest frame comes last
     :param sampler: which transition is drawn: a `Sampler` or its short name
+    :param columns: what else is stored of a transition, by name
     """
-
-    _per_cell = (*LaneReplayBuffer._per_cell, "_steps")
 
     def __init__(
         self,
@@ -100,6 +104,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         gamma: float | None = None,
         frame_channels: int = 1,
         sampler: SamplerLike = RAINBOWS,
+        columns: Mapping[str, Column] | None = None,
     ) -> None:
         given: list[tuple[str, Any]] = [("n_steps", n_steps), ("frame_channels", frame_channels)]  # Any: from a yml
         for name, value in given:
@@ -116,6 +121,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             optimize_memory_usage,
             handle_timeout_termination,
             sampler,
+            columns,
             frame_channels if optimize_memory_usage else None,
         )
         self.n_steps = n_steps
@@ -142,11 +148,11 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         [cells, E] float32: 1 where an episode terminated. A copy: SB3's ``learn`` marks the last transition with
         ``optimize_memory_usage``, which is not needed here, because `add` sees that the trajectory was broken.
         """
-        return self._terminated.reshape(self.n_envs, self.buffer_size).T.astype(np.float32)
+        return self._cells.columns["terminated"].reshape(self.n_envs, self.buffer_size).T.astype(np.float32)
 
     def _least_cells(self) -> tuple[int, str]:
-        least = self._lead_in + self.n_steps + 1
-        return least, f"one item needs {least} (n_steps + {'1' if self._lead_in == 0 else 'frames of a stack'})"
+        least = self._cells.lead_in + self.n_steps + 1
+        return least, f"one item needs {least} (n_steps + {'1' if self._cells.lead_in == 0 else 'frames of a stack'})"
 
     def _clear(self) -> None:
         super()._clear()
@@ -163,52 +169,9 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
 
     # ------------------------------------------------------------------ writing
 
-    def add(
-        self,
-        obs: Obs,  # type: ignore[override]
-        next_obs: Obs,  # type: ignore[override]
-        action: np.ndarray,
-        reward: np.ndarray,
-        done: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """
-        Append one transition to every lane. Where ``obs`` is not the ``next_obs`` given before, the trajectory was
-        broken (a reset by a second ``learn``, another env, a reloaded replay), and its stored part is cut there.
-
-        :param obs: [E, ...] observations acted upon
-        :param next_obs: [E, ...] observations that followed, at an episode's end the true final one
-        :param action: [E] or [E, action_dim]
-        :param reward: [E]
-        :param done: [E] bool, the episode ended
-        :param infos: E dicts; ``TimeLimit.truncated`` marks a timeout
-        :raises ValueError: for NaN or infinity, a wrong shape, or a frame stack that is not moved on by one frame;
-            nothing is stored then
-        """
-        step = self._read(obs, next_obs, action, reward, done, infos)
-        if not self._cells:
-            self._allocate()
-        for lane in self._broken(step.before):
-            self._break_off(lane)
-        self._retire(self._last_written())
-        self._begin(step.before)
-        self._store(step)
-        self._activate(
-            [  # of each lane the item of which this was the n-th step
-                row + (head - self.n_steps) % self.buffer_size
-                for row, head, start in zip(self._rows.tolist(), self._head.tolist(), self._start.tolist(), strict=True)
-                if head - self.n_steps >= start
-            ],
-            self.n_steps,
-        )
-        for lane in step.ended:
-            self._close(lane)
-            self._was_broken[lane] = False
-        self._count()
-
-    def _allocate(self) -> None:
+    def _allocate(self, step: Step) -> None:
         """Adds: one leaf for every cell."""
-        super()._allocate()
+        super()._allocate(step)
         leaves = self.n_envs * self.buffer_size
         self._steps = np.zeros(leaves, dtype=np.min_scalar_type(self.n_steps))
         if len(self._generation) == 0:
@@ -216,14 +179,27 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         self.sampler.resize(leaves)
 
     def _break_off(self, lane: int) -> None:
+        """A reset by a second ``learn``, another env, a reloaded replay: what is stored of the trajectory is cut."""
         if self._was_broken[lane] and self._head[lane] == self._start[lane] + 1:
             warnings.warn(
                 f"env {lane} broke off two trajectories after one step each: unless learn() is called for single "
                 "steps, the VecEnv writes into arrays that it has returned, and what is stored is wrong",
-                stacklevel=3,
+                stacklevel=4,
             )
-        self._was_broken[lane] = True
         self._close(lane)
+        self._was_broken[lane] = True
+
+    def _complete_items(self) -> None:
+        """Of each lane the item of which this was the n-th step."""
+        n = self.n_steps
+        self._activate(
+            [
+                row + (head - n) % self.buffer_size
+                for row, head, start in zip(self._rows.tolist(), self._head.tolist(), self._start.tolist(), strict=True)
+                if head - n >= start
+            ],
+            n,
+        )
 
     def _activate(self, leaves: list[int], steps: int | list[int]) -> None:
         if leaves:
@@ -237,11 +213,12 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         cells = range(max(int(self._start[lane]), head - self.n_steps + 1), head)
         row = lane * self.buffer_size
         self._activate([row + cell % self.buffer_size for cell in cells], [head - cell for cell in cells])
+        self._was_broken[lane] = False
         super()._close(lane)
 
-    def _retire(self, written: Array) -> None:
-        """Make items undrawable before a cell of theirs is overwritten by cell ``written`` of the lane."""
-        lost = written - (self.buffer_size - self._lead_in)  # the newest transition whose oldest frame goes
+    def _retire_items(self, written: Array) -> None:
+        """Of stacks whose frames are stored once, an item loses its oldest frame first."""
+        lost = written - (self.buffer_size - self._cells.lead_in)  # the newest transition whose oldest frame goes
         cells: list[int] = []
         for lane, newest in enumerate(lost.tolist()):
             while self._oldest[lane] <= newest:
@@ -286,15 +263,17 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         cell = leaves % size
         row, k = leaves - cell, self._steps[leaves]
         at = row[:, None] + (cell[:, None] + self._ahead) % size  # [B, n]
-        rewards = self._normalize_reward(self._rewards[at], env) * (self._ahead < k[:, None])
+        columns = self._cells.columns
+        rewards = self._normalize_reward(columns["reward"][at], env) * (self._ahead < k[:, None])
         last = row + (cell + k - 1) % size
         return PrioritizedSamples(
             observations=self._observations(leaves, env),
-            actions=self._actions_at(leaves),
+            actions=self._actions(leaves),
             next_observations=self._observations(row + (cell + k) % size, env),
-            dones=self._tensor(self._terminated[last, None].astype(np.float32)),
+            dones=self._tensor(columns["terminated"][last, None].astype(np.float32)),
             rewards=self._tensor((rewards @ self._discounts[:-1, None]).astype(np.float32, copy=False)),
             discounts=None if self.gamma is None else self._tensor(self._discounts[k, None]),
+            extras={name: self._tensor(columns[name][leaves]) for name in self.columns},
             weights=th.ones(len(leaves), device=self.device),
             handle=Handle(leaves, self._generation[leaves]),
         )
@@ -308,3 +287,10 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             "gamma": self.gamma,
             "frame_channels": self.frame_channels,
         }
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_steps": pack(self._steps)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._steps = unpack(state["_steps"])

@@ -137,11 +137,13 @@ class Uniform(Sampler):
         self.n_active = end
 
     def deactivate(self, leaves: np.ndarray) -> None:
+        n_active = self.n_active
         for leaf in leaves:  # the last one moves into the hole
-            self.n_active -= 1
-            hole, last = self._position[leaf], self._active[self.n_active]
+            n_active -= 1
+            hole, last = self._position[leaf], self._active[n_active]
             self._active[hole], self._position[last] = last, hole
             self._position[leaf] = -1
+        self.n_active = n_active
 
     def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:
         _check_priorities(priorities)

@@ -30,6 +30,7 @@ episodes (`benchmarks/replay_memory.py`).
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,7 +40,9 @@ from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import nested
-from sb3_ext.buffers.lanes import Array, LaneReplayBuffer, Obs
+from sb3_ext.buffers.cells import Obs
+from sb3_ext.buffers.columns import Array, Column
+from sb3_ext.buffers.lanes import LaneReplayBuffer, Step
 from sb3_ext.buffers.replay import Handle
 from sb3_ext.buffers.samplers import SamplerLike
 from sb3_ext.nested import Nested
@@ -69,6 +72,8 @@ class SequenceSamples(NamedTuple):
     """[B] int64, b"""
     states: Nested[th.Tensor] | None
     """[B, ...] each: recurrent state before the first real column; None when no state is stored"""
+    extras: dict[str, th.Tensor]
+    """[B, m + n, ...] of each further column, 0 in the padding"""
     weights: th.Tensor
     """[B] float32, importance weights in (0, 1]"""
     handle: WindowHandle
@@ -92,6 +97,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
     :param n_steps: n, steps to bootstrap over, >= 1
     :param period: steps between the first trained steps of neighbouring windows; must divide ``sequence_length``
     :param sampler: which window is drawn: a `Sampler` or its short name; `Proportional` has the paper's exponents
+    :param columns: what else is stored of a transition, by name
     """
 
     def __init__(
@@ -108,6 +114,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         n_steps: int = 5,
         period: int = 40,
         sampler: SamplerLike = "proportional",
+        columns: Mapping[str, Column] | None = None,
     ) -> None:
         check_window_geometry(burn_in, sequence_length, n_steps, period)
         super().__init__(
@@ -119,16 +126,17 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             optimize_memory_usage,
             handle_timeout_termination,
             sampler,
+            columns,
         )
         self.burn_in, self.sequence_length, self.n_steps, self.period = burn_in, sequence_length, n_steps, period
-        self.columns = np.arange(-burn_in, sequence_length + n_steps + 1)
+        self._offsets = np.arange(-burn_in, sequence_length + n_steps + 1)
 
     # ------------------------------------------------------------------ geometry and state of the lanes
 
     @property
     def window_cells(self) -> int:
         """Cells of the longest window: l + m + n + 1."""
-        return len(self.columns)
+        return len(self._offsets)
 
     @property
     def burn_in_offsets(self) -> tuple[int, ...]:
@@ -170,6 +178,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         reward: np.ndarray,
         done: np.ndarray,
         infos: list[dict[str, Any]],
+        extras: Mapping[str, np.ndarray | th.Tensor] | None = None,
         states: Nested[th.Tensor] | None = None,
     ) -> None:
         """
@@ -182,42 +191,26 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         :param reward: [E]
         :param done: [E] bool, the episode ended
         :param infos: E dicts; ``TimeLimit.truncated`` marks a timeout
+        :param extras: [E, ...] for each of ``columns``
         :param states: recurrent state before ``obs`` is fed, each tensor [E, ...]; given always or never
         :raises ValueError: for NaN or infinity, a wrong shape, an observation that does not continue its lane, or a
-            missing state; nothing is stored then
+            missing state or column; nothing is stored then
         """
-        step = self._read(obs, next_obs, action, reward, done, infos)
+        step = self._read(obs, next_obs, action, reward, done, infos, extras, states)
         if states is not None:
             self._check_states(states)
-        if not self._cells:
-            self._allocate()
-            self._allocate_windows(states)
-        if (states is None) != (self._states is None):
+        if self._cells.observations and (states is None) != (self._states is None):
             raise ValueError(f"recurrent states must be given at every add or never, now: {states is not None}")
-        if broken := self._broken(step.before):
-            raise ValueError(
-                f"the observation of env {broken[0]} is not the next_obs that was added before: the trajectory was "
-                "broken. Call cut() after a reset, and make sure that the VecEnv does not write into arrays that "
-                "it has returned"
-            )
+        self._append(step)
 
-        self._retire(self._last_written())
-        self._begin(step.before)
-        number = self._head - self._start  # steps since the trajectory's start
-        opening = np.flatnonzero((number == 0) | ((number + self.burn_in) % self.period == 0))
-        if len(opening) > 0:
-            now = [s.detach().cpu().numpy() for s in nested.leaves(states)]
-            for lane in opening:
-                self._open_windows(int(lane), int(number[lane]), now)
-        self._store(step)
-        full = number + 1 - self.sequence_length - self.n_steps  # t0 of the window that this step completes
-        for lane in np.flatnonzero((full >= 0) & (full % self.period == 0)):
-            self._complete(int(lane), self.sequence_length + self.n_steps)
-        for ended in step.ended:
-            self._close(ended)
-        self._count()
+    def _break_off(self, lane: int) -> None:
+        """Refused: a state that was stored would not belong to what follows."""
+        raise ValueError(
+            f"the observation of env {lane} is not the next_obs that was added before: the trajectory was broken. "
+            "Call cut() after a reset, and make sure that the VecEnv does not write into arrays that it has returned"
+        )
 
-    def _check_states(self, states: Nested[th.Tensor] | None) -> None:
+    def _check_states(self, states: Nested[th.Tensor]) -> None:
         """Of every step: stored are a few of them."""
         shapes, expected = nested.map(lambda s: tuple(s.shape), states), self._shapes_at_add
         if expected is None:
@@ -225,11 +218,13 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         if shapes != expected:
             raise ValueError(f"recurrent states have shapes {shapes} where {expected} are stored")
 
-    def _allocate_windows(self, states: Nested[th.Tensor] | None) -> None:
-        self._shapes_at_add = nested.map(lambda s: tuple(s.shape), states)
-        as_stored = nested.map(lambda s: s[:0].detach().cpu().numpy(), states)
+    def _allocate(self, step: Step) -> None:
+        """Adds: descriptors and states of windows, which grow on demand, because states are large."""
+        super()._allocate(step)
+        self._shapes_at_add = nested.map(lambda s: tuple(s.shape), step.states)
+        as_stored = nested.map(lambda s: s[:0].detach().cpu().numpy(), step.states)
         self._states = nested.map(lambda s: np.zeros((len(self._lane), *s.shape[1:]), s.dtype), as_stored)
-        self._grow(max(64, len(self._generation)))  # doubles on demand: states are large
+        self._grow(max(64, len(self._generation)))
 
     def _grow(self, capacity: int) -> None:
         extra = capacity - len(self._lane)  # after a reset there are more generations than descriptors
@@ -241,6 +236,19 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         self.sampler.resize(capacity)
 
     # ------------------------------------------------------------------ windows: opened, completed, retired
+
+    def _open_items(self, step: Step) -> None:
+        number = self._head - self._start  # steps since the trajectory's start
+        opening = ((number == 0) | ((number + self.burn_in) % self.period == 0)).nonzero()[0]
+        if len(opening) > 0:
+            now = [s.detach().cpu().numpy() for s in nested.leaves(step.states)]
+            for lane in opening:
+                self._open_windows(int(lane), int(number[lane]), now)
+
+    def _complete_items(self) -> None:
+        full = self._head - self._start - self.sequence_length - self.n_steps  # t0 of the window that is whole now
+        for lane in ((full >= 0) & (full % self.period == 0)).nonzero()[0]:
+            self._complete(int(lane), self.sequence_length + self.n_steps)
 
     def _open_windows(self, lane: int, step: int, states: list[Array]) -> None:
         """Open the windows whose first cell is the head cell, with the state before it."""
@@ -281,9 +289,8 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         self._oldest[lane] = self._first[self._live[lane][0]] if self._live[lane] else NEVER
         super()._close(lane)
 
-    def _retire(self, written: Array) -> None:
-        """Make windows undrawable before a cell of theirs is overwritten by cell ``written`` of the lane."""
-        for lane in np.flatnonzero(self._oldest <= written - self.buffer_size):
+    def _retire_items(self, written: Array) -> None:
+        for lane in (self._oldest <= written - self.buffer_size).nonzero()[0]:
             live, gone = self._live[lane], int(written[lane] - self.buffer_size)
             while live and self._first[live[0]] <= gone:
                 leaf = live.popleft()
@@ -323,20 +330,22 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         first, lead, valid = self._first[leaves], self._lead[leaves], self._valid[leaves]
         t0 = first + lead
         # Padding repeats the window's first or last observation; it is never trained on.
-        cells = np.clip(t0[:, None] + self.columns, first[:, None], (t0 + valid)[:, None])
+        cells = np.clip(t0[:, None] + self._offsets, first[:, None], (t0 + valid)[:, None])
         flat = (self._lane[leaves] * self.buffer_size)[:, None] + cells % self.buffer_size
         steps = flat[:, burn_in:-1]
         mask = np.arange(trained + self.n_steps) < valid[:, None]
-        rewards = self._normalize_reward(self._rewards[steps], env) * mask
+        columns = self._cells.columns
+        rewards = self._normalize_reward(columns["reward"][steps], env) * mask
         return SequenceSamples(
             burn_in_observations=self._observations(flat[:, :burn_in], env),
             observations=self._observations(flat[:, burn_in:], env),
-            actions=self._actions_at(steps[:, :trained]),
+            actions=self._actions(steps[:, :trained]),
             rewards=self._tensor(rewards.astype(np.float32, copy=False)),
-            terminated=self._tensor((self._terminated[steps] & mask).astype(np.float32)),
+            terminated=self._tensor((columns["terminated"][steps] & mask).astype(np.float32)),
             mask=self._tensor(mask.astype(np.float32)),
             burn_in_lengths=self._tensor(lead),
             states=nested.map(lambda s: self._tensor(s[leaves]), self._states),
+            extras={name: self._tensor(_masked(columns[name][steps], mask)) for name in self.columns},
             weights=th.ones(len(leaves), device=self.device),
             handle=WindowHandle(leaves, self._generation[leaves]),
         )
@@ -371,3 +380,12 @@ def check_window_geometry(burn_in: int, sequence_length: int, n_steps: int, peri
             raise ValueError(f"{name} {value} must be an integer >= {least}")
     if sequence_length % period != 0:
         raise ValueError(f"period {period} must divide sequence_length {sequence_length}")
+
+
+def _masked(x: Array, mask: Array) -> Array:
+    """
+    :param x: [B, T, ...]
+    :param mask: [B, T] bool
+    :return: 0 where the mask is false
+    """
+    return x * mask.reshape(*mask.shape, *[1] * (x.ndim - 2))

@@ -284,6 +284,10 @@ class R2D2(QLearning):
         actions = self._choose(lambda: q_values, learning_starts)
         return actions, actions
 
+    def _more_to_store(self) -> dict[str, Any]:
+        """Adds: the state before the observation."""
+        return {**super()._more_to_store(), "states": self._state if self.state_init == "stored" else None}
+
     def _store_transition(
         self,
         replay_buffer: ReplayBuffer,
@@ -293,11 +297,9 @@ class R2D2(QLearning):
         dones: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Adds: the state before the observation goes to the replay with it, and the state after it becomes current."""
-        assert self._next_state is not None and isinstance(replay_buffer, SequenceReplayBuffer)
-        stored = self._state if self.state_init == "stored" else None
-        writer = _WriterWithState(replay_buffer, stored)
-        super()._store_transition(writer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
+        """Adds: the state after the observation becomes current."""
+        assert self._next_state is not None
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._state = self.q_net.core.reset_where(self._next_state, dones)
         self._next_state = None
 
@@ -347,7 +349,6 @@ class R2D2(QLearning):
 
     def _check_loaded_replay(self, loaded: LaneReplayBuffer, path: Any) -> None:
         """Adds: the recurrent states that are stored with the windows."""
-        assert isinstance(loaded, SequenceReplayBuffer)
         shapes = None
         if self.state_init == "stored":
             shapes = nested.map(lambda s: tuple(s.shape[1:]), self.q_net.initial_state(1))
@@ -356,25 +357,6 @@ class R2D2(QLearning):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_state", "_next_state"]
-
-
-class _WriterWithState:
-    """Carries the acting state through SB3's `_store_transition`, which calls ``add`` with fixed arguments."""
-
-    def __init__(self, replay_buffer: SequenceReplayBuffer, states: RecurrentState | None) -> None:
-        self.replay_buffer = replay_buffer
-        self.states = states
-
-    def add(
-        self,
-        obs: np.ndarray | dict[str, np.ndarray],
-        next_obs: np.ndarray | dict[str, np.ndarray],
-        action: np.ndarray,
-        reward: np.ndarray,
-        done: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        self.replay_buffer.add(obs, next_obs, action, reward, done, infos, states=self.states)
 
 
 def _at_steps(x: th.Tensor, index: th.Tensor) -> th.Tensor:

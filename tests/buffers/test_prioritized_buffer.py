@@ -28,6 +28,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 from support.checks import EverySampler, assert_frequencies
 
 from sb3_ext.buffers import (
+    Column,
     GreedyPriority,
     Handle,
     PrioritizedReplayBuffer,
@@ -945,6 +946,7 @@ def test_the_layout_names_what_differs() -> None:
         "n_steps": make_buffer(World("stack", 2, 2, 50), Proportional()),
         "gamma": make_buffer(World("stack", 2, 3, 50), Proportional(), gamma=0.5),
         "sampler": make_buffer(World("stack", 2, 3, 50), RankBased()),
+        "columns": make_buffer(World("stack", 2, 3, 50), Proportional(), columns={"log_prob": Column()}),
         "frame_channels": make_buffer(World("stack", 2, 3, 50, n_frames=4), Proportional()),
     }
     assert set(changes) == set(base.layout())

@@ -52,7 +52,7 @@ def stored_episodes(model: QLearning) -> list[tuple[int, dict[str, np.ndarray]]]
     for lane in range(model.n_envs):
         for number in range(1, int(replay._head[lane]) // n + 1):
             first = lane * replay.buffer_size + (number - 1) * n
-            episodes.append((number, {key: x[first : first + n] for key, x in replay._cells.items()}))
+            episodes.append((number, {key: x[first : first + n] for key, x in replay._cells.observations.items()}))
     assert len(episodes) >= 10 * model.n_envs
     return episodes
 
@@ -100,7 +100,7 @@ def test_pictures_that_vec_normalize_leaves_alone_are_stored_as_the_model_sees_t
     model.learn(100)
     assert_as_given(model)
     assert model.replay_buffer is not None and model._n_updates > 0
-    assert model.replay_buffer._cells["b" if kind == "mixed" else ""].shape[1:] == (3, 36, 40)
+    assert model.replay_buffer._cells.observations["b" if kind == "mixed" else ""].shape[1:] == (3, 36, 40)
 
 
 @pytest.mark.parametrize("order", ["transposed first", "stacked first"])

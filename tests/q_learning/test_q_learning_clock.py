@@ -63,7 +63,7 @@ def test_the_last_actions_are_not_the_worst_ones() -> None:
     model.policy.act = lambda obs: q_values  # type: ignore[method-assign, assignment]
     model.learn(100, log_interval=10_000)
     assert model.num_timesteps == 400 and model.replay_buffer is not None
-    late = model.replay_buffer._actions[150:400].ravel()  # the temperature was -2.8 at the end
+    late = model.replay_buffer._cells.columns["action"][150:400].ravel()  # the temperature was -2.8 at the end
     assert (late == 0).all()
 
 

@@ -161,8 +161,8 @@ def test_a_replay_is_loaded_where_there_is_none(make: Make, tmp_path: Path) -> N
     model.load_replay_buffer(tmp_path / "replay.pkl")
     new: Any = model.replay_buffer
     assert new.size() == old.size() > 0 and new.sampler.n_active == old.sampler.n_active > 0
-    np.testing.assert_array_equal(new._rewards, old._rewards)
-    np.testing.assert_array_equal(new._cells[""], old._cells[""])
+    np.testing.assert_array_equal(new._cells.columns["reward"], old._cells.columns["reward"])
+    np.testing.assert_array_equal(new._cells.observations[""], old._cells.observations[""])
     model.replay_buffer = None
     model.learn(150, log_interval=10_000)
     assert model.replay_buffer is not None and model.replay_buffer.size() > 0  # type: ignore[unreachable]
@@ -306,7 +306,7 @@ def test_channel_last_frames_of_floats_are_told_which_wrapper_goes_where() -> No
     model = make_rainbow(env=stacked, optimize_memory_usage=True)
     model.learn(60)
     assert model.replay_buffer is not None and model._n_updates > 0
-    assert model.replay_buffer._cells[""].shape[1:] == (1, 6, 5)
+    assert model.replay_buffer._cells.observations[""].shape[1:] == (1, 6, 5)
 
 
 # ---------------------------------------------------------------------- compiled code

@@ -34,7 +34,7 @@ def test_pong_by_its_id() -> None:
     model.learn(64)
     assert model._n_updates == 1
     assert model.replay_buffer is not None
-    assert model.replay_buffer._cells[""].shape == (100, 3, 210, 160)  # the screen as it is, once
+    assert model.replay_buffer._cells.observations[""].shape == (100, 3, 210, 160)  # the screen as it is, once
 
 
 @pytest.mark.filterwarnings("ignore:rich is experimental")  # of tqdm, about its own rich bar

@@ -46,7 +46,7 @@ def test_loading_to_act_takes_no_replay_memory(tmp_path: Path) -> None:
     model.save(tmp_path / "model.zip")
     loaded = R2D2.load(tmp_path / "model.zip", device="cpu", buffer_size=1)
     loaded.predict(OBS)
-    assert loaded.replay_buffer is not None and not loaded.replay_buffer._cells
+    assert loaded.replay_buffer is not None and not loaded.replay_buffer._cells.observations
     loaded.set_env(make_env(2))
     with pytest.raises(ValueError, match=r"buffer_size gives 1 cells .* needs 13 .* buffer_size >= 26"):
         loaded.learn(10)

@@ -16,5 +16,5 @@ def test_pictures_are_stored_once_as_bytes() -> None:
     model = make_image_model(gradient_steps=0, policy_kwargs=dict(lstm_hidden_size=8))
     model.learn(60)
     assert model.replay_buffer is not None
-    cells = model.replay_buffer._cells[""]
+    cells = model.replay_buffer._cells.observations[""]
     assert cells.dtype == np.uint8 and cells.shape == (1000, 1, 36, 36)

@@ -552,7 +552,7 @@ def test_every_switch_with_frames_stored_once(switch: dict[str, Any], tmp_path: 
         policy_kwargs=dict(net_arch=[8], features_extractor_kwargs=dict(features_dim=8)), **switch,
     )  # fmt: skip
     assert_trains_and_loads_alike(model, tmp_path, 60)
-    assert buffer_of(model)._cells[""].shape == (200, 1, 36, 36)
+    assert buffer_of(model)._cells.observations[""].shape == (200, 1, 36, 36)
 
 
 @pytest.mark.parametrize("switch", SWITCHES, ids=named)

@@ -155,7 +155,7 @@ def test_loading_to_act_takes_no_replay_memory(make: Make, tmp_path: Path) -> No
     model.save(tmp_path / "model.zip")
     loaded = type(model).load(tmp_path / "model.zip", device="cpu", buffer_size=1)
     np.testing.assert_array_equal(loaded.predict(OBS, deterministic=True)[0], model.predict(OBS, deterministic=True)[0])
-    assert loaded.replay_buffer is not None and not loaded.replay_buffer._cells
+    assert loaded.replay_buffer is not None and not loaded.replay_buffer._cells.observations
     loaded.set_env(make_env(2))
     with pytest.raises(ValueError, match=r"buffer_size gives 1 cells to each of 2 environments, .* set buffer_size >="):
         loaded.learn(10)
