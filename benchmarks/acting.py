@@ -7,12 +7,14 @@ the same run.
 Both use SB3's own loop, one LSTM layer of 64 per network (RecurrentPPO has two: rl-zoo3's tuned settings) and actions
 close to uniform, so that episodes are equally long: R2D2 is in its warm-up, in which the core is stepped all the
 same, RecurrentPPO is untrained. Both store what they see and neither trains. "Environments alone" steps the same
-VecEnv with random actions and no agent: nobody can be faster.
+VecEnv with random actions and no agent: nobody can be faster. So the bound is on the agent's own share, the seconds of
+a collection outside `VecEnv.step`.
 """
 
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -36,6 +38,7 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.vec_env import DummyVecEnv
 from torch import nn
 
 from sb3_ext import R2D2
@@ -43,15 +46,32 @@ from sb3_ext import R2D2
 ENV_ID = "CartPoleNoVel-v1"
 N_ENVS = 16
 N_STEPS = 128
-COLUMNS = ("seed", "n_envs", "r2d2", "ppo_lstm", "envs_alone", "ratio", "ratio_of_envs_alone", "ratio_of_overheads")
+COLUMNS = ("seed", "n_envs", "r2d2", "ppo_lstm", "envs_alone", "ratio", "ratio_of_envs_alone", "ratio_of_own_shares")
 NAMES = {"r2d2": "R2D2", "ppo_lstm": "RecurrentPPO", "envs_alone": "environments alone"}
+
+
+class TimedVecEnv(DummyVecEnv):
+    """Counts the CPU seconds that all of its kind spend in their steps."""
+
+    seconds = 0.0
+
+    def step_wait(self) -> Any:  # Any: as SB3 has it
+        begin = time.process_time()
+        result = super().step_wait()
+        TimedVecEnv.seconds += time.process_time() - begin
+        return result
+
+
+def own_time() -> float:
+    """:return: CPU seconds outside the environments"""
+    return time.process_time() - TimedVecEnv.seconds
 
 
 def collect_r2d2(seed: int, n_envs: int, n_steps: int) -> Callable[[], object]:
     """:return: a function that collects ``n_steps`` of each environment"""
     model = R2D2(
         "MlpLstmPolicy",
-        make_vec_env(ENV_ID, n_envs, seed=seed),
+        make_vec_env(ENV_ID, n_envs, seed=seed, vec_env_cls=TimedVecEnv),
         learning_starts=10**9,
         train_freq=n_steps,
         gradient_steps=0,
@@ -68,7 +88,7 @@ def collect_ppo(seed: int, n_envs: int, n_steps: int) -> Callable[[], object]:
     """:return: the same for RecurrentPPO; settings: rl-zoo3, hyperparams/ppo_lstm.yml, without its VecNormalize"""
     model = RecurrentPPO(
         "MlpLstmPolicy",
-        make_vec_env(ENV_ID, n_envs, seed=seed),
+        make_vec_env(ENV_ID, n_envs, seed=seed, vec_env_cls=TimedVecEnv),
         n_steps=n_steps,
         batch_size=256,
         policy_kwargs={
@@ -89,7 +109,7 @@ def collect_ppo(seed: int, n_envs: int, n_steps: int) -> Callable[[], object]:
 
 def step_envs(seed: int, n_envs: int, n_steps: int) -> Callable[[], object]:
     """:return: the same without an agent"""
-    env = make_vec_env(ENV_ID, n_envs, seed=seed)
+    env = make_vec_env(ENV_ID, n_envs, seed=seed, vec_env_cls=TimedVecEnv)
     env.reset()
     actions = np.random.default_rng(seed).integers(2, size=(n_steps, n_envs))
 
@@ -108,15 +128,16 @@ def _ready(model: BaseAlgorithm) -> Any:
 def run(seed: int, n_envs: int, rounds: int) -> dict[str, Any]:
     """:return: one row, env steps per CPU second; all take turns"""
     makers = {"r2d2": collect_r2d2, "ppo_lstm": collect_ppo, "envs_alone": step_envs}
-    seconds = in_turns({name: make(seed, n_envs, N_STEPS) for name, make in makers.items()}, rounds)
-    overhead = {name: np.maximum(seconds[name] - seconds["envs_alone"], 1e-9) for name in ("r2d2", "ppo_lstm")}
+    works = {name: make(seed, n_envs, N_STEPS) for name, make in makers.items()}
+    seconds = in_turns(works, rounds)
+    own = in_turns({name: works[name] for name in ("r2d2", "ppo_lstm")}, rounds, clock=own_time)
     return {
         "seed": seed,
         "n_envs": n_envs,
         **{name: round(float(np.median(n_envs * N_STEPS / each))) for name, each in seconds.items()},
         "ratio": round(median_ratio(seconds["ppo_lstm"], seconds["r2d2"]), 3),
         "ratio_of_envs_alone": round(median_ratio(seconds["ppo_lstm"], seconds["envs_alone"]), 3),
-        "ratio_of_overheads": round(median_ratio(overhead["ppo_lstm"], overhead["r2d2"]), 3),
+        "ratio_of_own_shares": round(median_ratio(own["ppo_lstm"], own["r2d2"]), 3),
     }
 
 
@@ -132,11 +153,11 @@ def report(table: Table) -> int:
         ],
     )
     print(
-        "What the agent adds to the environments' own time: RecurrentPPO "
-        f"{table.median('ratio_of_overheads'):.2f} times R2D2. No agent can pass "
-        f"{table.median('ratio_of_envs_alone'):.2f} times RecurrentPPO here: that is the environments alone."
+        f"No agent can pass {table.median('ratio_of_envs_alone'):.2f} times RecurrentPPO's rate here: "
+        "that is the environments alone."
     )
-    return verdict([Bound("R2D2's rate against RecurrentPPO's", table.median("ratio"), at_least=5.0)])
+    # RecurrentPPO steps two LSTMs and stores no sequences, R2D2 one.
+    return verdict([Bound("own share, RecurrentPPO over R2D2", table.median("ratio_of_own_shares"), at_least=1.5)])
 
 
 def plot(table: Table) -> None:

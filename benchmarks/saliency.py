@@ -39,18 +39,28 @@ def ratios(model: R2D2, env: gym.Env, seed: int) -> dict[str, float]:
     }
 
 
+def pictures_of(side: int) -> gym.Env:
+    """:return: the task with pictures of so many rows and columns"""
+    return YAMLCompatResizeObservation(gym.make("sb3_ext/PendulumPixels-v0"), [side, side])
+
+
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("agent", help="zip of R2D2")
+    arguments.add_argument("agent", nargs="?", help="zip of R2D2")
+    arguments.add_argument("--quick", action="store_true", help="an untrained agent, one episode: does it run?")
     given = arguments.parse_args()
+    if given.agent is None and not given.quick:
+        arguments.error("name the zip of an agent, or --quick")
     th.set_num_threads(1)
-    trained = R2D2.load(given.agent, device="cpu")
-    side = trained.observation_space.shape[-1]  # type: ignore[index]  # of a picture
-    env = YAMLCompatResizeObservation(gym.make("sb3_ext/PendulumPixels-v0"), [side, side])
+    n_episodes = 1 if given.quick else N_EPISODES
+    trained = (
+        R2D2("CnnLstmPolicy", pictures_of(36), device="cpu") if given.quick else R2D2.load(given.agent, device="cpu")
+    )
+    env = pictures_of(trained.observation_space.shape[-1])  # type: ignore[index]
     random = R2D2("CnnLstmPolicy", env, policy_kwargs=trained.policy_kwargs, device="cpu", seed=0)
     rows: list[tuple[object, ...]] = []
     for name, model in (("trained", trained), ("random", random)):
-        of_episodes = [ratios(model, env, seed) for seed in range(N_EPISODES)]
+        of_episodes = [ratios(model, env, seed) for seed in range(n_episodes)]
         for stream in of_episodes[0]:
             found = [episode[stream] for episode in of_episodes]
             rows.append((name, stream, f"{np.mean(found):.2f} [{min(found):.2f}, {max(found):.2f}]"))
