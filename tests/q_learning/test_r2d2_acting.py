@@ -10,11 +10,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
-from support.q_models import QValueLog, assert_windows_are_contiguous, make_env, make_model
+from support.q_models import QValueLog, assert_replayed_as_acted, assert_windows_are_contiguous, make_env, make_model
 from support.worlds import TaggedEnv
 
 from sb3_ext import nested
@@ -33,24 +33,7 @@ def test_trap_09_replayed_windows_reproduce_the_acting_q_values(
         n_envs, burn_in=burn_in, sequence_length=sequence_length, period=period, n_step=n_step, gradient_steps=0,
         buffer_size=150 * n_envs, policy_kwargs=dict(lstm_hidden_size=16, core_class=core, n_lstm_layers=2),
     )  # fmt: skip
-    log = QValueLog(model)
-    # EvalCallback acts with the same model between the action and its storage.
-    model.learn(400 * n_envs, callback=EvalCallback(make_env(1), eval_freq=37, n_eval_episodes=2, verbose=0))
-    buffer = model.replay_buffer
-    assert buffer is not None
-    leaves = np.flatnonzero(buffer._active)
-    assert len(leaves) > 20
-    batch = buffer._get_samples(leaves)
-    q = model._unroll(model.q_net, batch).detach().numpy()
-    assert isinstance(batch.observations, th.Tensor)
-    compared, worst = 0, 0.0
-    for i in range(len(leaves)):
-        for t in range(int(batch.mask[i].sum())):
-            acting = log.q[tuple(batch.observations[i, t].tolist())]
-            worst = max(worst, float(np.abs(q[i, t] - acting).max()))
-            compared += 1
-    assert compared > 100
-    assert worst <= 1e-5
+    assert_replayed_as_acted(model, 400)
 
 
 def test_trap_17_random_actions_of_the_warm_up_step_the_core() -> None:

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
@@ -52,6 +52,33 @@ class QValueLog:
             return q_values, after
 
         model.policy.act = act  # type: ignore[method-assign, assignment]
+
+
+def assert_replayed_as_acted(model: R2D2, n_steps: int) -> None:
+    """
+    Replayed windows, from the stored states on, give the Q-values that the agent acted by.
+
+    :param model: that does not learn
+    :param n_steps: of each environment
+    """
+    log = QValueLog(model)
+    # EvalCallback acts with the same model between the action and its storage.
+    model.learn(n_steps * model.n_envs, callback=EvalCallback(make_env(1), eval_freq=37, n_eval_episodes=2, verbose=0))
+    buffer = model.replay_buffer
+    assert buffer is not None
+    leaves = np.flatnonzero(buffer._active)
+    assert len(leaves) > 20
+    batch = buffer._get_samples(leaves)
+    q = model._unroll(model.q_net, batch).detach().numpy()
+    assert isinstance(batch.observations, th.Tensor)
+    compared, worst = 0, 0.0
+    for i in range(len(leaves)):
+        for t in range(int(batch.mask[i].sum())):
+            acting = log.q[tuple(batch.observations[i, t].tolist())]
+            worst = max(worst, float(np.abs(q[i, t] - acting).max()))
+            compared += 1
+    assert compared > 100
+    assert worst <= 1e-5
 
 
 def assert_windows_are_contiguous(model: R2D2) -> None:

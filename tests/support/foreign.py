@@ -1,0 +1,87 @@
+"""
+What users bring along: cores and heads as one would write them outside of the package, from its documentation alone.
+"""
+
+from __future__ import annotations
+
+import torch as th
+from torch import nn
+
+from sb3_ext.networks import RecurrentCore
+
+Pair = tuple[th.Tensor, th.Tensor]
+
+
+class ProjectedLSTM(RecurrentCore[Pair]):
+    """
+    PyTorch's LSTM with projections (Sak et al., 2014): hidden states [n, L, P] are narrower than cells [n, L, H].
+
+    :param proj_size: P
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, n_layers: int = 1, proj_size: int = 4) -> None:
+        super().__init__(input_size, hidden_size, n_layers)
+        self.proj_size = proj_size
+        self.rnn = nn.LSTM(input_size, hidden_size, n_layers, batch_first=True, proj_size=proj_size)
+
+    @property
+    def output_size(self) -> int:
+        return self.proj_size
+
+    def initial_state(self, n: int, device: th.device | str = "cpu") -> Pair:
+        hidden = th.zeros(n, self.n_layers, self.proj_size, device=device)
+        return hidden, th.zeros(n, self.n_layers, self.hidden_size, device=device)
+
+    def forward(self, x: th.Tensor, state: Pair) -> tuple[th.Tensor, Pair]:
+        hidden, cell = (s.transpose(0, 1).contiguous() for s in state)
+        y, (hidden, cell) = self.rnn(x, (hidden, cell))
+        return y, (hidden.transpose(0, 1), cell.transpose(0, 1))
+
+
+class MatrixMemory(RecurrentCore[th.Tensor]):
+    """Keys and values in a matrix [n, H, H] that forgets, as linear attention has it; a query reads it."""
+
+    def __init__(self, input_size: int, hidden_size: int, n_layers: int = 1) -> None:
+        super().__init__(input_size, hidden_size, n_layers)
+        self.key_value_query = nn.Linear(input_size, 3 * hidden_size)
+        self.keep = nn.Linear(input_size, 1)
+
+    def initial_state(self, n: int, device: th.device | str = "cpu") -> th.Tensor:
+        return 0.1 * th.eye(self.hidden_size, device=device).repeat(n, 1, 1)  # not zero
+
+    def forward(self, x: th.Tensor, state: th.Tensor) -> tuple[th.Tensor, th.Tensor]:
+        keys, values, queries = self.key_value_query(x).tanh().chunk(3, dim=-1)
+        keeps = self.keep(x).sigmoid().unsqueeze(-1)
+        read = []
+        for t in range(x.shape[1]):
+            state = keeps[:, t] * state + values[:, t].unsqueeze(2) * keys[:, t].unsqueeze(1)
+            read.append((state @ queries[:, t].unsqueeze(2)).squeeze(2))
+        return th.stack(read, dim=1), state
+
+
+class Pyramid(RecurrentCore[dict[str, th.Tensor]]):
+    """
+    Two layers of GRU, the lower one of another width.
+
+    :param lower_size: of the lower one
+    """
+
+    def __init__(self, input_size: int, hidden_size: int, n_layers: int = 1, lower_size: int = 5) -> None:
+        super().__init__(input_size, hidden_size, n_layers)
+        self.lower = nn.GRU(input_size, lower_size, batch_first=True)
+        self.upper = nn.GRU(lower_size, hidden_size, batch_first=True)
+
+    def initial_state(self, n: int, device: th.device | str = "cpu") -> dict[str, th.Tensor]:
+        return {name: th.zeros(n, getattr(self, name).hidden_size, device=device) for name in ("lower", "upper")}
+
+    def forward(self, x: th.Tensor, state: dict[str, th.Tensor]) -> tuple[th.Tensor, dict[str, th.Tensor]]:
+        x, lower = self.lower(x, state["lower"].unsqueeze(0))
+        x, upper = self.upper(x, state["upper"].unsqueeze(0))
+        return x, {"lower": lower[0], "upper": upper[0]}
+
+
+CORES: list[type[RecurrentCore[th.Tensor]] | type[RecurrentCore[Pair]] | type[RecurrentCore[dict[str, th.Tensor]]]] = [
+    ProjectedLSTM,
+    MatrixMemory,
+    Pyramid,
+]
