@@ -19,11 +19,12 @@ import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
+
+from sb3_ext.replaced import replaced
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -79,11 +80,9 @@ def whole_saves() -> Iterator[None]:
         pickle.dump(env, file)  # as SB3 2.9's `VecNormalize.save` does, which takes no open file
 
     with (
-        mock.patch.object(BaseAlgorithm, "save", whole(BaseAlgorithm.save, "zip")),
-        mock.patch.object(
-            OffPolicyAlgorithm, "save_replay_buffer", whole(OffPolicyAlgorithm.save_replay_buffer, "pkl")
-        ),
-        mock.patch.object(VecNormalize, "save", whole(pickle_to, "pkl")),
+        replaced(BaseAlgorithm, "save", whole(BaseAlgorithm.save, "zip")),
+        replaced(OffPolicyAlgorithm, "save_replay_buffer", whole(OffPolicyAlgorithm.save_replay_buffer, "pkl")),
+        replaced(VecNormalize, "save", whole(pickle_to, "pkl")),
     ):
         yield
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
-from sb3_ext.cli.flags import Parser, add_agent_flags, add_env_flags, agent_of, env_kwargs_of, import_packages
+from sb3_ext.cli.flags import Command, Parser, add_agent_flags, add_env_flags, agent_of, env_kwargs_of, import_packages
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agents import acts_greedily, load_agent
 from sb3_ext.zoo.display import progress_bar
@@ -53,12 +53,11 @@ OF_DATASETS = ("dataset_info.json", "dataset_dict.json", "state.json")  # files 
 FORMATS = (NATIVE, "minari", *sorted(WITHOUT_SPACES))
 
 
-def main(rest: list[str]) -> int:
+def run(given: argparse.Namespace) -> int:
     """
-    :param rest: arguments after ``demos``
+    :param given: by the flags of a command of `demos`
     :return: exit code: 1 where `check` finds errors
     """
-    given = _parser().parse_args(rest)
     return int(given.run(given) or 0)
 
 
@@ -66,9 +65,10 @@ def record(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
     from sb3_ext import demonstrations
 
-    target = _target(given.output or default_path(given.env), given.overwrite)
-    agent = load_agent(agent_of(given))
-    deterministic = acts_greedily(given.env) if given.deterministic is None else given.deterministic
+    ref = agent_of(given)
+    target = _target(given.output or default_path(ref.env_id), given.overwrite)
+    agent = load_agent(ref)
+    deterministic = acts_greedily(ref.env_id) if given.deterministic is None else given.deterministic
     try:
         with progress_bar("recording", given.n_episodes, "episode") as show:
             demos = demonstrations.record(
@@ -79,7 +79,7 @@ def record(given: argparse.Namespace) -> None:
                 deterministic=deterministic,
                 seed=given.seed,
                 max_episodes=given.max_episodes,
-                env_id=given.env,
+                env_id=ref.env_id,
                 on_kept=show,
             )
     finally:
@@ -364,3 +364,6 @@ def _format_to_write(path: Path) -> str:
     if path.suffix == ".npz":
         return NATIVE
     raise UserError(f"{path}: the name does not tell the format; pass --to, one of {', '.join(FORMATS)}")
+
+
+DEMOS = Command("demos", "record, play, inspect, check and convert expert demonstrations", _parser, run)

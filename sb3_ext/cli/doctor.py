@@ -13,25 +13,28 @@ import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any
-from unittest import mock
 
 import gymnasium as gym
 import numpy as np
 
 import sb3_ext
+from sb3_ext.cli.flags import Command, Parser
 
 CORE = ("stable_baselines3", "sb3-contrib", "torch", "gymnasium", "numpy")
 N_STEPS = 200
 
 
-def main(rest: list[str]) -> int:
+def _parser() -> Parser:
+    parser = Parser("sb3-ext doctor", description="Say what is installed, and try everything.")
+    parser.add_argument("--no-run", action="store_true", help="only say what is installed")
+    return parser
+
+
+def run(given: argparse.Namespace) -> int:
     """
-    :param rest: arguments after ``doctor``
+    :param given: by the flags of `doctor`
     :return: exit code: 1 where an algorithm does not run
     """
-    parser = argparse.ArgumentParser("sb3-ext doctor", description="Say what is installed, and try everything.")
-    parser.add_argument("--no-run", action="store_true", help="only say what is installed")
-    given = parser.parse_args(rest)
     for line in [*installed(), "", "extras", *extras(), "", "rendering", *rendering()]:
         print(line, flush=True)
     if given.no_run:
@@ -143,13 +146,25 @@ def _picture(env_id: str, environment: dict[str, str]) -> str:
         frames.append(frame)
         env.close()
 
-    with mock.patch.dict(os.environ, {key: os.environ.get(key, value) for key, value in environment.items()}):
+    with _by_default(environment):
         error = _error_of(draw)
     if error is not None:
         return error
     height, width = frames[0].shape[:2]
     black = ", but the frame is black" if frames[0].mean() < 1 else ""
     return f"ok, {env_id} drawn at {width} x {height}{black}"
+
+
+@contextlib.contextmanager
+def _by_default(environment: dict[str, str]) -> Iterator[None]:
+    """Variables that the user has not set have these values within the block; what it sets beside them is undone."""
+    before = dict(os.environ)
+    os.environ.update({**environment, **before})
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _error_of(work: Callable[[], object]) -> str | None:
@@ -161,3 +176,6 @@ def _error_of(work: Callable[[], object]) -> str | None:
     except Exception as error:  # any: the next line of the report shall still come
         return f"FAILS: {type(error).__name__}: {' '.join(str(error).split())[:300]}"
     return None
+
+
+DOCTOR = Command("doctor", "say what is installed and what is missing, and try everything", _parser, run)

@@ -1,10 +1,12 @@
-"""Flags that several commands share, and what they mean."""
+"""A command, how its flags are parsed, and the flags that several of them share."""
 
 from __future__ import annotations
 
 import argparse
 import ast
 import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,17 +16,87 @@ from sb3_ext.zoo.typed_ids import environment_id
 
 
 class Parser(argparse.ArgumentParser):
-    """Its errors are one line, as all of ours."""
+    """Its errors are one line, as all of ours. Every command has ``--traceback``."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: argparse's, unread
+        super().__init__(*args, **kwargs)
+        # Suppressed: of a command's own commands none takes it back.
+        shown = "all of an error, and not its one line"
+        self.add_argument("--traceback", action="store_true", default=argparse.SUPPRESS, help=shown)
 
     def error(self, message: str) -> NoReturn:
         """:raises UserError: always"""
         raise UserError(f"{message}; see `{self.prog} --help`")
 
+    def parse(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """
+        :param arguments: after the command
+        :return: what they say; ``typed`` is the command line
+        """
+        given = self.parse_args(arguments)
+        given.typed = [*self.prog.split(), *arguments]
+        return given
+
+
+class StockNamespace(argparse.Namespace):
+    """What was typed for a script of rl-zoo3."""
+
+    shared: Sequence[argparse.Action]
+    """flags that we read too"""
+    rest: list[str]
+    """what the script alone reads, in the order in which it was typed"""
+
+    def argv(self) -> list[str]:
+        """:return: for the script: the values of the shared flags as they are by now, and the rest"""
+        argv: list[str] = []
+        for flag in self.shared:
+            value = getattr(self, flag.dest)
+            if value == flag.default:
+                continue
+            argv.append(flag.option_strings[0])  # the script's own name of it
+            if isinstance(value, list):
+                argv.extend(map(str, value))
+            elif value is not True:
+                argv.append(str(value))
+        return argv + self.rest
+
+
+class StockParser(Parser):
+    """Of a script of rl-zoo3: those of its flags that we read too, and ours. All others are the script's."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, add_help=False, allow_abbrev=False)
+        self._shared: list[argparse.Action] = []
+        self.share("--help", "-h", action="store_true")
+
+    def share(self, *names: str, **settings: Any) -> None:  # Any: argparse's
+        """A flag that the script reads too, by the first of its names."""
+        self._shared.append(self.add_argument(*names, **settings))
+
+    def parse(self, arguments: Sequence[str]) -> StockNamespace:
+        """Parameters as in `Parser.parse`."""
+        given = StockNamespace(shared=self._shared)
+        _, given.rest = self.parse_known_args(arguments, given)
+        given.typed = [*self.prog.split(), *arguments]
+        return given
+
+
+@dataclass(frozen=True)
+class Command:
+    """What `sb3-ext NAME` does."""
+
+    name: str
+    help: str
+    """a line of the usage"""
+    parser: Callable[[], Parser]
+    run: Callable[[argparse.Namespace], int | None]
+    """takes what was parsed; returns the exit code, None = 0"""
+
 
 def add_agent_flags(parser: argparse.ArgumentParser) -> None:
     """:param parser: gets what `agent_of` reads"""
     parser.add_argument("--algo", required=True, help="as for `sb3-ext enjoy`")
-    parser.add_argument("--env", required=True, type=environment_id, help="environment id, or MODULE:ID")
+    parser.add_argument("--env", required=True, help="environment id, or MODULE:ID")
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
     parser.add_argument("--exp-id", type=int, default=0, help="run in it (0: the latest, -1: no folder per run)")
     parser.add_argument("--model", type=Path, help="a zip, with the settings beside it, or a folder of safe files")
@@ -43,13 +115,13 @@ def add_env_flags(parser: argparse.ArgumentParser) -> None:
 def agent_of(given: argparse.Namespace) -> AgentRef:
     """
     :param given: by the flags of `add_agent_flags`
-    :return: the agent that they mean; the packages of its environment are imported
+    :return: the agent that they mean; the modules of its environment are imported
     """
     env_kwargs = env_kwargs_of(given)
     import_packages(given)
     return AgentRef(
         given.algo,
-        given.env,
+        environment_id(given.env),
         given.folder,
         given.exp_id,
         "last" if given.last else "best or last",

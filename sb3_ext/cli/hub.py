@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from sb3_ext.algorithms import ALGORITHMS
-from sb3_ext.cli.flags import Parser, add_agent_flags, agent_of
+from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.environments import check_env_id, checked_environment, environment_of
 from sb3_ext.zoo.agents import Agent, command_of, evaluate, load_agent, load_to_film
 from sb3_ext.zoo.registry import register
 
 
-def push(rest: list[str]) -> None:
-    """:param rest: arguments after ``push_to_hub``"""
+def _push_parser() -> Parser:
     parser = Parser("sb3-ext push_to_hub", description="Evaluate a trained agent and put it on the Hub.")
     add_agent_flags(parser)
     parser.add_argument("--repo-id", required=True, help="user/name")
@@ -27,15 +27,18 @@ def push(rest: list[str]) -> None:
     parser.add_argument("--replay", type=Path, help="a video (an episode is filmed)")
     parser.add_argument("--no-replay", action="store_true", help="no video")
     parser.add_argument("-m", "--message", help="of the commit")
-    given = parser.parse_args(rest)
+    return parser
 
+
+def push(given: argparse.Namespace) -> None:
+    """:param given: by the flags of `push_to_hub`"""
     from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
     from sb3_ext.exchange.hub import Score, push_to_hub
 
-    check_env_id(given.env)
-    films = given.replay is None and not given.no_replay
     ref = agent_of(given)
+    check_env_id(ref.env_id)
+    films = given.replay is None and not given.no_replay
     agent, trouble = load_to_film(ref, True) if films else (load_agent(ref, keep_settings=True), None)
     environment = checked_environment(environment_of(agent.hyperparams))
     begin = time.perf_counter()
@@ -53,7 +56,7 @@ def push(rest: list[str]) -> None:
             url = push_to_hub(
                 agent.model,
                 given.repo_id,
-                given.env,
+                ref.env_id,
                 score=score,
                 vec_normalize=unwrap_vec_normalize(agent.env),
                 command=command_of(agent),
@@ -96,8 +99,7 @@ def _curve(agent: Agent, path: Path) -> Path | None:
         return None
 
 
-def load(rest: list[str]) -> None:
-    """:param rest: arguments after ``load_from_hub``"""
+def _load_parser() -> Parser:
     parser = Parser(
         "sb3-ext load_from_hub",
         description="Download an agent into the log folder, where `sb3-ext enjoy` finds it. Only safe files are read.",
@@ -106,8 +108,11 @@ def load(rest: list[str]) -> None:
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder (logs)")
     parser.add_argument("--revision", help="branch, tag or commit")
     parser.add_argument("--device", default="cpu", help="PyTorch device (cpu)")
-    given = parser.parse_args(rest)
+    return parser
 
+
+def load(given: argparse.Namespace) -> None:
+    """:param given: by the flags of `load_from_hub`"""
     import gymnasium as gym
     import yaml
     from huggingface_sb3 import EnvironmentName
@@ -160,3 +165,7 @@ def load(rest: list[str]) -> None:
     print(f"Loaded {given.repo_id} ({n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run}")
     if algo in ALGOS:  # rl-zoo3 has no MaskablePPO
         print(f"Watch it with `sb3-ext enjoy --algo {algo} --env {env_id} -f {given.folder}`")
+
+
+PUSH = Command("push_to_hub", "evaluate a trained agent and put it on the Hugging Face Hub", _push_parser, push)
+LOAD = Command("load_from_hub", "download an agent, without running code of its author", _load_parser, load)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sb3_ext.cli.flags import Parser, add_agent_flags, agent_of
+from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agents import Agent, acts_greedily, command_of, evaluate, load_to_film
 from sb3_ext.zoo.display import progress_bar
@@ -24,15 +24,17 @@ ATTRIBUTIONS = ("none", "saliency", "gradcam")
 SMALL_SIDE = 240  # of a frame, in pixels: smaller ones are enlarged beside their heat
 
 
-def video(rest: list[str]) -> None:
-    """:param rest: arguments after ``video``"""
+def _video_parser() -> Parser:
     parser = Parser("sb3-ext video", description="Film one episode of a trained agent: MP4 or GIF, no ffmpeg needed.")
     add_agent_flags(parser)
     _add_film_arguments(parser, "-n")
     parser.add_argument("-o", "--output", type=Path, default=Path("replay.mp4"), help=".mp4 or .gif (replay.mp4)")
     parser.add_argument("--fps", type=float, help="pictures a second (those of the environment)")
-    given = parser.parse_args(rest)
+    return parser
 
+
+def video(given: argparse.Namespace) -> None:
+    """:param given: by the flags of `video`"""
     from sb3_ext.viz.overlay import input_bars
     from sb3_ext.viz.video import WITHOUT_A_DISPLAY, check_suffix, write_video
 
@@ -66,8 +68,7 @@ def _is_heat(trace: Trace) -> bool:
     return any(heat.ndim == 3 for heat in trace.attributions.values())
 
 
-def report(rest: list[str]) -> None:
-    """:param rest: arguments after ``report``"""
+def _report_parser() -> Parser:
     parser = Parser(
         "sb3-ext report",
         description="One HTML page about a trained agent: an episode to step through, curves, scores, settings.",
@@ -77,8 +78,11 @@ def report(rest: list[str]) -> None:
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="(report.html)")
     parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="not steps (20; 0: no evaluation)")
     parser.add_argument("--title", help="of the page")
-    given = parser.parse_args(rest)
+    return parser
 
+
+def report(given: argparse.Namespace) -> None:
+    """:param given: by the flags of `report`"""
     from sb3_ext.demonstrations.record import package_versions
     from sb3_ext.viz.report import ReportData, write_report
     from sb3_ext.viz.video import check_frames
@@ -98,9 +102,9 @@ def report(rest: list[str]) -> None:
         agent.env.close()
     name = type(agent.model).__name__
     data = ReportData(
-        title=given.title or f"{name} on {given.env}",
+        title=given.title or f"{name} on {agent.ref.env_id}",
         algorithm=name,
-        env_id=given.env,
+        env_id=agent.ref.env_id,
         trace=_with_usual_changes(trace),
         curves=_curves_of(agent.path.parent, given.algo),
         env_steps=agent.model.num_timesteps,
@@ -152,8 +156,7 @@ def _curves_of(folder: Path, name: str) -> list[Curve]:
     return curves
 
 
-def plot(rest: list[str]) -> None:
-    """:param rest: arguments after ``plot``"""
+def _plot_parser() -> Parser:
     parser = Parser(
         "sb3-ext plot",
         description="Learning curves: the interquartile mean over runs with its 95 %% interval. Runs of one algorithm "
@@ -169,8 +172,11 @@ def plot(rest: list[str]) -> None:
     )
     parser.add_argument("--window", type=int, default=100, help="training episodes to smooth over (100)")
     parser.add_argument("--title", default="", help="above")
-    given = parser.parse_args(rest)
+    return parser
 
+
+def plot(given: argparse.Namespace) -> None:
+    """:param given: by the flags of `plot`"""
     from sb3_ext.saving import save_figure
     from sb3_ext.viz.curves import aggregate, plot_curves, read_evaluations, read_monitor
 
@@ -267,3 +273,10 @@ def _explain(given: argparse.Namespace) -> Explain | None:
 
     streams = None if given.streams is None else tuple(given.streams)
     return {"none": None, "saliency": Saliency(streams=streams), "gradcam": GradCam(streams=streams)}[given.explain]
+
+
+VIDEO = Command("video", "film a trained agent: MP4 or GIF, with what its decisions hang on", _video_parser, video)
+REPORT = Command(
+    "report", "one HTML page about a trained agent: curves, an episode to step through, scores", _report_parser, report
+)
+PLOT = Command("plot", "learning curves of several runs, with intervals", _plot_parser, plot)

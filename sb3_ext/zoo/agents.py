@@ -7,15 +7,15 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest import mock
 
 import numpy as np
 
 from sb3_ext.algorithms import ALGORITHMS, IMITATORS
-from sb3_ext.errors import UserError, did_you_mean
+from sb3_ext.errors import UserError
+from sb3_ext.replaced import replaced
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.display import draw_without_a_display, progress_bar
-from sb3_ext.zoo.registry import register
+from sb3_ext.zoo.registry import check_algorithm, register
 from sb3_ext.zoo.typed_ids import know_env
 
 if TYPE_CHECKING:
@@ -56,10 +56,7 @@ def load_agent(ref: AgentRef, keep_settings: bool = False, film: bool = False) -
     """
     register()
     know_env(ref.env_id)
-    from rl_zoo3.utils import ALGOS
-
-    if ref.algo not in ALGOS:
-        raise UserError(f"unknown --algo {ref.algo!r}{did_you_mean(ref.algo, ALGOS)}")
+    check_algorithm(ref.algo)
     env_kwargs = {**ref.env_kwargs, "render_mode": "rgb_array"} if film else dict(ref.env_kwargs)
     return _safe_agent(ref, env_kwargs) if ref.is_safe else _agent_of_zip(ref, env_kwargs, keep_settings)
 
@@ -83,7 +80,7 @@ def _agent_of_zip(ref: AgentRef, env_kwargs: dict[str, Any], keep_settings: bool
         typed = yaml.load(arguments.read_text(), Loader=yaml.UnsafeLoader)
         trained_with = dict(typed.get("env_kwargs") or trained_with)
     saved["env_kwargs"] = {**trained_with, **ref.env_kwargs} or None
-    with mock.patch.object(VecNormalize, "load", staticmethod(load_statistics)):
+    with replaced(VecNormalize, "load", staticmethod(load_statistics)):
         env = create_test_env(
             ref.env_id,
             stats_path=stats_path,

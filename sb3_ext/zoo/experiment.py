@@ -22,7 +22,6 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import gymnasium as gym
 import numpy as np
@@ -47,6 +46,7 @@ from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.exchange.redaction import BLANK, redacted_arguments, redacted_data
 from sb3_ext.exchange.trust import load_statistics, say_trusted
 from sb3_ext.metrics import LearnerMetrics
+from sb3_ext.replaced import replaced
 from sb3_ext.saving import remove_leftovers, whole_saves
 from sb3_ext.td3.noise import Laddered, Scheduled
 from sb3_ext.zoo.checkpoints import Interrupted, SavedSet, WholeCheckpointCallback, saved_with
@@ -318,9 +318,9 @@ class Experiment(ExperimentManager):
             WholeCheckpointCallback, save_replay_buffer=self.save_replay_buffer, save_vecnormalize=True
         )
         with contextlib.ExitStack() as stack:
-            stack.enter_context(mock.patch.object(exp_manager, "CheckpointCallback", checkpoints))
+            stack.enter_context(replaced(exp_manager, "CheckpointCallback", checkpoints))
             if self.algo in ALGORITHMS:
-                stack.enter_context(mock.patch.object(exp_manager, "EvalCallback", LatestBestCallback))
+                stack.enter_context(replaced(exp_manager, "EvalCallback", LatestBestCallback))
             super().create_callbacks()
 
     def hyperparameters_optimization(self) -> None:
@@ -417,7 +417,7 @@ class Experiment(ExperimentManager):
             return learn(*args, **{**kwargs, "reset_num_timesteps": False})
 
         # On the class: an attribute of the model would be saved with it.
-        with mock.patch.object(cls, "learn", learn_on):
+        with replaced(cls, "learn", learn_on):
             yield goal
 
     def _take_over_the_best(self, resume: Interrupted) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sb3_ext
 from sb3_ext.algorithms import ALGORITHMS
+from sb3_ext.errors import UserError, did_you_mean
 
 
 def register() -> None:
@@ -28,3 +29,14 @@ def register() -> None:
         ALGOS[algo] = getattr(sb3_ext, row.name)
     HYPERPARAMS_SAMPLER.update(SAMPLERS)
     HYPERPARAMS_CONVERTER.update(CONVERTERS)
+
+
+def check_algorithm(algo: str) -> None:
+    """
+    :param algo: the zoo's id
+    :raises UserError: for one that neither rl-zoo3 nor we have
+    """
+    from rl_zoo3.utils import ALGOS
+
+    if algo not in ALGOS:
+        raise UserError(f"unknown --algo {algo!r}{did_you_mean(algo, ALGOS)}")

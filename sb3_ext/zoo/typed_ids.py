@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Sequence
 from importlib.util import find_spec
 
 import gymnasium as gym
@@ -39,11 +38,12 @@ def environment_id(typed: str) -> str:
     return env_id
 
 
-def know_env(env_id: str) -> None:
+def know_env(env_id: str, called: str = "environment") -> None:
     """
     Have it registered, by whoever brings it.
 
     :param env_id: plain
+    :param called: in the message, the flag
     :raises UserError: where nobody does
     """
     if env_id.startswith("ALE/"):
@@ -54,21 +54,7 @@ def know_env(env_id: str) -> None:
     if find_spec("rl_zoo3") is not None:
         importlib.import_module("rl_zoo3.import_envs")
     if env_id not in gym.registry:
-        raise UserError(f"unknown environment {env_id!r}{did_you_mean(env_id, gym.registry)}")
-
-
-def with_plain_env(arguments: Sequence[str]) -> list[str]:
-    """
-    :param arguments: of one of rl-zoo3's scripts
-    :return: the same, the value of ``--env`` as a plain id
-    """
-    result = list(arguments)
-    for i, argument in enumerate(result):
-        if argument.startswith("--env="):
-            result[i] = f"--env={environment_id(argument.removeprefix('--env='))}"
-        elif i > 0 and result[i - 1] == "--env":
-            result[i] = environment_id(argument)
-    return result
+        raise UserError(f"unknown {called} {env_id!r}{did_you_mean(env_id, gym.registry)}")
 
 
 def name_in_folders(typed: str) -> str:

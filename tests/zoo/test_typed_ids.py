@@ -12,10 +12,9 @@ import gymnasium as gym
 import pytest
 
 from sb3_ext.cli import main as cli
-from sb3_ext.cli.flags import Parser, add_agent_flags
 from sb3_ext.errors import UserError
 from sb3_ext.exchange import hub
-from sb3_ext.zoo.typed_ids import environment_id, name_in_folders, with_plain_env
+from sb3_ext.zoo.typed_ids import environment_id, name_in_folders
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 
@@ -99,14 +98,9 @@ def test_what_is_wrong_with_one_is_said_in_a_line(
 
 
 def test_the_parts_of_a_command() -> None:
-    assert with_plain_env(["--env=typed_here:typed/Pole-v0", "-n", "3"]) == ["--env=typed/Pole-v0", "-n", "3"]
-    assert with_plain_env(["-i", "a:b.zip", "--env", "CartPole-v1"]) == ["-i", "a:b.zip", "--env", "CartPole-v1"]
     assert environment_id("CartPole-v1") == "CartPole-v1"
     assert name_in_folders("typed_here:typed/Pole-v0") == "typed-Pole-v0"
     with pytest.raises(ModuleNotFoundError, match="not_there_either"):
         environment_id("typed_broken:X-v0")
     with pytest.raises(UserError, match=r"no module named 'typed_here\.no'"):
         environment_id("typed_here.no:X-v0")
-    parser = Parser("x")
-    add_agent_flags(parser)
-    assert parser.parse_args(["--algo", "a", "--env", "typed_here:typed/Pole-v0"]).env == "typed/Pole-v0"

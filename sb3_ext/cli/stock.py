@@ -1,0 +1,198 @@
+"""The commands that are rl-zoo3's scripts: its flags, a few of ours, and agents that are found where ours lie."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path
+
+from sb3_ext.algorithms import ALGORITHMS
+from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages
+from sb3_ext.errors import UserError
+from sb3_ext.zoo import scripts
+from sb3_ext.zoo.agent_ref import AgentRef, Which
+from sb3_ext.zoo.configs import config_path
+from sb3_ext.zoo.display import draw_without_a_display, has_display
+from sb3_ext.zoo.registry import check_algorithm, register
+from sb3_ext.zoo.typed_ids import environment_id, know_env, name_in_folders
+
+TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
+  --preset NAME            lay the settings of this name, under `presets` in the yml, over those of the environment
+  --demonstrations FILE    what {imitators} learn from (default: demos/ENV.npz)
+  --resume FOLDER          go on with an interrupted run, to the steps that it was to make
+  --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
+Differences from rl-zoo3:
+  --env                    MODULE:ID imports the module first
+  Ctrl-C, SIGTERM          end training after the step under way; model, replay and statistics are saved, and the
+                           command that goes on is printed
+  --save-freq              checkpoints hold statistics too, and with --save-replay-buffer the replay, of which the
+                           newest is kept: --resume goes on from there if the run is killed
+  -i                       a checkpoint is gone on with from its own step, and -n counts from there
+  -conf                    without it, our algorithms read their yml in {configs}
+  --num-threads            without it and without OMP_NUM_THREADS, torch uses 1 thread unless observations are images:
+                           small networks are slower with more
+"""
+
+WATCH_NOTES = """Differences from rl-zoo3:
+  --env                    MODULE:ID imports the module first
+  -f                       without it, our algorithms are looked for in logs/, where `sb3-ext train` saves them
+  --exp-id                 without it, the latest run that has the model; one that was killed early has none
+  --max-steps              is -n, as in `sb3-ext video`: all steps, over the ends of episodes
+  --no-render              is implied for `enjoy` where there is no display
+"""
+
+# Flags of the plots whose values are environments.
+ENVIRONMENTS: dict[str, list[tuple[str, ...]]] = {
+    "plot_train": [("-e", "--env")],
+    "all_plots": [("-e", "--env")],
+    "plot_from_file": [("-skip", "--skip-envs"), ("--keep-envs",)],
+}
+
+
+def _train_parser() -> StockParser:
+    parser = StockParser("sb3-ext train")
+    _share_names(parser)
+    parser.add_argument("--final-eval-episodes", type=int)
+    parser.add_argument("--preset")
+    parser.add_argument("--demonstrations")
+    parser.add_argument("--resume")
+    return parser
+
+
+def train(given: argparse.Namespace) -> None:
+    """:param given: by the flags of `train`"""
+    assert isinstance(given, StockNamespace)
+    if given.help:
+        imitators = [algo for algo, row in ALGORITHMS.items() if row.imitates]
+        learn_from = f"{', '.join(imitators[:-1])} and {imitators[-1]}"
+        print(TRAIN_NOTES.format(configs=config_path(imitators[0]).parent, imitators=learn_from))
+    _know_names(given)
+    ours = ("final_eval_episodes", "preset", "demonstrations", "resume")
+    settings = {name: getattr(given, name) for name in ours if getattr(given, name) is not None}
+    scripts.train(given.argv(), given.typed, settings)
+
+
+def _watch_parser(prog: str) -> StockParser:
+    parser = StockParser(prog)
+    _share_names(parser)
+    parser.share("--folder", "-f")
+    parser.share("--exp-id", type=int, default=0)
+    parser.share("--load-best", action="store_true")
+    parser.share("--load-checkpoint", type=int)
+    parser.share("--load-last-checkpoint", action="store_true")
+    parser.share("--n-timesteps", "-n", "--max-steps", type=int)
+    parser.share("--no-render", action="store_true")
+    return parser
+
+
+def enjoy(given: argparse.Namespace) -> None:
+    """:param given: by the flags of `enjoy`"""
+    assert isinstance(given, StockNamespace)
+    _find_agent(given)
+    if not has_display() and not given.no_render:
+        print("No display: running with --no-render")
+        given.no_render = True
+    scripts.enjoy(given.argv())
+
+
+def record_video(given: argparse.Namespace) -> None:
+    """:param given: by the flags of `record_video`"""
+    assert isinstance(given, StockNamespace)
+    draw_without_a_display()
+    _find_agent(given)
+    scripts.record_video(given.argv())
+
+
+def _plot_parser(name: str) -> StockParser:
+    parser = StockParser(f"sb3-ext {name}")
+    for names in ENVIRONMENTS[name]:
+        parser.share(*names, nargs="+")
+    return parser
+
+
+def plot(name: str, given: argparse.Namespace) -> None:
+    """
+    :param name: of the function in ``rl_zoo3.plots``
+    :param given: by its flags
+    """
+    assert isinstance(given, StockNamespace)
+    register()
+    for names in ENVIRONMENTS[name]:
+        flag = names[-1].removeprefix("--").replace("-", "_")
+        typed = getattr(given, flag)
+        if typed is not None:  # folders of runs have "-" for the "/" in an id, and no module before it
+            setattr(given, flag, [name_in_folders(env) for env in typed])
+    scripts.plot(name, given.argv())
+
+
+def _share_names(parser: StockParser) -> None:
+    parser.share("--algo")
+    parser.share("--env")
+    parser.share("--gym-packages", nargs="+", default=[])
+
+
+def _know_names(given: StockNamespace) -> None:
+    """
+    Our algorithms are known from here on. ``env`` becomes a plain id.
+
+    :raises UserError: for names of algorithms and environments that nobody knows
+    """
+    register()
+    if given.algo is not None:
+        check_algorithm(given.algo)
+    if given.env is not None:
+        given.env = environment_id(given.env)
+        if given.env.startswith("ALE/"):
+            import ale_py  # noqa: F401 - a missing one is named by its extra
+
+
+def _find_agent(given: StockNamespace) -> None:
+    """
+    For our algorithms `train`'s log folder is the default, the latest run that has the model is taken, and a missing
+    agent is named before rl-zoo3 looks elsewhere.
+    """
+    if given.help:
+        print(WATCH_NOTES)
+    _know_names(given)
+    if given.folder is None and given.algo in ALGORITHMS:
+        given.folder = "logs"
+    if given.env is None:
+        return
+    import_packages(given)
+    know_env(given.env, called="--env")
+    if given.algo is None or given.folder is None or given.exp_id != 0:
+        return
+    ref = AgentRef(given.algo, given.env, Path(given.folder), which=_which(given))
+    given.exp_id = ref.latest()
+    if given.exp_id == 0 and given.algo in ALGORITHMS:
+        killed = AgentRef(given.algo, given.env, ref.folder, which="last checkpoint").latest()
+        raise UserError(
+            f"no {given.algo} agent for {given.env} in {ref.runs}: "
+            + (f"{ref.name}_{killed} has checkpoints, which --load-last-checkpoint takes; or " if killed else "")
+            + f"train one with `sb3-ext train --algo {given.algo} --env {given.env} -f {given.folder}`"
+        )
+
+
+def _which(given: StockNamespace) -> Which:
+    """:return: the model that rl-zoo3 will load"""
+    if given.load_best:
+        return "best"
+    if given.load_checkpoint is not None:
+        return int(given.load_checkpoint)
+    return "last checkpoint" if given.load_last_checkpoint else "last"
+
+
+def _plot_command(name: str, help_: str) -> Command:
+    return Command(name, help_, functools.partial(_plot_parser, name), functools.partial(plot, name))
+
+
+COMMANDS = (
+    Command("train", "train an agent, or search its hyperparameters with -optimize", _train_parser, train),
+    Command("enjoy", "run a trained agent", functools.partial(_watch_parser, "sb3-ext enjoy"), enjoy),
+    Command(
+        "record_video", "film a trained agent", functools.partial(_watch_parser, "sb3-ext record_video"), record_video
+    ),
+    _plot_command("plot_train", "plot the training returns of one algorithm"),
+    _plot_command("all_plots", "compare evaluations of several algorithms, write a table"),
+    _plot_command("plot_from_file", "plot what all_plots wrote with -o"),
+)

@@ -1,0 +1,132 @@
+"""
+rl-zoo3's scripts, run in this process with arguments of ours. While one runs, a few names in it are replaced, which
+tests/zoo/test_contract_zoo.py watches over.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import importlib
+import runpy
+import sys
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NoReturn
+
+from sb3_ext.errors import UserError
+from sb3_ext.replaced import replaced
+
+# Modules of rl-zoo3 and of ours that need it are imported where they are used: `sb3-ext --help` needs no extra.
+
+
+def train(argv: Sequence[str], typed: Sequence[str], settings: Mapping[str, Any]) -> None:
+    """
+    :param argv: of rl-zoo3's script
+    :param typed: the command line, which is noted where the run is
+    :param settings: keywords of `Experiment` beside rl-zoo3's
+    """
+    script = importlib.import_module("rl_zoo3.train")
+    from sb3_ext.exchange.redaction import redacted_arguments
+    from sb3_ext.zoo.experiment import Experiment
+    from sb3_ext.zoo.interrupts import sigterm_as_ctrl_c
+
+    made = functools.partial(Experiment, **settings, command=typed)
+    with (
+        _as_its_process("train", argv),
+        replaced(script, "ExperimentManager", made),
+        replaced(sys, "orig_argv", redacted_arguments(list(typed))),  # written into the study of a search
+        sigterm_as_ctrl_c(),
+    ):
+        script.train()
+
+
+def enjoy(argv: Sequence[str]) -> None:
+    """:param argv: of rl-zoo3's script"""
+    script = importlib.import_module("rl_zoo3.enjoy")
+    with _as_its_process("enjoy", argv), _loading_as_we_do(script):
+        script.enjoy()
+
+
+def record_video(argv: Sequence[str]) -> None:
+    """:param argv: of rl-zoo3's script"""
+    utils = importlib.import_module("rl_zoo3.utils")
+    create = utils.create_test_env
+
+    def create_as_trained(*args: Any, hyperparams: dict[str, Any], env_kwargs: dict[str, Any], **kwargs: Any) -> Any:
+        of_yml = hyperparams.get("env_kwargs") or {}  # which rl-zoo3's script forgets, and not its enjoy
+        return create(*args, hyperparams=hyperparams, env_kwargs={**of_yml, **env_kwargs}, **kwargs)
+
+    with (
+        _as_its_process("record_video", argv),
+        replaced(utils, "create_test_env", create_as_trained),
+        _loading_as_we_do(utils),
+    ):
+        runpy.run_module("rl_zoo3.record_video", run_name="__main__")  # a script without a function to call
+
+
+def plot(name: str, argv: Sequence[str]) -> None:
+    """
+    :param name: of the function in ``rl_zoo3.plots``
+    :param argv: of it
+    """
+    from matplotlib import pyplot as plt
+
+    script = getattr(importlib.import_module("rl_zoo3.plots"), name)
+    with _as_its_process(name, argv), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*non-interactive.*")  # said better below
+        try:
+            script()
+        except ValueError as error:
+            if "empty sequence" not in str(error):
+                raise
+            raise UserError("the file needs two runs or more of each algorithm and environment") from error
+    if plt.get_backend().lower() == "agg":
+        for number in plt.get_fignums():
+            path = f"{name}_{number}.png"
+            plt.figure(number).savefig(path)
+            print(f"No display: saved {path}")
+    plt.close("all")
+
+
+@contextlib.contextmanager
+def _as_its_process(command: str, argv: Sequence[str]) -> Iterator[None]:
+    """Within the block a script reads these arguments, and what is wrong with them is one line."""
+
+    def error(parser: argparse.ArgumentParser, message: str) -> NoReturn:
+        raise UserError(f"{message}; see `sb3-ext {command} --help`")
+
+    with (
+        replaced(sys, "argv", [f"sb3-ext {command}", *argv]),
+        replaced(argparse.ArgumentParser, "error", error),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def _loading_as_we_do(script: ModuleType) -> Iterator[None]:
+    """
+    Within the block it says whose files are trusted, takes safe statistics where they are, and closes its workers.
+
+    :param script: in whose name space `get_model_path` is looked up
+    """
+    utils = importlib.import_module("rl_zoo3.utils")
+    from sb3_ext.exchange.trust import beside, load_statistics, say_trusted
+    from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv
+
+    find = utils.get_model_path
+
+    def get_model_path(exp_id: int, folder: str, algo: str, env_name: str, *args: Any) -> tuple[str, str, str]:
+        prefix, path, run = find(exp_id, folder, algo, env_name, *args)
+        say_trusted([path, *beside(Path(run) / env_name)])
+        return prefix, path, run
+
+    with (
+        replaced(script, "get_model_path", get_model_path),
+        replaced(utils.VecNormalize, "load", staticmethod(load_statistics)),
+        replaced(utils, "SubprocVecEnv", UninterruptedSubprocVecEnv),
+    ):
+        yield
