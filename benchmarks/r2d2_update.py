@@ -285,7 +285,8 @@ def _tensors(batch: SequenceSamples) -> list[th.Tensor]:
 
 
 def _cloned(batch: SequenceSamples) -> SequenceSamples:
-    return nested.map(lambda x: x.clone() if isinstance(x, th.Tensor) else x, batch)
+    copied: SequenceSamples = nested.map(lambda x: x.clone() if isinstance(x, th.Tensor) else x, batch)
+    return copied
 
 
 def updates_per_second(work: Callable[[], object], seconds: float) -> float:

@@ -12,7 +12,7 @@ class ClampedClockMixin(BaseAlgorithm):
     """Whoever reads the remaining progress gets it in [0, 1], also of a file that was saved after an overshoot."""
 
     @property
-    def _current_progress_remaining(self) -> float:  # type: ignore[override]
+    def _current_progress_remaining(self) -> float:
         # Under SB3's name, which it saves and loads.
         progress: float = self.__dict__["_current_progress_remaining"]
         return min(max(progress, 0.0), 1.0)

@@ -56,7 +56,7 @@ class FittingReplayMixin(OffPolicyAlgorithm):
         self.replay_buffer = loaded
 
 
-def contents(space: spaces.Space) -> Any:  # Any: nested as the space
+def contents(space: spaces.Space[Any]) -> Any:  # Any: nested as the space
     """
     :param space: of observations
     :return: what is stored of it, without bounds, and without the width of floats, which batches do not keep

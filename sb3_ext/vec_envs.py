@@ -88,7 +88,7 @@ def raw_observations(env: VecEnv, observations: Observations) -> Observations:
     return observations
 
 
-def check_discrete_starts(space: spaces.Space) -> None:
+def check_discrete_starts(space: spaces.Space[Any]) -> None:
     """
     :param space: of observations
     :raises ValueError: for discrete values that do not begin at 0, which SB3's one-hot encoding cannot take

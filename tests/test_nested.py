@@ -51,7 +51,8 @@ def each(paths: Paths, change: Callable[..., Any], *more: Paths) -> Paths:
 
 @pytest.fixture(params=[False, True], ids=["array", "tensor"])
 def tensor(request: pytest.FixtureRequest) -> bool:
-    return request.param
+    given: bool = request.param
+    return given
 
 
 @pytest.mark.parametrize("kind", range(6))

@@ -44,7 +44,7 @@ class Column:
         object.__setattr__(self, "dtype", dtype)  # equal however it was said
 
 
-def columns_of(action_space: spaces.Space, more: Mapping[str, Column]) -> dict[str, Column]:
+def columns_of(action_space: spaces.Space[Any], more: Mapping[str, Column]) -> dict[str, Column]:
     """
     :param action_space: space of one action
     :param more: the user's columns by name
@@ -107,7 +107,7 @@ class Part(NamedTuple):
     is_discrete: bool
 
 
-def parts_of(observation_space: spaces.Space, frame_channels: int | None) -> dict[str, Part]:
+def parts_of(observation_space: spaces.Space[Any], frame_channels: int | None) -> dict[str, Part]:
     """
     :param observation_space: space of one observation
     :param frame_channels: channels of one frame of channel-first stacks; None = observations are stored whole
@@ -119,7 +119,7 @@ def parts_of(observation_space: spaces.Space, frame_channels: int | None) -> dic
     return {"": _part("", observation_space, frame_channels)}
 
 
-def _part(key: str, space: spaces.Space, frame_channels: int | None) -> Part:
+def _part(key: str, space: spaces.Space[Any], frame_channels: int | None) -> Part:
     shape, dtype = _cell_shape(space), _cell_dtype(space)
     whole = Part(shape, shape, 1, dtype, isinstance(space, spaces.Discrete))
     if frame_channels is None or not isinstance(space, spaces.Box) or len(shape) < 3:
@@ -144,21 +144,21 @@ def _part(key: str, space: spaces.Space, frame_channels: int | None) -> Part:
     return whole._replace(cell_shape=(frame_channels, *shape[1:]), n_frames=shape[0] // frame_channels)
 
 
-def drawn_dtype(action_space: spaces.Space) -> np.dtype:
+def drawn_dtype(action_space: spaces.Space[Any]) -> np.dtype:
     """:return: of actions in a sample"""
     return np.dtype(np.int64) if isinstance(action_space, spaces.Discrete) else _cell_dtype(action_space)
 
 
-def _cell_shape(space: spaces.Space) -> tuple[int, ...]:
+def _cell_shape(space: spaces.Space[Any]) -> tuple[int, ...]:
     return (1,) if isinstance(space, spaces.Discrete) else tuple(space.shape or ())
 
 
-def _cell_dtype(space: spaces.Space) -> np.dtype:
+def _cell_dtype(space: spaces.Space[Any]) -> np.dtype:
     """float64 observations (MuJoCo's) are stored as float32, which is what networks read."""
     return np.dtype(np.float32) if space.dtype == np.float64 else np.dtype(space.dtype)
 
 
-def _action_dtype(space: spaces.Space) -> np.dtype:
+def _action_dtype(space: spaces.Space[Any]) -> np.dtype:
     if isinstance(space, spaces.Discrete):
         return np.min_scalar_type(int(space.n) - 1)
     return _cell_dtype(space)

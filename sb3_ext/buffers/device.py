@@ -48,8 +48,8 @@ class DeviceReplayBuffer(ReplayBuffer):
     def __init__(
         self,
         buffer_size: int,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         device: th.device | str = "auto",
         n_envs: int = 1,
         optimize_memory_usage: bool = False,
@@ -182,9 +182,9 @@ class DeviceReplayBuffer(ReplayBuffer):
         o, a = self.obs_dim, self.action_dim
         shape = self.obs_shape
         return ReplayBufferSamples(
-            observations=self._observations(first[:, :o].unflatten(1, shape), env),  # type: ignore[arg-type]
+            observations=self._observations(first[:, :o].unflatten(1, shape), env),
             actions=first[:, 2 * o : 2 * o + a],
-            next_observations=self._observations(last[:, o : 2 * o].unflatten(1, shape), env),  # type: ignore[arg-type]
+            next_observations=self._observations(last[:, o : 2 * o].unflatten(1, shape), env),
             dones=last[:, -2:-1],
             rewards=reward.unsqueeze(1).float(),
             discounts=discounts,
@@ -217,6 +217,6 @@ class DeviceReplayBuffer(ReplayBuffer):
         return {**self.__dict__, **tensors}
 
 
-def holds(observation_space: spaces.Space) -> bool:
+def holds(observation_space: spaces.Space[Any]) -> bool:
     """:return: whether a `DeviceReplayBuffer` can store such observations"""
     return isinstance(observation_space, spaces.Box) and len(observation_space.shape) == 1

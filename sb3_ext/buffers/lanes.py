@@ -84,8 +84,8 @@ class LaneReplayBuffer(ReplayBuffer):
     def __init__(
         self,
         buffer_size: int,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         device: th.device | str,
         n_envs: int,
         optimize_memory_usage: bool,
@@ -183,8 +183,8 @@ class LaneReplayBuffer(ReplayBuffer):
 
     def add(
         self,
-        obs: Obs,  # type: ignore[override]
-        next_obs: Obs,  # type: ignore[override]
+        obs: Obs,
+        next_obs: Obs,
         action: np.ndarray,
         reward: np.ndarray,
         done: np.ndarray,
@@ -335,7 +335,8 @@ class LaneReplayBuffer(ReplayBuffer):
         if self.n_envs == 1:
             at = int(cell[0]) % self.buffer_size
             return slice(at, at + 1)
-        return self._rows + cell % self.buffer_size
+        cells: np.ndarray | slice = self._rows + cell % self.buffer_size
+        return cells
 
     # ------------------------------------------------------------------ reading
 

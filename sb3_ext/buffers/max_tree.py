@@ -32,7 +32,8 @@ class MaxTree:
 
     def __getitem__(self, leaves: np.ndarray) -> np.ndarray:
         """:return: keys of these leaves"""
-        return self._levels[0][leaves]
+        masses: np.ndarray = self._levels[0][leaves]
+        return masses
 
     def set(self, leaves: np.ndarray, keys: np.ndarray) -> None:
         """

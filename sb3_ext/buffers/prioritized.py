@@ -93,8 +93,8 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
     def __init__(
         self,
         buffer_size: int,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         device: th.device | str = "auto",
         n_envs: int = 1,
         optimize_memory_usage: bool = False,
@@ -148,7 +148,10 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         [cells, E] float32: 1 where an episode terminated. A copy: SB3's ``learn`` marks the last transition with
         ``optimize_memory_usage``, which is not needed here, because `add` sees that the trajectory was broken.
         """
-        return self._cells.columns["terminated"].reshape(self.n_envs, self.buffer_size).T.astype(np.float32)
+        flags: np.ndarray = (
+            self._cells.columns["terminated"].reshape(self.n_envs, self.buffer_size).T.astype(np.float32)
+        )
+        return flags
 
     def _least_cells(self) -> tuple[int, str]:
         least = self._cells.lead_in + self.n_steps + 1

@@ -103,8 +103,8 @@ class SequenceReplayBuffer(LaneReplayBuffer):
     def __init__(
         self,
         buffer_size: int,
-        observation_space: spaces.Space,
-        action_space: spaces.Space,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
         device: th.device | str = "auto",
         n_envs: int = 1,
         optimize_memory_usage: bool = False,
@@ -150,7 +150,8 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         return np.flatnonzero(self._active)
 
     def _age(self, leaves: Array) -> Array:
-        return self._head[self._lane[leaves]] - self._first[leaves]
+        ages: np.ndarray = self._head[self._lane[leaves]] - self._first[leaves]
+        return ages
 
     def _clear(self) -> None:
         super()._clear()
@@ -170,7 +171,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
 
     # ------------------------------------------------------------------ writing
 
-    def add(  # type: ignore[override]
+    def add(
         self,
         obs: Obs,
         next_obs: Obs,
@@ -355,7 +356,8 @@ class SequenceReplayBuffer(LaneReplayBuffer):
     @property
     def state_shapes(self) -> Nested[tuple[int, ...]] | None:
         """Of the recurrent state of one sequence, None when none are stored."""
-        return nested.map(lambda s: s.shape[1:], self._states)
+        shapes: Nested[tuple[int, ...]] | None = nested.map(lambda s: s.shape[1:], self._states)
+        return shapes
 
     def layout(self) -> dict[str, Any]:
         return {
@@ -388,4 +390,5 @@ def _masked(x: Array, mask: Array) -> Array:
     :param mask: [B, T] bool
     :return: 0 where the mask is false
     """
-    return x * mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+    masked: np.ndarray = x * mask.reshape(*mask.shape, *[1] * (x.ndim - 2))
+    return masked

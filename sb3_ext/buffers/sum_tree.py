@@ -76,7 +76,8 @@ class SumTree:
 
     def __getitem__(self, leaves: np.ndarray) -> np.ndarray:
         """:return: masses of these leaves"""
-        return self._levels[0][leaves]
+        masses: np.ndarray = self._levels[0][leaves]
+        return masses
 
     def set(self, leaves: np.ndarray, masses: np.ndarray | float) -> None:
         """
@@ -113,10 +114,11 @@ class SumTree:
         :param fractions: [N], in [0, 1)
         :return: [N] int64, leaves of positive mass
         """
-        if self._kernels is not None:
-            leaves = self._kernels.find_leaves(self._nodes, self._offsets, np.asarray(fractions, dtype=np.float64))
-        else:
-            leaves = self._find_numpy(fractions)
+        if self._kernels is None:
+            return self._find_numpy(fractions)
+        leaves: np.ndarray = self._kernels.find_leaves(
+            self._nodes, self._offsets, np.asarray(fractions, dtype=np.float64)
+        )
         return leaves
 
     def _find_numpy(self, fractions: np.ndarray) -> np.ndarray:
@@ -125,7 +127,7 @@ class SumTree:
             raise ValueError("find() on a tree whose masses are all zero: nothing can be drawn yet")
         # A mass below the last running sum meets a strict rise, so rounding can never lead to a leaf of mass zero.
         mass = np.minimum(fractions * running[-1], np.nextafter(running[-1], 0.0))
-        node = running.searchsorted(mass, side="right")
+        node: np.ndarray = running.searchsorted(mass, side="right")
         mass = mass - np.where(node > 0, running[node - 1], 0.0)
         rows = np.arange(len(mass))
         for family in reversed(self._families[:-1]):

@@ -334,7 +334,8 @@ def _read(given: argparse.Namespace, path: str) -> Demonstrations:
         keywords["terminated"] = None if given.terminated is None else TERMINATED[given.terminated]
     if source != "imitation":
         keywords["final_observation"] = given.final_observation
-    return getattr(demonstrations, f"read_{source}")(path, *spaces, **keywords)
+    read: Demonstrations = getattr(demonstrations, f"read_{source}")(path, *spaces, **keywords)
+    return read
 
 
 def _format_of(path: str) -> str:

@@ -118,7 +118,7 @@ class TD3Learner:
         critic_loss = sum(loss_of(q, targets) for q in q_values)
         assert isinstance(critic_loss, th.Tensor)
         self.critic_optimizer.zero_grad()
-        critic_loss.backward()  # type: ignore[no-untyped-call]
+        critic_loss.backward()
         self.critic_optimizer.step()
         self.sums.critic_loss.add_(critic_loss.detach())
         self.sums.n_critic.add_(1)
@@ -152,7 +152,7 @@ class TD3Learner:
         actor_loss = -self.q1(observations, self.actor(observations)).mean()
         self.actor_optimizer.zero_grad()
         # Gradients of Q_1's weights would be thrown away.
-        actor_loss.backward(inputs=[x for x in self.actor.parameters() if x.requires_grad])  # type: ignore[no-untyped-call]
+        actor_loss.backward(inputs=[x for x in self.actor.parameters() if x.requires_grad])
         self.actor_optimizer.step()
         self.sums.actor_loss.add_(actor_loss.detach())
         self.sums.n_actor.add_(1)

@@ -31,7 +31,7 @@ class HostReads(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call] # torch has no annotation there
         self.found: str | None = None
 
     # Any: an operation of PyTorch's and whatever it takes and gives

@@ -101,7 +101,7 @@ class BestPolicyMixin(stable_baselines3.TD3):
             params.pop("best_actor", None)
         elif last:
             params.setdefault("best_actor", last)
-        super().set_parameters(params, exact_match, device)  # type: ignore[arg-type]
+        super().set_parameters(params, exact_match, device)
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "best_actor", "_assessment"]

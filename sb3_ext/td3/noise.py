@@ -52,7 +52,8 @@ class ScaledNoise(ActionNoise):
         noise = layers[-1]()
         factor = math.prod(layer.factor(self.when) for layer in layers if isinstance(layer, ScaledNoise))
         # In double precision; executed actions keep the dtype of the noise.
-        return np.multiply(noise, factor, dtype=np.float64).astype(noise.dtype)
+        scaled: np.ndarray = np.multiply(noise, factor, dtype=np.float64).astype(noise.dtype)
+        return scaled
 
     def reset(self) -> None:
         self.noise.reset()

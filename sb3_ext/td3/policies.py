@@ -34,7 +34,8 @@ class _One(nn.Module):
         self.torso = torso
 
     def forward(self, x: th.Tensor) -> th.Tensor:
-        return self.torso(x.unsqueeze(0)).squeeze(0)
+        out: th.Tensor = self.torso(x.unsqueeze(0)).squeeze(0)
+        return out
 
 
 class TorsoActor(Actor):
@@ -83,7 +84,8 @@ class EnsembleCritic(ContinuousCritic):
 
     def _q_values(self, features: th.Tensor, actions: th.Tensor, n: int) -> th.Tensor:
         x = th.cat([features, actions], dim=1)
-        return self.torso(x.expand(n, *x.shape))
+        out: th.Tensor = self.torso(x.expand(n, *x.shape))
+        return out
 
 
 class LayerNormPolicy(TD3Policy):
@@ -101,7 +103,7 @@ class LayerNormPolicy(TD3Policy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Box,
         lr_schedule: Schedule,
         net_arch: list[int] | dict[str, list[int]] | None = None,
@@ -134,12 +136,13 @@ class NormalizedExtractor(FlattenExtractor):
     :param observation_space: Box
     """
 
-    def __init__(self, observation_space: spaces.Space) -> None:
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
         super().__init__(observation_space)
         self.normalizer = RunningNormalizer((self.features_dim,))
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        return self.normalizer(super().forward(observations))
+        features: th.Tensor = self.normalizer(super().forward(observations))
+        return features
 
 
 class SimbaPolicy(LayerNormPolicy):

@@ -27,8 +27,8 @@ class Wanted(NamedTuple):
     """What the replay shall be."""
 
     buffer_size: int
-    observation_space: spaces.Space
-    action_space: spaces.Space
+    observation_space: spaces.Space[Any]
+    action_space: spaces.Space[Any]
     device: th.device
     n_envs: int
     n_steps: int
@@ -122,7 +122,7 @@ def blank_batch(wanted: Wanted, batch_size: int) -> Batch:
     return Batch(observations, actions, after, dones, rewards, discounts if wanted.n_steps > 1 else None)
 
 
-def _blank(space: spaces.Space, n: int, device: th.device) -> th.Tensor:
+def _blank(space: spaces.Space[Any], n: int, device: th.device) -> th.Tensor:
     shape = (1,) if isinstance(space, spaces.Discrete) else space.shape or ()
     dtype = np.float32 if space.dtype == np.float64 else space.dtype
     return th.as_tensor(np.zeros((n, *shape), dtype=dtype), device=device)

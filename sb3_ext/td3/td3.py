@@ -296,7 +296,7 @@ class TD3(
         if isinstance(self.policy, SimbaPolicy):
             assert self._last_obs is not None
             self.policy.update_statistics(self._last_obs)
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._reward_squares += float(np.square(raw_reward, dtype=np.float64).sum())
         self._n_rewards += self.n_envs
         self._steps_since_train += self.n_envs

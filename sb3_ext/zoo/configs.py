@@ -30,7 +30,8 @@ def read_block(algo: str, env_id: str) -> dict[str, Any]:
     import yaml  # of the `zoo` extra: without it `sb3-ext` can still say so
 
     blocks = yaml.safe_load(config_path(algo).read_text())
-    return blocks.get(env_id, blocks["default"])
+    block: dict[str, Any] = blocks.get(env_id, blocks["default"])
+    return block
 
 
 def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:
@@ -40,4 +41,5 @@ def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:
     """
     import yaml  # as above
 
-    return yaml.safe_load(Path(path).read_text()).get("presets", {})
+    presets: dict[str, dict[str, Any]] = yaml.safe_load(Path(path).read_text()).get("presets", {})
+    return presets

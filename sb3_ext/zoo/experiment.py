@@ -138,7 +138,7 @@ class Experiment(ExperimentManager):
         folder = take_folder(Path(self.save_path))
         self.save_path, self.params_path = str(folder), f"{folder}/{self.env_name}"
         self.has_folder = True
-        super().create_log_folder()
+        super().create_log_folder()  # type: ignore[no-untyped-call] # rl-zoo3's has no annotation
 
     def _drop_folder(self) -> None:
         if self.has_folder:
@@ -163,7 +163,7 @@ class Experiment(ExperimentManager):
             hyperparams, saved = normalized_last(hyperparams, space), normalized_last(saved, space)
         return hyperparams, saved
 
-    def _observation_space(self, hyperparams: dict[str, Any]) -> gym.Space:
+    def _observation_space(self, hyperparams: dict[str, Any]) -> gym.Space[Any]:
         """:return: of one environment in the wrappers of the yml"""
         kwargs = {**(hyperparams.get("env_kwargs") or {}), **self.env_kwargs}
         env = gym.spec(self.env_name.gym_id).make(**kwargs)
@@ -321,7 +321,7 @@ class Experiment(ExperimentManager):
             stack.enter_context(replaced(exp_manager, "CheckpointCallback", checkpoints))
             if self.algo in ALGORITHMS:
                 stack.enter_context(replaced(exp_manager, "EvalCallback", LatestBestCallback))
-            super().create_callbacks()
+            super().create_callbacks()  # type: ignore[no-untyped-call] # nor this
 
     def hyperparameters_optimization(self) -> None:
         """Adds: a study in a storage has a name; rl-zoo3 warns of one without and shows the storage's password."""
@@ -558,7 +558,7 @@ class LatestBestCallback(EvalCallback):
         return going_on
 
 
-def has_image(space: gym.Space) -> bool:
+def has_image(space: gym.Space[Any]) -> bool:
     """:return: whether a convolutional network will read it"""
     if isinstance(space, spaces.Dict):
         return any(has_image(part) for part in space.values())

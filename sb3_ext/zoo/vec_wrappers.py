@@ -16,7 +16,7 @@ _STACK = "stable_baselines3.common.vec_env.VecFrameStack"
 _TRANSPOSE = "stable_baselines3.common.vec_env.VecTransposeImage"
 
 
-def normalized_last(hyperparams: Mapping[str, Any], space: gym.Space) -> dict[str, Any]:
+def normalized_last(hyperparams: Mapping[str, Any], space: gym.Space[Any]) -> dict[str, Any]:
     """
     :param hyperparams: of a yml, with ``normalize``
     :param space: of observations of a single environment in its wrappers
@@ -33,7 +33,7 @@ def normalized_last(hyperparams: Mapping[str, Any], space: gym.Space) -> dict[st
     return {**result, "vec_env_wrapper": wrappers} if wrappers else result
 
 
-def has_channels_last(space: gym.Space) -> bool:
+def has_channels_last(space: gym.Space[Any]) -> bool:
     """:return: whether SB3 will transpose it"""
     if isinstance(space, spaces.Dict):
         return any(has_channels_last(part) for part in space.values())

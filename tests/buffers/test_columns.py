@@ -222,7 +222,7 @@ class Walk(gym.Env[Any, Any]):
     """The observation is (episode, step), each a small number; episodes take 1, 2, ... 7 steps."""
 
     observation_space = spaces.Box(-100, 100, (2,), np.float32)
-    action_space: spaces.Space = spaces.Discrete(2)
+    action_space: spaces.Space[Any] = spaces.Discrete(2)
     episode = 0
 
     def _obs(self) -> np.ndarray:

@@ -85,7 +85,7 @@ WRITERS: dict[str, Callable[[Place], np.ndarray]] = {
     "stack": lambda place: as_stack(place, 4, 1),
     "colour": lambda place: as_stack(place, 2, 3),
 }
-SPACES: dict[str, spaces.Space] = {
+SPACES: dict[str, spaces.Space[Any]] = {
     "vector": VECTOR,
     "number": NUMBER,
     "image": spaces.Box(0, 255, (1, 2, 3), np.uint8),
@@ -259,7 +259,7 @@ class World:
 
 
 def make_buffer(world: World, sampler: Sampler | None = None, **kwargs: Any) -> PrioritizedReplayBuffer:
-    actions: spaces.Space = spaces.Discrete(N_ACTIONS)
+    actions: spaces.Space[Any] = spaces.Discrete(N_ACTIONS)
     if world.action is box_action:
         actions = spaces.Box(-10, 10, (2,), np.float32)
     keywords: dict[str, Any] = {"n_steps": world.n_steps, "gamma": GAMMA, **kwargs}
@@ -489,7 +489,7 @@ def as_numpy(samples: ReplayBufferSamples | DictReplayBufferSamples | Prioritize
 class Blank(gym.Env[Any, Any]):
     """Only its spaces matter."""
 
-    def __init__(self, space: spaces.Space) -> None:
+    def __init__(self, space: spaces.Space[Any]) -> None:
         self.observation_space, self.action_space = space, spaces.Discrete(N_ACTIONS)
 
 
@@ -613,7 +613,7 @@ class Frames(gym.Env[Any, Any]):
 
     def __init__(self, number: int, channels: int) -> None:
         self.observation_space = spaces.Box(0, 255, (40, 36, channels), np.uint8)
-        self.action_space: spaces.Space = spaces.Discrete(2)
+        self.action_space: spaces.Space[Any] = spaces.Discrete(2)
         self.number, self.episode = number, -1
 
     def _obs(self) -> np.ndarray:

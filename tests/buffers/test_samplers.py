@@ -452,7 +452,7 @@ def test_bad_priorities_are_refused_and_nothing_is_written(make: Callable[[], Sa
 @pytest.mark.parametrize("cls", [Proportional, RankBased])
 def test_exponents_must_lie_between_0_and_1(cls: type[Proportional] | type[RankBased], name: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"{name} {value} must lie in \[0, 1\]"):
-        cls(**{name: value})  # type: ignore[arg-type]
+        cls(**{name: value})
     if cls is RankBased:
         with pytest.raises(ValueError, match=rf"staleness {value} must lie in \[0, 1\]"):
             RankBased(staleness=value)
@@ -470,9 +470,10 @@ def test_samplers_print_their_settings() -> None:
 def test_a_sampler_is_its_settings() -> None:
     """What they draw from neither makes two of them different, nor goes into a fresh one."""
     used = RankBased(alpha=0.3, backend="numpy")
+    others: list[Sampler] = [RankBased(), Proportional(alpha=0.3)]
     used.resize(5)
     used.activate(array(1, 4))
-    assert used == RankBased(alpha=0.3) and used != RankBased() and used != Proportional(alpha=0.3)
+    assert used == RankBased(alpha=0.3) and used not in others
     fresh = used.fresh()
     assert fresh == used and (fresh.n_active, fresh.backend, used.n_active) == (0, "numpy", 2)
     for name, value in (("alpha", 0.5), ("backend", "auto"), ("staleness", 0.0)):

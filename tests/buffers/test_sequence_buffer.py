@@ -75,7 +75,7 @@ VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 IMAGE = spaces.Box(0, 255, (1, 2, 3), np.uint8)
 NUMBER = spaces.Discrete(2**40)
 WRITERS = {"vector": as_vector, "image": as_image, "number": as_number}
-SPACES: dict[str, spaces.Space] = {
+SPACES: dict[str, spaces.Space[Any]] = {
     "vector": VECTOR,
     "image": IMAGE,
     "number": NUMBER,
@@ -703,7 +703,7 @@ def test_reset_of_an_empty_buffer_and_a_change_of_states() -> None:
     assert buffer.state_shapes == ((2, 3), (2, 3))
     buffer.reset()
     buffer.add(**{**World("vector", 1, SMALL, 30, 0).transition({0: "terminated"}), "states": None})
-    assert (buffer.state_shapes, buffer.sample(1).states) == (None, None)
+    assert [buffer.state_shapes, buffer.sample(1).states] == [None, None]
 
 
 def assert_same_samples(one: SequenceSamples, other: SequenceSamples) -> None:
@@ -775,7 +775,7 @@ def test_memory_is_taken_at_the_first_add() -> None:
 class Blank(gym.Env[Any, Any]):
     """Only its spaces matter."""
 
-    def __init__(self, space: spaces.Space) -> None:
+    def __init__(self, space: spaces.Space[Any]) -> None:
         self.observation_space, self.action_space = space, spaces.Discrete(N_ACTIONS)
 
 
@@ -808,7 +808,7 @@ def test_vec_normalize_of_some_keys() -> None:
     for step in range(6):
         buffer.add(**world.transition({0: "truncated"} if step == 5 else {}))
     env = VecNormalize(DummyVecEnv([lambda: Blank(space)]), norm_obs_keys=["vector"], clip_obs=1e9)
-    env.obs_rms["vector"].mean = np.full(3, 2.0)  # type: ignore[index]
+    env.obs_rms["vector"].mean = np.full(3, 2.0)
     raw, samples = buffer.sample(1), buffer.sample(1, env)
     assert isinstance(raw.observations, dict)
     assert isinstance(samples.observations, dict)

@@ -19,7 +19,8 @@ needs_numba = pytest.mark.skipif(importlib.util.find_spec("numba") is None, reas
 
 @pytest.fixture(params=["numpy", pytest.param("numba", marks=needs_numba)])
 def backend(request: pytest.FixtureRequest) -> Backend:
-    return request.param
+    given: Backend = request.param
+    return given
 
 
 def slow_find(masses: np.ndarray, fraction: float) -> int:

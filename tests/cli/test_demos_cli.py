@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def hold_the_pole(monkeypatch: pytest.MonkeyPatch) -> None:
     import pygame
 
     monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
-    render = CartPoleEnv.render
+    render: Callable[[CartPoleEnv], Any] = CartPoleEnv.render
 
     def rendered(self: CartPoleEnv) -> Any:
         if pygame.display.get_surface() is not None and self.state is not None:

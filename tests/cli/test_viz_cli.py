@@ -155,7 +155,8 @@ def test_of_vectors_the_gradients_are_drawn_over_time(capsys: pytest.CaptureFixt
 def data_of(path: str) -> dict[str, Any]:
     found = re.search(r'<script[^>]*id="data"[^>]*>(.*?)</script>', Path(path).read_text(), re.DOTALL)
     assert found is not None
-    return json.loads(found[1])
+    content: dict[str, Any] = json.loads(found[1])
+    return content
 
 
 def test_a_report_of_pictures(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,7 @@ def test_others_come_back_too(name: str, tmp_path: Path) -> None:
     image = FakeImageEnv(screen_height=36, screen_width=36, n_channels=1)
     demos = demonstrations_of(gym.make(PENDULUM)) if name.startswith("dac") else None
     wide = {"v_min": -5000.0, "v_max": 5000.0}
-    model: BaseAlgorithm = {
+    made: dict[str, Callable[[], BaseAlgorithm]] = {
         "dac": lambda: sb3_ext.DAC("MlpPolicy", PENDULUM, demos, **OFF),
         "dacsac": lambda: sb3_ext.DACSAC("MlpPolicy", PENDULUM, demos, **OFF),
         "ars": lambda: sb3_contrib.ARS("LinearPolicy", PENDULUM, delta_std=0.5, device="cpu"),
@@ -101,7 +102,8 @@ def test_others_come_back_too(name: str, tmp_path: Path) -> None:
         "crossq": lambda: sb3_contrib.CrossQ("MlpPolicy", PENDULUM, **OFF, **small()),
         "atari rainbow": lambda: sb3_ext.Rainbow("CnnPolicy", image, optimize_memory_usage=True, **OFF),
         "wide atoms": lambda: sb3_ext.Rainbow("MlpPolicy", CARTPOLE, head_kwargs=wide, **OFF),
-    }[name]()
+    }
+    model = made[name]()
     loaded = load_safe(save_safe(model, tmp_path / "agent"), device="cpu")
     np.testing.assert_array_equal(actions_of(loaded), actions_of(model))
 

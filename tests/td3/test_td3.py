@@ -145,7 +145,8 @@ def test_targets_by_a_second_formula_with_terminations_and_timeouts(monkeypatch:
 
     def spied(obs: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, ...]:
         seen.append(actions)
-        return critic(obs, actions)
+        values: tuple[th.Tensor, ...] = critic(obs, actions)
+        return values
 
     monkeypatch.setattr(model.critic_target, "forward", spied)
     with th.no_grad():
@@ -191,7 +192,7 @@ def test_targets_move_with_the_actor_or_at_their_own_interval(monkeypatch: pytes
         ({"policy_delay": 3}, [3, 6, 9, 12]),
         ({"policy_delay": 1, "target_update_interval": 5, "tau": 1.0}, [5, 10]),
     ):
-        model = trained(TD3, total=31, **keywords)  # type: ignore[arg-type]
+        model = trained(TD3, total=31, **keywords)
         model._n_updates, moved = 0, []
         update = model.learner.update_targets
 

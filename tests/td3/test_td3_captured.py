@@ -43,7 +43,7 @@ def pair(cls: type[TD3] = TD3, **keywords: Any) -> tuple[Any, Any]:
     def update_learning_rate(optimizers: list[th.optim.Optimizer]) -> None:
         for optimizer in optimizers:
             set_learning_rate(optimizer, eager.lr_schedule(eager._current_progress_remaining), eager.device)
-            optimizer._warned_capturable_if_run_uncaptured = True  # type: ignore[attr-defined]
+            optimizer._warned_capturable_if_run_uncaptured = True
 
     eager._update_learning_rate = update_learning_rate
     for model in (captured, eager):
@@ -223,7 +223,7 @@ class Branches(FlattenExtractor):
     """Breaks off in a capture, without a read that can be seen before."""
 
     def forward(self, observations: th.Tensor) -> th.Tensor:
-        if th.accelerator.current_stream().is_capturing():  # type: ignore[attr-defined]
+        if th.accelerator.current_stream().is_capturing():
             raise RuntimeError("operation not permitted when stream is capturing\nand more lines")
         return super().forward(observations)
 
@@ -265,7 +265,8 @@ def test_a_model_is_as_it_was_after_the_trial(cuda: StandIn) -> None:
             self.norm = nn.BatchNorm1d(3)
 
         def forward(self, observations: th.Tensor) -> th.Tensor:
-            return self.norm(super().forward(observations))
+            features: th.Tensor = self.norm(super().forward(observations))
+            return features
 
     kwargs = {"policy_kwargs": {"net_arch": [8], "features_extractor_class": Batches}}
     eager = make(TD3, "off", **kwargs)

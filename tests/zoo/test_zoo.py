@@ -33,10 +33,10 @@ from support.demo_worlds import sampled
 from sb3_ext import DAC, GAIL, R2D2, TD3, Rainbow
 from sb3_ext.algorithms import ALGORITHMS, IMITATORS
 from sb3_ext.cli import main as cli
-from sb3_ext.cli.hub import checked_environment, environment_of
 from sb3_ext.demonstrations import save
 from sb3_ext.envs import MemoryChainEnv, PendulumPixelsEnv
 from sb3_ext.errors import UserError
+from sb3_ext.exchange.environments import checked_environment, environment_of
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.imitation import RewardSettings
 from sb3_ext.td3 import Laddered, Scheduled
