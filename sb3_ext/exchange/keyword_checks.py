@@ -150,7 +150,8 @@ def _fits(value: Any, annotation: Any) -> bool:  # Any: see `check_value`
     if origin in (dict, Mapping):
         return isinstance(value, Mapping) and all(_fits(x, parts[1]) for x in value.values())
     if origin is type:
-        return isinstance(value, type) and (not isinstance(parts[0], type) or issubclass(value, parts[0]))
+        kind = typing.get_origin(parts[0]) or parts[0]
+        return isinstance(value, type) and (not isinstance(kind, type) or issubclass(value, kind))
     if origin is Callable or annotation is Callable:
         return callable(value)
     if annotation is np.ndarray:  # or what NumPy makes one of

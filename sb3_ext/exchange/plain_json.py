@@ -2,7 +2,7 @@
 Settings as JSON that cannot run code: numbers, text, lists, spaces, and names out of a list that is written here.
 
 A reader of a pickle does what the writer wrote. Here the writer can only choose: a class is a key of `CLASSES`, an
-object one of `OBJECTS` with plain arguments.
+object one of `OBJECTS` with plain arguments, or either is what the reader has allowed (`sb3_ext.exchange.allow`).
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, Line
 
 from sb3_ext.buffers.samplers import SAMPLERS
 from sb3_ext.demonstrations.spaces_json import space_from_json, space_to_json
+from sb3_ext.exchange import allowed
 from sb3_ext.exchange.keyword_checks import RANGES, annotations_of, check_value
 from sb3_ext.networks import C51Head, GRUCore, ImpalaResNet, LSTMCore, QuantileHead, ScalarHead
 from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy
@@ -86,6 +87,10 @@ def _names() -> dict[type, str]:
     return {cls: name for name, cls in CLASSES.items()} | {cls: name for name, (cls, _) in OBJECTS.items()}
 
 
+def _name_of(cls: type) -> str | None:
+    return _names().get(cls) or allowed.name_of(cls)
+
+
 class NotPlain(ValueError):
     """A value that only a pickle could hold."""
 
@@ -121,23 +126,24 @@ def encode(value: Any, name: str) -> Any:  # Any: whatever a setting may be
             "shape": list(value.shape),
             "dtype": str(value.dtype),
         }
-    if isinstance(value, type) and value in _names():
-        return {"$class": _names()[value]}
+    if isinstance(value, type) and _name_of(value) is not None:
+        return {"$class": _name_of(value)}
     if isinstance(value, FloatSchedule):
         return encode(value.value_schedule, name)
     if type(value).__module__ == "rl_zoo3.utils" and type(value).__name__ == "SimpleLinearSchedule":
         return encode(LinearSchedule(float(value.initial_value), 0.0, 1.0), name)
     if isinstance(value, VectorizedActionNoise):
         return encode(value.base_noise, name)
-    if type(value) in _names():
-        kind = _names()[type(value)]
-        _, attributes = OBJECTS[kind]
+    kind = _name_of(type(value))
+    if kind is not None:
+        _, attributes = _known(kind)
         return {
             "$object": kind,
             **{key: encode(getattr(value, attribute), name) for key, attribute in attributes.items()},
         }
     shown = value.__name__ if inspect.isfunction(value) or isinstance(value, type) else type(value).__name__
-    raise NotPlain(f"{name}: {shown} cannot be written without a pickle")
+    advice = allowed.advice(value if isinstance(value, type) else type(value))
+    raise NotPlain(f"{name}: {shown} cannot be written without a pickle{advice}")
 
 
 def decode(data: Any, name: str, depth: int = 0) -> Any:  # Any: what JSON may hold, from anyone
@@ -204,16 +210,17 @@ def _float(data: dict[str, Any], name: str, depth: int) -> float:
 
 def _class(data: dict[str, Any], name: str, depth: int) -> type:
     kind = data["$class"]
-    if not isinstance(kind, str) or kind not in CLASSES:
-        raise NotPlain(f"{name}: class {kind!r} is not on the list of those that a file may name")
-    return CLASSES[kind]
+    found = (CLASSES.get(kind) or allowed.class_of(kind)) if isinstance(kind, str) else None
+    if found is None or allowed.is_spec(found):  # of those a file holds objects
+        raise NotPlain(f"{name}: class {allowed.in_words(str(kind))}")
+    return found
 
 
 def _object(data: dict[str, Any], name: str, depth: int) -> Any:  # Any: one of OBJECTS
     kind = data["$object"]
-    if not isinstance(kind, str) or kind not in OBJECTS:
-        raise NotPlain(f"{name}: {kind!r} is not on the list of what a file may name")
-    cls, attributes = OBJECTS[kind]
+    cls, attributes = _known(kind) if isinstance(kind, str) else (None, {})
+    if cls is None:
+        raise NotPlain(f"{name}: {allowed.in_words(str(kind))}")
     given = {key: x for key, x in data.items() if key != "$object"}
     if not given.keys() <= attributes.keys():
         raise NotPlain(f"{name}: {kind} has no {', '.join(sorted(given.keys() - attributes.keys()))}")
@@ -230,6 +237,14 @@ def _object(data: dict[str, Any], name: str, depth: int) -> Any:  # Any: one of 
         return cls(**arguments)
     except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
         raise NotPlain(f"{name}: not a {kind} ({error})") from None
+
+
+def _known(kind: str) -> tuple[type | None, Mapping[str, str]]:
+    """:return: class of an object, and its attribute for each argument"""
+    if kind in OBJECTS:
+        return OBJECTS[kind]
+    own = allowed.class_of(kind)
+    return (own, allowed.fields_of(own)) if own is not None and allowed.is_spec(own) else (None, {})
 
 
 def _array(data: dict[str, Any], name: str, depth: int) -> np.ndarray:

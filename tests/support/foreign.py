@@ -1,12 +1,17 @@
 """
-What users bring along: cores and heads as one would write them outside of the package, from its documentation alone.
+What users bring along: cores, heads, samplers and strategies as one would write them outside of the package, from its
+documentation alone.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch as th
 from torch import nn
 
+from sb3_ext.buffers import Draw, Sampler
 from sb3_ext.networks import RecurrentCore
 
 Pair = tuple[th.Tensor, th.Tensor]
@@ -85,3 +90,61 @@ CORES: list[type[RecurrentCore[th.Tensor]] | type[RecurrentCore[Pair]] | type[Re
     MatrixMemory,
     Pyramid,
 ]
+
+
+@dataclass
+class RoundRobin(Sampler):
+    """
+    One leaf after the other.
+
+    :param stride: how many are passed over
+    """
+
+    stride: int = 3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.leaves: list[int] = []
+        self.turn = 0
+
+    def resize(self, capacity: int) -> None:
+        pass
+
+    def activate(self, leaves: np.ndarray) -> None:
+        self.leaves += leaves.tolist()
+        self.n_active = len(self.leaves)
+
+    def deactivate(self, leaves: np.ndarray) -> None:
+        for leaf in leaves.tolist():
+            self.leaves.remove(leaf)
+        self.n_active = len(self.leaves)
+
+    def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:
+        pass
+
+    def draw(self, batch_size: int, progress_remaining: float = 1.0) -> Draw:
+        if not self.leaves:
+            raise ValueError("nothing can be drawn yet")
+        turns = self.turn + self.stride * np.arange(batch_size)
+        self.turn += self.stride * batch_size
+        drawn = np.array(self.leaves)[turns % len(self.leaves)]
+        return Draw(drawn, np.ones(batch_size, dtype=np.float32))
+
+
+@dataclass(frozen=True)
+class Stubborn:
+    """
+    The worst action now and then.
+
+    :param share: of the steps
+    """
+
+    share: float = 0.25
+
+    def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        wild = np.random.random(len(q_values)) < self.share
+        actions: np.ndarray = np.where(wild, q_values.argmin(axis=1), q_values.argmax(axis=1))
+        return actions
+
+    def rate(self, progress_remaining: float, n_envs: int) -> float:
+        return self.share
