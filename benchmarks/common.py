@@ -99,12 +99,19 @@ class Table:
     :param key: those of them that tell rows apart
     :param saved: False keeps the rows in memory only (``--quick``)
     :param fresh: begin with no rows; the file is replaced when the first one is added
+    :param folder: None = ``results``
     """
 
     def __init__(
-        self, name: str, columns: tuple[str, ...], key: tuple[str, ...], saved: bool = True, fresh: bool = False
+        self,
+        name: str,
+        columns: tuple[str, ...],
+        key: tuple[str, ...],
+        saved: bool = True,
+        fresh: bool = False,
+        folder: pathlib.Path | None = None,
     ) -> None:
-        self.path = RESULTS / f"{name}.csv"
+        self.path = (RESULTS if folder is None else folder) / f"{name}.csv"
         self.columns = (*columns, "commit", "hardware")
         self.key = key
         self.saved = saved

@@ -22,6 +22,7 @@ import torch as th
 from common import Bound, Table, hardware, in_turns, median_ratio, parse, parser, print_rows, verdict
 from gymnasium import spaces
 from stable_baselines3.common.logger import Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_ext import TD3
 from sb3_ext.buffers import Proportional
@@ -60,18 +61,32 @@ def filled(case: str, seed: int, n_steps: int, device: str) -> sb3.TD3:
         given["policy_kwargs"] = {"net_arch": [256, 256]}
     model = cls(policy, Empty(), buffer_size=n_steps, seed=seed, device=device, **given)
     model.set_logger(Logger(folder=None, output_formats=[]))
+    fill(model, n_steps)
+    return model
+
+
+def fill(model: OffPolicyAlgorithm, n_steps: int) -> None:
+    """Random transitions, in episodes of 1000 that end by their time limit."""
     replay = model.replay_buffer
     assert replay is not None
     rng = np.random.default_rng(0)
-    obs = rng.normal(size=(1, 17))
+    space = model.observation_space
+
+    def draw() -> np.ndarray:
+        if space.dtype == np.uint8:
+            return rng.integers(0, 256, (1, *(space.shape or ())), dtype=np.uint8)
+        return rng.normal(size=(1, *(space.shape or ())))
+
+    obs = draw()
     for i in range(n_steps):
-        after = rng.normal(size=(1, 17))
+        after = draw()
         done = np.array([i % 1000 == 999])
-        action = rng.uniform(-1, 1, (1, 6)).astype(np.float32)
-        infos = [{"TimeLimit.truncated": bool(done[0])}]
-        replay.add(obs, after, action, rng.normal(size=1), done, infos)
-        obs = rng.normal(size=(1, 17)) if done[0] else after
-    return model
+        if isinstance(model.action_space, spaces.Discrete):
+            action = rng.integers(int(model.action_space.n), size=1)
+        else:
+            action = rng.uniform(-1, 1, (1, *(model.action_space.shape or ()))).astype(np.float32)
+        replay.add(obs, after, action, rng.normal(size=1), done, [{"TimeLimit.truncated": bool(done[0])}])
+        obs = draw() if done[0] else after
 
 
 def stored_bytes(model: sb3.TD3, n_steps: int) -> float:

@@ -31,6 +31,8 @@ class Graph:
 
     def __init__(self) -> None:
         self.operations: list[tuple[Any, Any, Any, Any]] = []
+        self.reads: dict[int, th.Tensor] = {}
+        """by their memory: tensors from outside, which must stay where they are"""
         self.n_replayed = 0
 
     def replay(self) -> None:
@@ -55,6 +57,11 @@ class _Capture(TorchDispatchMode):
         kwargs = kwargs or {}
         if th.Tag.data_dependent_output in func.tags or th.Tag.dynamic_output_shape in func.tags:
             raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
+        if func is th.ops.aten.lift_fresh.default:
+            raise RuntimeError("a tensor is made of numbers of the host, which a graph would not see change")
+        for tensor in _tensors((args, kwargs)):
+            if all(tensor.untyped_storage()._cdata != x._cdata for x in self.own):
+                self.graph.reads.setdefault(tensor.data_ptr(), tensor)
         arguments, returns = func._schema.arguments, func._schema.returns
         given = dict(zip([argument.name for argument in arguments], args, strict=False)) | kwargs
         for argument in arguments:
