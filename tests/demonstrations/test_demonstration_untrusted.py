@@ -51,8 +51,8 @@ def test_an_id_of_a_file_is_a_plain_name(env_id: Any) -> None:
 
 @pytest.mark.parametrize("env_id", [*NAMES_CODE, "../x", "/etc/x-v0", 3])
 def test_an_id_of_the_hub_is_a_plain_name(env_id: Any) -> None:
-    from sb3_ext.exchange.environments import check_env_id
     from sb3_ext.errors import UserError
+    from sb3_ext.exchange.environments import check_env_id
 
     check_env_id("CartPole-v1")
     with pytest.raises(UserError, match="env_id: "):
