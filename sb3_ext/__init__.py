@@ -13,16 +13,17 @@ from typing import TYPE_CHECKING, Any
 from sb3_ext.algorithms import MODULES
 from sb3_ext.envs import register_envs
 
-if TYPE_CHECKING:
-    from sb3_ext.ddpg.ddpg import DDPG
-    from sb3_ext.imitation.dac import DAC, DACSAC
-    from sb3_ext.imitation.gail import GAIL
-    from sb3_ext.r2d2.r2d2 import R2D2
-    from sb3_ext.rainbow.rainbow import Rainbow
-    from sb3_ext.rainbow.rainbowr import RainbowR
-    from sb3_ext.td3.td3 import TD3
+if TYPE_CHECKING:  # the table of algorithms, as a type checker reads it; a test holds them equal
+    from sb3_ext.ddpg.ddpg import DDPG as DDPG
+    from sb3_ext.imitation.dac import DAC as DAC
+    from sb3_ext.imitation.dac import DACSAC as DACSAC
+    from sb3_ext.imitation.gail import GAIL as GAIL
+    from sb3_ext.r2d2.r2d2 import R2D2 as R2D2
+    from sb3_ext.rainbow.rainbow import Rainbow as Rainbow
+    from sb3_ext.rainbow.rainbowr import RainbowR as RainbowR
+    from sb3_ext.td3.td3 import TD3 as TD3
 
-__all__ = ["DAC", "DACSAC", "DDPG", "GAIL", "R2D2", "TD3", "Rainbow", "RainbowR", "__version__"]
+__all__ = sorted([*MODULES, "__version__"])
 
 __version__ = "0.1.0"
 

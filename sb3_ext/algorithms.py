@@ -14,17 +14,19 @@ class Row(NamedTuple):
     """that defines the class"""
     imitates: bool = False
     """learns from demonstrations"""
+    is_continuous: bool = False
+    """its actions are vectors alone"""
 
 
 _ROWS = (
-    Row("DAC", "sb3_ext.imitation.dac", imitates=True),
-    Row("DACSAC", "sb3_ext.imitation.dac", imitates=True),
-    Row("DDPG", "sb3_ext.ddpg.ddpg"),
+    Row("DAC", "sb3_ext.imitation.dac", imitates=True, is_continuous=True),
+    Row("DACSAC", "sb3_ext.imitation.dac", imitates=True, is_continuous=True),
+    Row("DDPG", "sb3_ext.ddpg.ddpg", is_continuous=True),
     Row("GAIL", "sb3_ext.imitation.gail", imitates=True),
     Row("R2D2", "sb3_ext.r2d2.r2d2"),
     Row("Rainbow", "sb3_ext.rainbow.rainbow"),
     Row("RainbowR", "sb3_ext.rainbow.rainbowr"),
-    Row("TD3", "sb3_ext.td3.td3"),
+    Row("TD3", "sb3_ext.td3.td3", is_continuous=True),
 )
 ALGORITHMS = {row.name.lower(): row for row in _ROWS}
 """

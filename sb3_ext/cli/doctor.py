@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import io
 import os
 import platform
@@ -18,9 +19,10 @@ import gymnasium as gym
 import numpy as np
 
 import sb3_ext
+from sb3_ext.algorithms import ALGORITHMS, Row
 from sb3_ext.cli.flags import Command, Parser
+from sb3_ext.versions import CORE, version_of
 
-CORE = ("stable_baselines3", "sb3-contrib", "torch", "gymnasium", "numpy")
 N_STEPS = 200
 
 
@@ -54,7 +56,7 @@ def installed() -> Iterator[str]:
     import torch as th
 
     yield f"sb3-ext {sb3_ext.__version__}, Python {platform.python_version()}, {platform.platform()}"
-    yield f"  {', '.join(f'{name} {_version(name)}' for name in CORE)}"
+    yield f"  {', '.join(f'{name} {version_of(name)}' for name in (*CORE, 'sb3-contrib'))}"
     yield f"  {os.cpu_count()} CPUs, torch uses {th.get_num_threads()} threads"
     if th.cuda.is_available():
         for i in range(th.cuda.device_count()):
@@ -76,11 +78,11 @@ def extras() -> Iterator[str]:
             needed.setdefault(extra[1], []).append(name[0])
     needed.pop("dev", None)  # all of them, and what tests the package
     for extra_name, packages in needed.items():
-        missing = [name for name in packages if _version(name) is None]
+        missing = [name for name in packages if version_of(name) is None]
         if missing:
             yield f'  {extra_name:10} lacks {", ".join(missing)}: pip install "sb3-ext[{extra_name}]"'
         else:
-            yield f"  {extra_name:10} {', '.join(f'{name} {_version(name)}' for name in packages)}"
+            yield f"  {extra_name:10} {', '.join(f'{name} {version_of(name)}' for name in packages)}"
 
 
 def rendering() -> Iterator[str]:
@@ -88,46 +90,31 @@ def rendering() -> Iterator[str]:
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
     yield f"  display    {display or 'none: windows do not open, videos do'}"
     yield f"  pygame     {_picture('CartPole-v1', {'SDL_VIDEODRIVER': 'dummy'})}"
-    if _version("mujoco") is not None:
+    if version_of("mujoco") is not None:
         chosen = os.environ.get("MUJOCO_GL") or "egl"
         yield f"  mujoco     {_picture('Hopper-v5', {'MUJOCO_GL': chosen})} (MUJOCO_GL={chosen})"
-    if _version("ale-py") is not None:
+    if version_of("ale-py") is not None:
         yield f"  atari      {_picture('ALE/Pong-v5', {})}"
 
 
 def algorithms() -> dict[str, Callable[[], object]]:
     """:return: a short training of each, by name"""
+    return {row.name: functools.partial(_train, row) for row in ALGORITHMS.values()}
+
+
+def _train(row: Row) -> None:
     from stable_baselines3 import PPO
+    from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-    from sb3_ext import DAC, DACSAC, DDPG, GAIL, R2D2, TD3, Rainbow, RainbowR
-    from sb3_ext.demonstrations import Demonstrations, record
+    from sb3_ext.demonstrations import record
 
-    cartpole, pendulum = "CartPole-v1", "Pendulum-v1"
-    off: dict[str, Any] = {"learning_starts": 50, "batch_size": 16, "buffer_size": 1000, "device": "cpu"}
-
-    def imitated(env_id: str) -> Demonstrations:
-        return record(PPO("MlpPolicy", env_id, device="cpu"), env_id, 2)
-
-    def trained(cls: Any, policy: str, env_id: str) -> Callable[[], object]:  # Any: constructors differ
-        return lambda: cls(policy, env_id, **off).learn(N_STEPS)
-
-    return {
-        "R2D2": trained(R2D2, "MlpLstmPolicy", cartpole),
-        "Rainbow": trained(Rainbow, "MlpPolicy", cartpole),
-        "RainbowR": trained(RainbowR, "MlpLstmPolicy", cartpole),
-        "TD3": trained(TD3, "SimbaPolicy", pendulum),
-        "DDPG": trained(DDPG, "LayerNormPolicy", pendulum),
-        "GAIL": lambda: GAIL("MlpPolicy", cartpole, imitated(cartpole), n_steps=100, batch_size=50).learn(N_STEPS),
-        "DAC": lambda: DAC("MlpPolicy", pendulum, imitated(pendulum), **off).learn(N_STEPS),
-        "DACSAC": lambda: DACSAC("MlpPolicy", pendulum, imitated(pendulum), **off).learn(N_STEPS),
-    }
-
-
-def _version(name: str) -> str | None:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return None
+    cls, env_id = getattr(sb3_ext, row.name), "Pendulum-v1" if row.is_continuous else "CartPole-v1"
+    keywords: dict[str, Any] = {"n_steps": 100, "batch_size": 50}
+    if issubclass(cls, OffPolicyAlgorithm):
+        keywords = {"learning_starts": 50, "batch_size": 16, "buffer_size": 1000}
+    if row.imitates:
+        keywords["demonstrations"] = record(PPO("MlpPolicy", env_id, device="cpu"), env_id, 2)
+    cls(next(iter(cls.policy_aliases)), env_id, device="cpu", **keywords).learn(N_STEPS)
 
 
 def _picture(env_id: str, environment: dict[str, str]) -> str:

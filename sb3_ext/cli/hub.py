@@ -8,7 +8,6 @@ import tempfile
 import time
 from pathlib import Path
 
-from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.environments import check_env_id, checked_environment, environment_of
@@ -119,6 +118,7 @@ def load(given: argparse.Namespace) -> None:
     from rl_zoo3.utils import ALGOS, get_latest_run_id
 
     from sb3_ext.exchange.hub import download
+    from sb3_ext.exchange.known_algorithms import zoo_id
     from sb3_ext.exchange.safe_files import CONFIG, NORMALIZE, load_safe, load_vec_normalize, read_json
     from sb3_ext.exchange.safe_normalize import observed_space
     from sb3_ext.saving import write_folder_whole
@@ -135,8 +135,7 @@ def load(given: argparse.Namespace) -> None:
     model = load_safe(source, device=given.device)
     env_id = config.get("env_id")
     check_env_id(env_id)
-    algo = {row.name: key for key, row in ALGORITHMS.items()}.get(type(model).__name__, type(model).__name__.lower())
-    algo = {"recurrentppo": "ppo_lstm"}.get(algo, algo)
+    algo = zoo_id(type(model))
     name = EnvironmentName(env_id)
     runs = given.folder / algo
     run = runs / f"{name}_{get_latest_run_id(str(runs), name) + 1}"

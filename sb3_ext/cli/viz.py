@@ -12,6 +12,7 @@ import numpy as np
 
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of
 from sb3_ext.errors import UserError
+from sb3_ext.versions import package_versions
 from sb3_ext.zoo.agents import Agent, acts_greedily, command_of, evaluate, load_to_film
 from sb3_ext.zoo.display import progress_bar
 from sb3_ext.zoo.typed_ids import name_in_folders
@@ -83,7 +84,6 @@ def _report_parser() -> Parser:
 
 def report(given: argparse.Namespace) -> None:
     """:param given: by the flags of `report`"""
-    from sb3_ext.demonstrations.record import package_versions
     from sb3_ext.viz.report import ReportData, write_report
     from sb3_ext.viz.video import check_frames
 

@@ -41,7 +41,8 @@ from sb3_ext.demonstrations.data import (
     subspaces,
 )
 from sb3_ext.demonstrations.files import npz_path, save
-from sb3_ext.demonstrations.record import LearnerView, package_versions
+from sb3_ext.demonstrations.record import LearnerView
+from sb3_ext.versions import package_versions
 
 Keys = Mapping[Any, Any]
 """Names of keys -> action. Any: gymnasium's `get_keys_to_action` has tuples and codes as keys; actions are arrays."""

@@ -9,14 +9,11 @@ ones; the statistics are read and never updated.
 from __future__ import annotations
 
 import logging
-import platform
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
-import stable_baselines3
-import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.utils import set_random_seed
@@ -30,10 +27,10 @@ from stable_baselines3.common.vec_env import (
     unwrap_vec_normalize,
 )
 
-import sb3_ext
 from sb3_ext import nested
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, check_spaces
 from sb3_ext.env_ids import without_module
+from sb3_ext.versions import package_versions
 
 logger = logging.getLogger(__name__)
 
@@ -102,18 +99,6 @@ def record(
             made.close()
     env_id = without_module(env_id) or _env_id(view.env)
     return Demonstrations(tuple(episodes), view.observation_space, view.env.action_space, env_id, package_versions())
-
-
-def package_versions() -> dict[str, str]:
-    """:return: of what a recorded episode depends on"""
-    return {
-        "python": platform.python_version(),
-        "sb3_ext": sb3_ext.__version__,
-        "stable_baselines3": stable_baselines3.__version__,
-        "gymnasium": gym.__version__,
-        "numpy": np.__version__,
-        "torch": th.__version__,
-    }
 
 
 class LearnerView:

@@ -29,9 +29,9 @@ from sb3_ext.exchange.environments import check_env_id, checked_environment
 from sb3_ext.exchange.hub_card import CARD as CARD
 from sb3_ext.exchange.hub_card import Score as Score
 from sb3_ext.exchange.hub_card import card, file_name
+from sb3_ext.exchange.known_algorithms import algorithm_of_zip
 from sb3_ext.exchange.safe_files import CONFIG, NORMALIZE, WEIGHTS, load_safe, read_json, safe_files
 from sb3_ext.exchange.safe_optimizers import OPTIMIZER
-from sb3_ext.exchange.sb3_zip import algorithm_of_zip
 from sb3_ext.exchange.sb3_zip import load_zip_weights as load_zip_weights
 from sb3_ext.exchange.strict_json import MAX_JSON_BYTES, json_bytes
 from sb3_ext.exchange.tensor_files import MAX_WEIGHT_BYTES

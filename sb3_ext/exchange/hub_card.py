@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from sb3_ext.exchange.known_algorithms import name_of
 from sb3_ext.exchange.redaction import redacted_command
-from sb3_ext.exchange.safe_files import name_of, versions
+from sb3_ext.versions import package_versions
 
 CARD = "README.md"
 
@@ -83,7 +84,7 @@ def card(
     lines += [""]
     if legacy_zip is not None:
         lines += [f"`{legacy_zip}` is SB3's own format. Like any of its zips it runs code when it is loaded.", ""]
-    lines += ["Versions: " + ", ".join(f"{key} {value}" for key, value in versions().items()) + ".", ""]
+    lines += ["Versions: " + ", ".join(f"{key} {value}" for key, value in package_versions().items()) + ".", ""]
     return "\n".join(lines).encode()
 
 

@@ -14,7 +14,6 @@ are checked before memory is taken, and every error about a file is an `UnsafeFi
 
 from __future__ import annotations
 
-import importlib
 import math
 import os
 import pathlib
@@ -23,9 +22,7 @@ from collections.abc import Iterator, Mapping
 from functools import reduce
 from typing import Any, NamedTuple
 
-import gymnasium as gym
 import numpy as np
-import stable_baselines3
 import torch as th
 from gymnasium import spaces
 from sb3_contrib import MaskablePPO
@@ -37,8 +34,6 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecNormalize
 
-import sb3_ext
-from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.env_ids import id_of_file
 from sb3_ext.errors import UnsafeFile as UnsafeFile
 from sb3_ext.errors import UserError
@@ -46,6 +41,7 @@ from sb3_ext.exchange.counted import at_most
 from sb3_ext.exchange.environments import checked_environment
 from sb3_ext.exchange.keyword_checks import check_policy_values, check_values
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
+from sb3_ext.exchange.known_algorithms import algorithm_of, name_of
 from sb3_ext.exchange.plain_json import NotPlain, decode, encode
 from sb3_ext.exchange.safe_normalize import NORMALIZE as NORMALIZE
 from sb3_ext.exchange.safe_normalize import load_vec_normalize as load_vec_normalize
@@ -55,6 +51,7 @@ from sb3_ext.exchange.strict_json import json_bytes
 from sb3_ext.exchange.strict_json import read_json as read_json
 from sb3_ext.exchange.tensor_files import Tensors, read_header, tensor_bytes
 from sb3_ext.saving import write_folder_whole
+from sb3_ext.versions import package_versions
 
 SCHEMA = 1
 CONFIG, WEIGHTS = "config.json", "policy.safetensors"
@@ -104,45 +101,6 @@ BUILDING = (
 STORED = {"stats_window_size": "_stats_window_size", "delta_std": "delta_std_schedule"}  # keyword -> attribute
 # What may be a function of the user's own; an agent that acts does not need it.
 SCHEDULES = {"learning_rate", "clip_range", "clip_range_vf", "delta_std", "discriminator_learning_rate"}
-CONTRIB = ("ARS", "CrossQ", "MaskablePPO", "QRDQN", "RecurrentPPO", "TQC", "TRPO")
-
-
-def algorithm_of(name: str) -> type[BaseAlgorithm]:
-    """
-    :param name: "sb3_ext.R2D2", "stable_baselines3.PPO", "sb3_contrib.TRPO"
-    :return: its class, out of those that are known here
-    :raises UnsafeFile: for any other
-    """
-    package, _, cls = name.partition(".")
-    known = {
-        "sb3_ext": {row.name for row in ALGORITHMS.values()},
-        "stable_baselines3": {"A2C", "DDPG", "DQN", "PPO", "SAC", "TD3"},
-        "sb3_contrib": set(CONTRIB),
-    }
-    if cls not in known.get(package, ()):
-        raise UnsafeFile(f"algorithm {name!r} is not known here: it needs a newer sb3_ext, or is none of SB3's family")
-    try:
-        found = getattr(importlib.import_module(package), cls)
-    except (ModuleNotFoundError, AttributeError) as error:
-        raise UnsafeFile(f"algorithm {name!r} is not in the installed {package} ({error})") from None
-    assert isinstance(found, type) and issubclass(found, BaseAlgorithm)
-    return found
-
-
-def name_of(model: BaseAlgorithm) -> str:
-    """
-    :return: the name that `algorithm_of` knows
-    :raises NotPlain: for a class of the user's own
-    """
-    cls = type(model)
-    name = f"{cls.__module__.split('.')[0]}.{cls.__name__}"
-    try:
-        same = algorithm_of(name) is cls
-    except UnsafeFile:
-        same = False
-    if not same:
-        raise NotPlain(f"{cls.__module__}.{cls.__qualname__} is a class of your own: only a pickle could name it")
-    return name
 
 
 # ---------------------------------------------------------------------- writing
@@ -246,18 +204,7 @@ def config_of(model: BaseAlgorithm) -> dict[str, Any]:
         "approximated": approximated,
         "state": {name: encode(float(getattr(model, name)), name) for name in STATE if hasattr(model, name)},
         "counters": {name: int(getattr(model, name)) for name in COUNTERS if hasattr(model, name)},
-        "versions": versions(),
-    }
-
-
-def versions() -> dict[str, str]:
-    """:return: what matters for a file"""
-    return {
-        "sb3_ext": sb3_ext.__version__,
-        "stable_baselines3": stable_baselines3.__version__,
-        "torch": th.__version__,
-        "gymnasium": gym.__version__,
-        "numpy": np.__version__,
+        "versions": package_versions(),
     }
 
 

@@ -10,33 +10,16 @@ import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
-from sb3_ext.algorithms import ALGORITHMS
-from sb3_ext.errors import UnsafeFile, UserError
+from sb3_ext.errors import UnsafeFile
 from sb3_ext.exchange.counted import at_most
 from sb3_ext.exchange.keyword_checks import check_value
 from sb3_ext.exchange.plain_json import CLASSES
-from sb3_ext.exchange.safe_files import BUILDING, CONTRIB, algorithm_of
+from sb3_ext.exchange.safe_files import BUILDING
 from sb3_ext.exchange.strict_json import parse
 from sb3_ext.exchange.tensor_files import MAX_WEIGHT_BYTES
 from sb3_ext.exchange.torch_zip import open_zip, read_member, read_tensors
 
 MAX_DATA_BYTES = 32 * 2**20  # settings, and the last observations as text
-
-
-def algorithm_of_zip(name: str) -> type[BaseAlgorithm]:
-    """
-    :param name: of a zip as rl-zoo3 and `push_to_hub` call it, "ppo-CartPole-v1.zip"
-    :return: its algorithm
-    :raises UserError: where the name does not say
-    """
-    algo = name.split("-")[0].lower()
-    known = {"ppo_lstm": "sb3_contrib.RecurrentPPO", "ppo_mask": "sb3_contrib.MaskablePPO"}
-    known |= {x.lower(): f"sb3_contrib.{x}" for x in CONTRIB}
-    known |= {x.lower(): f"stable_baselines3.{x}" for x in ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")}
-    known |= {key: f"sb3_ext.{row.name}" for key, row in ALGORITHMS.items() if key not in known}
-    if algo not in known:
-        raise UserError(f"{name} does not begin with the name of an algorithm: {', '.join(sorted(known))}")
-    return algorithm_of(known[algo])
 
 
 def load_zip_weights(

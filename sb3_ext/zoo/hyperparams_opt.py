@@ -7,10 +7,23 @@ same keywords. They replace the yml's, ``policy_kwargs`` as a whole: a network s
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import optuna
+
+
+class Sampler(Protocol):
+    """rl-zoo3's."""
+
+    def __call__(
+        self, trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
+    ) -> dict[str, Any]: ...
+
+
+class Converter(Protocol):
+    """rl-zoo3's."""
+
+    def __call__(self, sampled_params: dict[str, Any]) -> dict[str, Any]: ...
 
 
 def sample_r2d2_params(
@@ -190,19 +203,17 @@ def _convert_discriminator(sampled_params: dict[str, Any]) -> dict[str, Any]:
     return keywords
 
 
-SAMPLERS: dict[str, Callable[[optuna.Trial, int, int, dict[str, Any]], dict[str, Any]]] = {
-    "r2d2": sample_r2d2_params,
-    "rainbow": sample_rainbow_params,
-    "rainbowr": sample_rainbowr_params,
-    "gail": sample_gail_params,
-    "dac": sample_dac_params,
-    "dacsac": sample_dac_params,
-}
-CONVERTERS: dict[str, Callable[[dict[str, Any]], dict[str, Any]]] = {
-    "r2d2": convert_r2d2_params,
-    "rainbow": convert_rainbow_params,
-    "rainbowr": convert_r2d2_params,
-    "gail": convert_gail_params,
-    "dac": _convert_discriminator,
-    "dacsac": _convert_discriminator,
-}
+# The same draws make the keywords of both.
+convert_rainbowr_params = convert_r2d2_params
+convert_dac_params = convert_dacsac_params = _convert_discriminator
+sample_dacsac_params = sample_dac_params
+
+
+def search_of(algo: str) -> tuple[Sampler, Converter] | None:
+    """
+    :param algo: the zoo's id
+    :return: ``sample_ALGO_params`` and ``convert_ALGO_params`` of this module, as rl-zoo3 calls its own; None where
+        there are none
+    """
+    sampler, converter = (globals().get(f"{verb}_{algo}_params") for verb in ("sample", "convert"))
+    return None if sampler is None or converter is None else (sampler, converter)

@@ -20,15 +20,17 @@ def register() -> None:
         from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
         from rl_zoo3.utils import ALGOS
 
-        from sb3_ext.zoo.hyperparams_opt import CONVERTERS, SAMPLERS
+        from sb3_ext.zoo.hyperparams_opt import search_of
     except ModuleNotFoundError as error:
         message = f'sb3_ext.zoo needs the zoo extra: pip install "sb3-ext[zoo]" ({error})'
         raise ModuleNotFoundError(message, name=error.name) from error
 
     for algo, row in ALGORITHMS.items():
         ALGOS[algo] = getattr(sb3_ext, row.name)
-    HYPERPARAMS_SAMPLER.update(SAMPLERS)
-    HYPERPARAMS_CONVERTER.update(CONVERTERS)
+        search = search_of(algo)
+        if search is not None:  # SB3's searches serve our TD3 and DDPG as well
+            HYPERPARAMS_SAMPLER.update({algo: search[0]})
+            HYPERPARAMS_CONVERTER.update({algo: search[1]})
 
 
 def check_algorithm(algo: str) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sb3_ext.algorithms import MODULES
 from sb3_ext.cli import doctor
 from sb3_ext.cli import main as cli
 
@@ -18,7 +19,7 @@ def test_everything_here_runs(
     monkeypatch.setattr(doctor, "N_STEPS", 100)
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
-    for name in ("R2D2", "Rainbow", "RainbowR", "TD3", "DDPG", "GAIL", "DAC", "DACSAC"):
+    for name in MODULES:
         assert f"  {name:9} ok, " in out
     assert f"stable_baselines3 {metadata.version('stable_baselines3')}" in out
     assert "pygame     ok, CartPole-v1 drawn at 600 x 400" in out

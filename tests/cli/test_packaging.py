@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 import sb3_ext
+from sb3_ext.algorithms import MODULES
 from sb3_ext.zoo import config_path
 
 ROOT = Path(__file__).parents[2]
@@ -29,6 +30,7 @@ MAY_IMPORT = {
     **dict.fromkeys(TOOLS, TOOLS),
     "ops": set(),
     "nested": set(),
+    "versions": {""},
     "buffers": {"ops", "nested", "specs", "errors"},
     "networks": {"ops", "nested", "specs", "errors"},
     "learners": {"ops", "nested", "specs", "errors", "networks", "buffers"},
@@ -118,6 +120,13 @@ def test_public_names_resolve() -> None:
         assert name in dir(sb3_ext)
     with pytest.raises(AttributeError, match="no attribute 'R3D3'"):
         _ = sb3_ext.R3D3
+
+
+def test_type_checkers_know_the_algorithms_of_the_table() -> None:
+    """What is imported when it is first used, they read in a block of its own, and another one they would not find."""
+    blocks = [node for node in ast.parse((PACKAGE / "__init__.py").read_text()).body if isinstance(node, ast.If)]
+    (imports,) = ([node for node in block.body if isinstance(node, ast.ImportFrom)] for block in blocks)
+    assert {alias.asname: node.module for node in imports for alias in node.names} == MODULES
 
 
 @pytest.fixture(scope="module")

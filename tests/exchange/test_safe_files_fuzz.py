@@ -26,12 +26,11 @@ from support.agents import CARTPOLE, OFF, ON, PENDULUM, small
 import sb3_ext
 from sb3_ext.exchange.keyword_checks import annotations_of
 from sb3_ext.exchange.keywords import keywords_of
+from sb3_ext.exchange.known_algorithms import PACKAGES, algorithm_of
 from sb3_ext.exchange.plain_json import CLASSES, OBJECTS
 from sb3_ext.exchange.safe_files import (
-    CONTRIB,
     LEFT_OUT,
     UnsafeFile,
-    algorithm_of,
     load_safe,
     load_vec_normalize,
     save_safe,
@@ -233,9 +232,7 @@ def test_no_statistic_is_anything(saved: Path, tmp_path: Path) -> None:
 
 
 def test_what_keywords_may_be_is_known_of_every_algorithm() -> None:
-    names = [f"sb3_ext.{name}" for name in sb3_ext.__all__ if name[0].isupper()]
-    names += [f"stable_baselines3.{name}" for name in ("A2C", "DDPG", "DQN", "PPO", "SAC", "TD3")]
-    for name in [*names, *(f"sb3_contrib.{name}" for name in CONTRIB)]:
+    for name in [f"{package}.{cls}" for package, classes in PACKAGES.items() for cls in classes]:
         cls = algorithm_of(name)
         assert keywords_of(cls) - LEFT_OUT <= annotations_of(cls).keys() | {"kwargs"}, name
         for policy in cls.policy_aliases.values():

@@ -49,6 +49,7 @@ from sb3_ext.zoo.vec_wrappers import has_channels_last, normalized_last
 
 ENV = "CartPoleNoVel-v1"
 register()
+Q_LEARNING = [algo for algo, row in ALGORITHMS.items() if not (row.imitates or row.is_continuous)]
 # Windows and updates small enough for a run of one second.
 TINY = ["n_envs:2", "learning_starts:100", "batch_size:8", "gradient_steps:1", "buffer_size:2000"]
 
@@ -109,7 +110,7 @@ def test_a_preset_lies_over_the_block_of_the_environment_and_under_the_command_l
     assert model.learning_starts == 30
 
 
-@pytest.mark.parametrize("algo", ["r2d2", "rainbow", "rainbowr"])
+@pytest.mark.parametrize("algo", Q_LEARNING)
 def test_the_papers_preset_sets_every_part_of_the_algorithm_that_a_block_sets(algo: str) -> None:
     blocks = yaml.safe_load(config_path(algo).read_text())
     preset = blocks.pop("presets")["paper"]
@@ -408,7 +409,7 @@ BLOCKS = [
 def test_every_block_of_every_yml_starts(algo: str, block: str) -> None:
     keywords = yaml.safe_load(config_path(algo).read_text())[block]
     check_keywords(keywords, keywords_of(ALGOS[algo]) | ZOO_KEYS, f"key of {block}")
-    default = "Pendulum-v1" if algo in {"dac", "dacsac", "td3", "ddpg"} else "CartPoleNoVel-v1"
+    default = "Pendulum-v1" if ALGORITHMS[algo].is_continuous else "CartPoleNoVel-v1"
     env = {"default": default, "atari": "ALE/Pong-v5"}.get(block, block)
     arguments = ["--algo", algo, "--env", env, "-n", "40", "--eval-freq", "-1", "--final-eval-episodes", "0"]
     tiny = [] if algo == "gail" else ["-params", "buffer_size:4000"]
@@ -419,7 +420,7 @@ def test_every_block_of_every_yml_starts(algo: str, block: str) -> None:
     assert cli.main(["train", *arguments, *tiny]) == 0
 
 
-@pytest.mark.parametrize("algo", ["r2d2", "rainbow", "rainbowr"])
+@pytest.mark.parametrize("algo", Q_LEARNING)
 @pytest.mark.parametrize("env_id", ["ALE/Pong-v5", "PongNoFrameskip-v4"])
 def test_an_action_on_atari_lasts_four_frames(
     algo: str, env_id: str, headless_folder: Path, capsys: pytest.CaptureFixture[str]
