@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of
+from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of, import_packages
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.environments import check_env_id, checked_environment, environment_of
 from sb3_ext.zoo.agents import Agent, command_of, evaluate, load_agent, load_to_film
@@ -107,6 +107,9 @@ def _load_parser() -> Parser:
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder (logs)")
     parser.add_argument("--revision", help="branch, tag or commit")
     parser.add_argument("--device", default="cpu", help="PyTorch device (cpu)")
+    parser.add_argument(
+        "--gym-packages", nargs="+", default=[], help="to import: yours that call sb3_ext.exchange.allow"
+    )
     return parser
 
 
@@ -124,6 +127,7 @@ def load(given: argparse.Namespace) -> None:
     from sb3_ext.saving import write_folder_whole
 
     register()
+    import_packages(given)
     begin = time.perf_counter()
     source = download(given.repo_id, given.revision)
     if source is None:

@@ -23,10 +23,14 @@ import stable_baselines3 as sb3
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from support.agents import CARTPOLE, OFF, actions_of, makers, small
+from support.foreign import Stubborn
 from support.hub_server import TOKEN, Hub, reachable, running
+from support.q_models import make_model
 
+from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.errors import UserError
+from sb3_ext.exchange import allowed
 from sb3_ext.exchange import hub as sb3_hub
 from sb3_ext.exchange.environments import checked_environment, environment_of
 from sb3_ext.exchange.hub import Score, load_from_hub, push_to_hub
@@ -396,6 +400,26 @@ def commands(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(sb3_hub, "push_to_hub", functools.partial(push_to_hub, **there))
     monkeypatch.setattr(sb3_hub, "download", functools.partial(sb3_hub.download, cache_dir=tmp_path / "cache", **there))
     return tmp_path
+
+
+def test_an_agent_of_own_classes_is_loaded_where_they_are_allowed(
+    commands: Path, hub: Hub, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(allowed, "_classes", {})
+    allowed.allow(Stubborn)
+    push(make_model(exploration=Stubborn(0.5)).learn(30), hub)
+    monkeypatch.setattr(allowed, "_classes", {})
+    loading = ["load_from_hub", "--repo-id", REPO]
+    assert cli.main(loading) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "Stubborn" in line]
+    assert line.endswith("call sb3_ext.exchange.allow(Stubborn)")
+    (commands / "brought_along.py").write_text(
+        "from sb3_ext.exchange import allow\nfrom support.foreign import Stubborn\nallow(Stubborn)\n"
+    )
+    monkeypatch.syspath_prepend(commands)
+    assert cli.main([*loading, "--gym-packages", "brought_along"]) == 0
+    loaded = R2D2.load(commands / "logs/r2d2/Some-v0_1/Some-v0.zip", device="cpu")
+    assert loaded.exploration == Stubborn(0.5)
 
 
 @pytest.mark.parametrize(("algo", "env"), [("ppo", CARTPOLE), ("r2d2", "CartPoleNoVel-v1")])
