@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import tempfile
 import time
 from pathlib import Path
 
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of, import_packages
-from sb3_ext.errors import UserError
-from sb3_ext.exchange.environments import check_env_id, checked_environment, environment_of
 from sb3_ext.zoo.agents import Agent, command_of, evaluate, load_agent, load_to_film
 from sb3_ext.zoo.registry import register
 
@@ -33,6 +30,7 @@ def push(given: argparse.Namespace) -> None:
     """:param given: by the flags of `push_to_hub`"""
     from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
+    from sb3_ext.exchange.environments import check_env_id, checked_environment, environment_of
     from sb3_ext.exchange.hub import Score, push_to_hub
 
     ref = agent_of(given)
@@ -115,59 +113,15 @@ def _load_parser() -> Parser:
 
 def load(given: argparse.Namespace) -> None:
     """:param given: by the flags of `load_from_hub`"""
-    import gymnasium as gym
-    import yaml
-    from huggingface_sb3 import EnvironmentName
-    from rl_zoo3.utils import ALGOS, get_latest_run_id
-
-    from sb3_ext.exchange.hub import download
-    from sb3_ext.exchange.known_algorithms import zoo_id
-    from sb3_ext.exchange.safe_files import CONFIG, NORMALIZE, load_safe, load_vec_normalize, read_json
-    from sb3_ext.exchange.safe_normalize import observed_space
-    from sb3_ext.saving import write_folder_whole
+    from sb3_ext.zoo.downloads import download_run
 
     register()
     import_packages(given)
     begin = time.perf_counter()
-    source = download(given.repo_id, given.revision)
-    if source is None:
-        raise UserError(
-            f"{given.repo_id} has no safe files; in Python, sb3_ext.exchange.hub.load_from_hub takes the weights out "
-            "of a zip"
-        )
-    config = read_json(source / CONFIG)
-    model = load_safe(source, device=given.device)
-    env_id = config.get("env_id")
-    check_env_id(env_id)
-    algo = zoo_id(type(model))
-    name = EnvironmentName(env_id)
-    runs = given.folder / algo
-    run = runs / f"{name}_{get_latest_run_id(str(runs), name) + 1}"
-    environment = checked_environment(config.get("environment"))
-    env_kwargs = environment.pop("env_kwargs", None)
-
-    def write(folder: Path) -> None:
-        model.save(folder / f"{name}.zip")
-        (folder / name).mkdir()
-        normalized = (source / f"{NORMALIZE}.json").is_file()
-        # JSON's values alone: rl-zoo3 evaluates text.
-        (folder / name / "config.yml").write_text(yaml.safe_dump({**environment, "normalize": normalized}))
-        (folder / name / "args.yml").write_text(yaml.safe_dump({"env": env_id, "algo": algo, "env_kwargs": env_kwargs}))
-        if normalized:
-            from stable_baselines3.common.vec_env import DummyVecEnv
-
-            spaces = gym.Env()
-            spaces.observation_space = observed_space(source)
-            spaces.action_space = model.action_space
-            load_vec_normalize(source, DummyVecEnv([lambda: spaces])).save(str(folder / name / "vecnormalize.pkl"))
-            for suffix in ("json", "safetensors"):  # which `enjoy` and its like take in place of the pickle
-                shutil.copyfile(source / f"{NORMALIZE}.{suffix}", folder / name / f"{NORMALIZE}.{suffix}")
-
-    write_folder_whole(run, write)
-    n_bytes = sum(path.stat().st_size for path in source.iterdir() if path.is_file())
-    print(f"Loaded {given.repo_id} ({n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run}")
-    if algo in ALGOS:  # rl-zoo3 has no MaskablePPO
-        print(f"Watch it with `sb3-ext enjoy --algo {algo} --env {env_id} -f {given.folder}`")
+    run = download_run(given.repo_id, given.folder, given.revision, given.device)
+    print(f"Loaded {given.repo_id} ({run.n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run.folder}")
+    if run.is_watchable:
+        print(f"Watch it with `sb3-ext enjoy --algo {run.algo} --env {run.env_id} -f {given.folder}`")
 
 
 PUSH = Command("push_to_hub", "evaluate a trained agent and put it on the Hugging Face Hub", _push_parser, push)

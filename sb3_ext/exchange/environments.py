@@ -16,10 +16,13 @@ ENVIRONMENT = ("env_wrapper", "vec_env_wrapper", "frame_stack", "env_kwargs")
 """keys of rl-zoo3's yml that an agent needs to see what it saw in training"""
 
 
-def check_env_id(env_id: Any) -> None:  # Any: JSON of anyone
-    """:raises UserError: for what is no name of an environment, or would be another path"""
+def check_env_id(env_id: Any) -> str:  # Any: JSON of anyone
+    """
+    :return: the same
+    :raises UserError: for what is no name of an environment, or would be another path
+    """
     try:
-        id_of_file(env_id)
+        return id_of_file(env_id)
     except ValueError as error:
         raise UserError(str(error)) from None
 
