@@ -39,12 +39,13 @@ class HostReads(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if self.found is None and (_reads(func, args) or _moves(func, args, kwargs)):
+        if self.found is None and (reads_values(func, args) or _moves(func, args, kwargs)):
             self.found = str(func)
         return func(*args, **kwargs)
 
 
-def _reads(func: Any, args: tuple[Any, ...]) -> bool:  # Any: as above
+def reads_values(func: Any, args: tuple[Any, ...]) -> bool:  # Any: as above
+    """:return: whether the host must know values for this operation"""
     if func is th.ops.aten.index.Tensor:  # masks are counted, numbers are not
         return any(x is not None and x.dtype in (th.bool, th.uint8) for x in args[1])
     return any(tag in func.tags for tag in READS)

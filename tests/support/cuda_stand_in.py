@@ -20,6 +20,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from sb3_ext import compiled
+from sb3_ext.learners.trial import reads_values
 
 
 def _tensors(x: Any) -> list[th.Tensor]:
@@ -30,7 +31,7 @@ class Graph:
     """In place of `torch.cuda.CUDAGraph`."""
 
     def __init__(self) -> None:
-        self.operations: list[tuple[Any, Any, Any, Any]] = []
+        self.operations: list[tuple[Any, Any, Any, Any, bool]] = []
         self.reads: dict[int, th.Tensor] = {}
         """by their memory: tensors from outside, which must stay where they are"""
         self.n_replayed = 0
@@ -38,9 +39,10 @@ class Graph:
     def replay(self) -> None:
         assert self.operations, "nothing was captured"
         self.n_replayed += 1
-        with th.no_grad():
-            for func, args, kwargs, outputs in self.operations:
-                again = func(*args, **kwargs)
+        with th._C._AutoDispatchBelowAutograd():  # there it was noted
+            for func, args, kwargs, outputs, with_grad in self.operations:
+                with th.set_grad_enabled(with_grad):  # which an LSTM asks for below, too
+                    again = func(*args, **kwargs)
                 for old, new in zip(_tensors(outputs), _tensors(again), strict=True):
                     if old is not new:  # memory of a graph stays where it is
                         old.copy_(new)
@@ -55,9 +57,9 @@ class _Capture(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if th.Tag.data_dependent_output in func.tags or th.Tag.dynamic_output_shape in func.tags:
+        if reads_values(func, args):
             raise RuntimeError(f"operation not permitted when stream is capturing: {func}")
-        if func is th.ops.aten.lift_fresh.default:
+        if func is th.ops.aten.lift_fresh.default and args[0].ndim > 0:  # a single number is one, for Adam on a CPU too
             raise RuntimeError("a tensor is made of numbers of the host, which a graph would not see change")
         for tensor in _tensors((args, kwargs)):
             if all(tensor.untyped_storage()._cdata != x._cdata for x in self.own):
@@ -71,7 +73,7 @@ class _Capture(TorchDispatchMode):
         outputs = func(*args, **kwargs)
         is_view = any(x.alias_info is not None and not x.alias_info.is_write for x in returns)
         if not is_view:
-            self.graph.operations.append((func, args, kwargs, outputs))
+            self.graph.operations.append((func, args, kwargs, outputs, th.is_grad_enabled()))
         known = {x.untyped_storage()._cdata for x in _tensors((args, kwargs))}
         self.own += [x.untyped_storage() for x in _tensors(outputs) if x.untyped_storage()._cdata not in known]
         return outputs
