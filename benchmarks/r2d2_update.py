@@ -39,7 +39,7 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from sb3_ext import R2D2, nested
-from sb3_ext.buffers.sequence import SequenceSamples
+from sb3_ext.buffers import SequenceSamples
 from sb3_ext.networks.cores import RecurrentState
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 

@@ -37,7 +37,7 @@ from common import (
 from r2d2_update import BATCH, VECTOR, filled_model
 
 from sb3_ext import R2D2
-from sb3_ext.buffers.sequence import SequenceReplayBuffer, WindowHandle
+from sb3_ext.buffers import SequenceReplayBuffer, WindowHandle
 
 Work = Callable[[], object]
 

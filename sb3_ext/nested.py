@@ -38,13 +38,13 @@ def map(change: Callable[..., Any], tree: Any, *more: Any) -> Any:  # Any: a tre
         return None
     if isinstance(tree, (np.ndarray, th.Tensor)):  # the rest of the way takes longer than most changes
         return change(tree, *more)
-    if isinstance(tree, Mapping):
-        _check_kind(Mapping, tree, more)
-        return {key: map(change, part, *(other[key] for other in more)) for key, part in tree.items()}
     if isinstance(tree, (tuple, list)):
         _check_kind(Sequence, tree, more)
         parts = [map(change, *each) for each in zip(tree, *more, strict=True)]
         return type(tree)(*parts) if hasattr(tree, "_fields") else type(tree)(parts)
+    if isinstance(tree, Mapping):
+        _check_kind(Mapping, tree, more)
+        return {key: map(change, part, *(other[key] for other in more)) for key, part in tree.items()}
     return change(tree, *more)
 
 

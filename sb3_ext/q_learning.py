@@ -29,7 +29,8 @@ from stable_baselines3.common.utils import polyak_update
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.replay import check_same_layout
-from sb3_ext.buffers.samplers import DIVERGED, Proportional, Sampler, Uniform
+from sb3_ext.buffers.samplers import Proportional, Uniform
+from sb3_ext.buffers.sampling import DIVERGED, Sampler
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, ScalarHead
 from sb3_ext.networks.noisy import has_noise

@@ -4,18 +4,11 @@ from sb3_ext.buffers.columns import Column
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
 from sb3_ext.buffers.replay import Handle, Replay, as_replay
-from sb3_ext.buffers.samplers import (
-    SAMPLERS,
-    Draw,
-    GreedyPriority,
-    Proportional,
-    RankBased,
-    Sampler,
-    TreeSampler,
-    Uniform,
-)
-from sb3_ext.buffers.sequence import SequenceReplayBuffer, SequenceSamples, WindowHandle
+from sb3_ext.buffers.samplers import SAMPLERS, GreedyPriority, Proportional, RankBased, TreeSampler, Uniform
+from sb3_ext.buffers.sampling import Draw, Sampler
+from sb3_ext.buffers.sequence import SequenceReplayBuffer
 from sb3_ext.buffers.sum_tree import SumTree
+from sb3_ext.buffers.windows import SequenceSamples, WindowHandle
 
 __all__ = [
     "SAMPLERS",

@@ -8,22 +8,19 @@ Cells know how observations and columns are stored, and nothing of trajectories:
 from __future__ import annotations
 
 import copy
-import math
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import numpy as np
 
 from sb3_ext import nested
-from sb3_ext.buffers.columns import N_FIRST, Array, Column, Part, read_extras
+from sb3_ext.buffers.columns import Array, Column, Part
 
 try:
     import psutil
 except ImportError:  # SB3 treats it as optional too
     psutil = None
 
-Obs = np.ndarray | dict[str, np.ndarray]
 Index = np.ndarray | slice
 
 
@@ -40,7 +37,6 @@ class Cells:
         self.lead_in = max(part.n_frames for part in parts.values()) - 1
         """cells before a trajectory's first whole observation, which hold the older frames of its stack"""
         self._columns = dict(columns)
-        self._extra = dict(list(columns.items())[N_FIRST:])
         self.clear()
 
     def clear(self) -> None:
@@ -65,77 +61,6 @@ class Cells:
         self.columns = {name: np.zeros((cells, *x.shape), dtype=x.dtype) for name, x in self._columns.items()}
 
     # ------------------------------------------------------------------ writing
-
-    def as_arrays(self, obs: Obs) -> dict[str, Array]:
-        """
-        :param obs: of every lane
-        :return: per key as [E, ...], in the dtype of the cells
-        :raises ValueError: for a wrong shape
-        """
-        given = obs if isinstance(obs, dict) else {"": obs}
-        arrays = {}
-        for key, part in self.parts.items():
-            x, shape = np.asarray(given[key]), (self.n_lanes, *part.shape)
-            if x.shape != shape:
-                if not part.is_discrete:  # Discrete: [E] is kept as [E, 1]
-                    raise ValueError(f"observations {key!r} have shape {x.shape}, the space and n_envs ask for {shape}")
-                x = x.reshape(shape)
-            arrays[key] = x.astype(part.dtype, copy=False)
-        return arrays
-
-    def as_columns(
-        self, action: np.ndarray, reward: np.ndarray, terminated: Array, extras: Mapping[str, Any] | None
-    ) -> dict[str, Array]:
-        """
-        :param action: [E] or [E, action_dim]
-        :param reward: [E]
-        :param terminated: [E] bool
-        :param extras: [E, ...] for each further column
-        :return: by name as [E, ...]
-        :raises ValueError: for a wrong shape, or a column without a value
-        """
-        first = {
-            "action": np.asarray(action).reshape(self.n_lanes, *self._columns["action"].shape),
-            "reward": np.asarray(reward, dtype=np.float32).reshape(self.n_lanes),
-            "terminated": terminated,
-        }
-        return {**first, **read_extras(self._extra, extras, self.n_lanes)} if self._extra or extras else first
-
-    def fault(
-        self, before: dict[str, Array], after: dict[str, Array], columns: dict[str, Array]
-    ) -> tuple[str, int, float] | None:
-        """:return: what is NaN or infinite and must not be stored: its name, lane and value"""
-        read = [*before.values(), *after.values(), columns["reward"]]
-        if self._extra:
-            read += [columns[name] for name in self._extra]
-        for x in read:
-            # The dot product is the fastest look at all numbers, but large ones overflow in it.
-            if x.dtype.kind == "f" and not math.isfinite(np.vdot(x, x)):
-                break
-        else:
-            return None
-        names = [f"observation {key!r}" if key else "observation" for key in (*before, *after)]
-        names += ["reward", *(f"column {name!r}" for name in self._extra)]
-        for name, x in zip(names, read, strict=True):
-            if x.dtype.kind == "f" and not np.isfinite(x).all():
-                per_lane = x.reshape(self.n_lanes, -1)
-                lane, at = (int(i[0]) for i in np.nonzero(~np.isfinite(per_lane)))
-                return name, lane, float(per_lane[lane, at])
-        return None
-
-    def check_frames(self, before: dict[str, Array], after: dict[str, Array]) -> None:
-        """:raises ValueError: for a stack of frames that is not the one before, moved on by one frame"""
-        for key, part in self.parts.items():
-            if part.n_frames > 1:
-                channels = part.cell_shape[0]
-                kept, moved = before[key][:, channels:], after[key][:, :-channels]
-                if not np.array_equal(kept, moved):
-                    lane = int(np.flatnonzero((kept != moved).reshape(self.n_lanes, -1).any(axis=1))[0])
-                    raise ValueError(
-                        f"next_obs{f' {key!r}' if key else ''} of env {lane} is not its obs moved on by one frame "
-                        f"(frame_channels {channels}, newest last): set frame_channels to the channels of "
-                        "one frame, or optimize_memory_usage=False where observations are no frame stacks"
-                    )
 
     def put_first(self, lanes: Array, cell: Array, before: dict[str, Array]) -> None:
         """
@@ -181,6 +106,12 @@ class Cells:
         cell = at % self.size
         stacked = (cell[..., None] + np.arange(1 - n_frames, 1)) % self.size + (at - cell)[..., None]
         return cells.take(stacked, axis=0).reshape(*at.shape, *self.parts[key].shape)
+
+    def take(self, at: Index) -> Array | dict[str, Array]:
+        """:return: observations of these places, a dictionary where the space is one"""
+        if "" in self.observations:
+            return self.observation("", at)
+        return {key: self.observation(key, at) for key in self.observations}
 
     # ------------------------------------------------------------------ files
 

@@ -28,7 +28,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -37,27 +37,16 @@ from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.buffers.cells import Cells, Index, Obs
+from sb3_ext import nested
+from sb3_ext.buffers.cells import Cells, Index
 from sb3_ext.buffers.columns import Array, Column, columns_of, drawn_dtype, parts_of
+from sb3_ext.buffers.door import Door, Extras, Obs, Step
 from sb3_ext.buffers.replay import Handle, ReplayStatistics, layout_of
-from sb3_ext.buffers.samplers import SAMPLERS, Sampler, SamplerLike
+from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
+from sb3_ext.buffers.sampling import Sampler
 from sb3_ext.buffers.sum_tree import pack, unpack
 from sb3_ext.nested import Nested
 from sb3_ext.specs import resolve
-
-
-class Step(NamedTuple):
-    """One transition of every lane, checked, in the dtypes of the cells."""
-
-    before: dict[str, Array]
-    """[E, ...] per key ("" where the space is no Dict)"""
-    after: dict[str, Array]
-    columns: dict[str, Array]
-    """[E, ...] by name"""
-    ended: list[int]
-    """lanes whose episode ended"""
-    states: Nested[th.Tensor] | None
-    """[E, ...] each: recurrent state before the observations, for a replay that keeps some"""
 
 
 class LaneReplayBuffer(ReplayBuffer):
@@ -102,12 +91,9 @@ class LaneReplayBuffer(ReplayBuffer):
         self.sampler: Sampler = resolve(Sampler, sampler, SAMPLERS).fresh()
         self.columns = dict(columns or {})
         self.frame_channels = frame_channels
-        self._cells = Cells(
-            n_envs,
-            self.buffer_size,
-            parts_of(observation_space, frame_channels),
-            columns_of(action_space, self.columns),
-        )
+        parts, all_columns = parts_of(observation_space, frame_channels), columns_of(action_space, self.columns)
+        self._door = Door(n_envs, parts, all_columns, handle_timeout_termination)
+        self._cells = Cells(n_envs, self.buffer_size, parts, all_columns)
         self._rows = np.arange(n_envs) * self.buffer_size
         self._generation = np.zeros(0, dtype=np.int64)  # of each leaf: how often it has been reused
         self._clear()
@@ -189,7 +175,7 @@ class LaneReplayBuffer(ReplayBuffer):
         reward: np.ndarray,
         done: np.ndarray,
         infos: list[dict[str, Any]],
-        extras: Mapping[str, np.ndarray | th.Tensor] | None = None,
+        extras: Extras = None,
     ) -> None:
         """
         Append one transition to every lane.
@@ -204,7 +190,7 @@ class LaneReplayBuffer(ReplayBuffer):
         :raises ValueError: for NaN or infinity, a wrong shape, a frame stack that is not moved on by one frame, or a
             column without a value; nothing is stored then
         """
-        self._append(self._read(obs, next_obs, action, reward, done, infos, extras))
+        self._append(self._door.read(obs, next_obs, action, reward, done, infos, extras, None, self._step_of))
 
     def _append(self, step: Step) -> None:
         """Store a step; what it makes of leaves is said by the hooks, in the order in which they are called here."""
@@ -272,41 +258,9 @@ class LaneReplayBuffer(ReplayBuffer):
         for lane in np.flatnonzero(self._open):
             self._close(int(lane))
 
-    def _read(
-        self,
-        obs: Obs,
-        next_obs: Obs,
-        action: np.ndarray,
-        reward: np.ndarray,
-        done: np.ndarray,
-        infos: list[dict[str, Any]],
-        extras: Mapping[str, np.ndarray | th.Tensor] | None,
-        states: Nested[th.Tensor] | None = None,
-    ) -> Step:
-        """
-        :return: what `add` was given
-        :raises ValueError: as `add` does
-        """
-        before, after = self._cells.as_arrays(obs), self._cells.as_arrays(next_obs)
-        over, terminated = np.asarray(done).reshape(self.n_envs).tolist(), np.zeros(self.n_envs, dtype=bool)
-        columns = self._cells.as_columns(action, reward, terminated, extras)
-        fault = self._cells.fault(before, after, columns)
-        if fault is not None:
-            name, lane, value = fault
-            step = int(self._head[lane] - self._start[lane]) if self._open[lane] else 0
-            raise ValueError(
-                f"{name} of env {lane} at step {step} of its episode is not finite ({value}): "
-                "it was not stored; mend the environment, or wrap it in VecCheckNan to find the cause"
-            )
-        if len(infos) != self.n_envs:
-            raise ValueError(f"{len(infos)} infos were given for {self.n_envs} environments")
-        if self._cells.lead_in > 0:
-            self._cells.check_frames(before, after)
-        ended = [lane for lane in range(self.n_envs) if over[lane]]
-        for lane in ended:
-            timeout = self.handle_timeout_termination and infos[lane].get("TimeLimit.truncated", False)
-            terminated[lane] = not timeout
-        return Step(before, after, columns, ended, states)
+    def _step_of(self, lane: int) -> int:
+        """:return: steps since the trajectory's start"""
+        return int(self._head[lane] - self._start[lane]) if self._open[lane] else 0
 
     def _broken(self, before: dict[str, Array], at: Index) -> list[int]:
         """:return: lanes whose trajectory is under way and is not continued by these observations"""
@@ -341,10 +295,8 @@ class LaneReplayBuffer(ReplayBuffer):
     # ------------------------------------------------------------------ reading
 
     def _observations(self, at: Array, env: VecNormalize | None) -> th.Tensor | TensorDict:
-        taken = {key: self._cells.observation(key, at) for key in self._cells.observations}
-        if "" in taken:
-            return self._tensor(self._normalize_obs(taken[""], env))
-        return {key: self._tensor(x) for key, x in self._normalize_obs(taken, env).items()}  # type: ignore[union-attr]
+        drawn: th.Tensor | TensorDict = nested.map(self._tensor, self._normalize_obs(self._cells.take(at), env))
+        return drawn
 
     def _actions(self, at: Array) -> th.Tensor:
         return self._tensor(self._cells.columns["action"][at].astype(drawn_dtype(self.action_space), copy=False))

@@ -31,7 +31,8 @@ from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext.buffers.columns import Array, Column
-from sb3_ext.buffers.lanes import LaneReplayBuffer, Step
+from sb3_ext.buffers.door import Step
+from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.replay import Handle
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.buffers.sum_tree import pack, unpack
@@ -254,13 +255,16 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
                 f"set learning_starts >= {self.n_steps * self.n_envs}"
             )
         draw = self.sampler.draw(batch_size, progress_remaining)
-        return self._get_samples(draw.leaves, env)._replace(weights=self._tensor(draw.weights))
+        return self._get_samples(draw.leaves, env, draw.weights)
 
-    def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> PrioritizedSamples:  # type: ignore[override]
+    def _get_samples(  # type: ignore[override]
+        self, batch_inds: np.ndarray, env: VecNormalize | None = None, weights: Array | None = None
+    ) -> PrioritizedSamples:
         """
         :param batch_inds: [B] active leaves
         :param env: see `sample`
-        :return: these transitions, with weights of 1
+        :param weights: [B] float32, None = ones
+        :return: these transitions
         """
         leaves, size = batch_inds, self.buffer_size
         cell = leaves % size
@@ -277,7 +281,7 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             rewards=self._tensor((rewards @ self._discounts[:-1, None]).astype(np.float32, copy=False)),
             discounts=None if self.gamma is None else self._tensor(self._discounts[k, None]),
             extras={name: self._tensor(columns[name][leaves]) for name in self.columns},
-            weights=th.ones(len(leaves), device=self.device),
+            weights=self._tensor(np.ones(len(leaves), dtype=np.float32) if weights is None else weights),
             handle=Handle(leaves, self._generation[leaves]),
         )
 

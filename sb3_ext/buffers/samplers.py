@@ -1,117 +1,19 @@
-"""
-Which leaf is drawn, and its importance weight.
-
-A sampler knows leaves (integers) and priorities, and nothing of what is stored behind them. A leaf can be drawn exactly
-from `activate` to `deactivate`. Sequences and single transitions share these classes.
-
-A sampler is one dataclass: its fields are its settings, which never change, and what it draws from stands beside them.
-A replay works on a `fresh` one of the same settings, so one object may be given to several.
-"""
+"""The samplers: uniform, in proportion to priorities, by their ranks, and greedy. A new one is a class and a row."""
 
 from __future__ import annotations
 
-import dataclasses
-from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, dataclass, field
-from typing import Any, ClassVar, NamedTuple, TypeAlias, TypeVar
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from sb3_ext.buffers.max_tree import MaxTree
+from sb3_ext.buffers.sampling import MIN_PRIORITY, Draw, Sampler, check_priorities, check_share, strata
 from sb3_ext.buffers.sum_tree import Backend, SumTree, pack, unpack
 from sb3_ext.ops.priorities import importance_weights, linear_anneal
 
-DIVERGED = "the network has diverged: lower learning_rate or max_grad_norm, or look for outliers among the rewards"
-MIN_PRIORITY = 1e-6  # keeps an item with zero error drawable (Schaul et al., 2016, section 3.3)
 LOW_BITS = 2**32 - 1
-
-SelfSampler = TypeVar("SelfSampler", bound="Sampler")
-
-
-class Draw(NamedTuple):
-    leaves: np.ndarray
-    """[B] int64"""
-    weights: np.ndarray
-    """[B] float32, importance weights in (0, 1]"""
-
-
-@dataclass
-class Sampler(ABC):
-    """
-    Draws leaves. Subclasses differ in the distribution; each is a dataclass whose fields are its settings. Equal ones
-    may take over each other's leaves.
-    """
-
-    reads_priorities: ClassVar[bool] = True
-    """False: `update` has no effect, so that priorities need not be copied from the device"""
-
-    def __init_subclass__(cls) -> None:
-        if "__init__" in vars(cls):
-            raise TypeError(
-                f"{cls.__name__} has an __init__: make it a dataclass, with its settings as fields and what it draws "
-                "from made in __post_init__"
-            )
-
-    def __post_init__(self) -> None:
-        self.n_active = 0
-        """Leaves that can be drawn now."""
-
-    def __setattr__(self, name: str, value: Any) -> None:  # Any: as in `object`
-        if name in self.__dataclass_fields__ and name in self.__dict__:
-            raise FrozenInstanceError(
-                f"{name} of {self} is fixed: make another one, as with dataclasses.replace(sampler, {name}={value!r})"
-            )
-        object.__setattr__(self, name, value)
-
-    def fresh(self: SelfSampler) -> SelfSampler:
-        """:return: one of the same settings, without leaves"""
-        return dataclasses.replace(self)
-
-    def masses(self, leaves: np.ndarray) -> np.ndarray:
-        """
-        :param leaves: [N] int64
-        :return: [N], what the chances of these leaves are proportional to, among active ones
-        """
-        return np.ones(len(leaves))
-
-    @abstractmethod
-    def resize(self, capacity: int) -> None:
-        """
-        Make room for more leaves; active ones keep their priority.
-
-        :param capacity: number of leaves that are needed; it never shrinks
-        """
-
-    @abstractmethod
-    def activate(self, leaves: np.ndarray) -> None:
-        """
-        Make inactive leaves drawable, at the highest priority seen so far.
-
-        :param leaves: [N] int64, none of them active
-        """
-
-    @abstractmethod
-    def deactivate(self, leaves: np.ndarray) -> None:
-        """
-        :param leaves: [N] int64, all of them active
-        """
-
-    @abstractmethod
-    def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:
-        """
-        :param leaves: [N] int64, all of them active; duplicates carry equal priorities or the last one counts
-        :param priorities: [N], finite and >= 0, before any exponent
-        """
-
-    @abstractmethod
-    def draw(self, batch_size: int, progress_remaining: float = 1.0) -> Draw:
-        """
-        Random draws are stratified: one from each of ``batch_size`` equal shares of the probability, so that the
-        expected frequencies are exact and duplicates in a batch are rare.
-
-        :param progress_remaining: SB3's clock from 1 to 0, for annealed importance exponents
-        """
 
 
 @dataclass
@@ -146,12 +48,12 @@ class Uniform(Sampler):
         self.n_active = n_active
 
     def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:
-        _check_priorities(priorities)
+        check_priorities(priorities)
 
     def draw(self, batch_size: int, progress_remaining: float = 1.0) -> Draw:
         if self.n_active == 0:
             raise ValueError("nothing can be drawn yet: no complete item is stored")
-        index = np.minimum((_strata(batch_size) * self.n_active).astype(np.int64), self.n_active - 1)
+        index = np.minimum((strata(batch_size) * self.n_active).astype(np.int64), self.n_active - 1)
         return Draw(self._active[index], np.ones(batch_size, dtype=np.float32))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -182,10 +84,10 @@ class TreeSampler(Sampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_share("alpha", self.alpha)
-        _check_share("beta", self.beta)
+        check_share("alpha", self.alpha)
+        check_share("beta", self.beta)
         if self.beta_final is not None:
-            _check_share("beta_final", self.beta_final)
+            check_share("beta_final", self.beta_final)
         self.max_priority = 1.0
         self._tree = SumTree(1, self.backend)
 
@@ -206,7 +108,7 @@ class TreeSampler(Sampler):
     def draw(self, batch_size: int, progress_remaining: float = 1.0) -> Draw:
         if self.n_active == 0:
             raise ValueError("nothing can be drawn yet: no complete item is stored")
-        leaves = self._tree.find(_strata(batch_size))
+        leaves = self._tree.find(strata(batch_size))
         probabilities = self._tree[leaves] / self._tree.total
         beta_final = self.beta if self.beta_final is None else self.beta_final
         beta = linear_anneal(self.beta, beta_final, progress_remaining)
@@ -234,7 +136,7 @@ class Proportional(TreeSampler):
         self.n_active += len(leaves)
 
     def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:
-        _check_priorities(priorities)
+        check_priorities(priorities)
         if len(leaves) == 0:
             return
         clamped = np.maximum(priorities.astype(np.float64), MIN_PRIORITY)
@@ -268,7 +170,7 @@ class RankBased(TreeSampler):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_share("staleness", self.staleness)
+        check_share("staleness", self.staleness)
         self._priorities = np.zeros(0)  # of each leaf, 0 = inactive
         self._born = np.zeros(0, dtype=np.int64)  # of each leaf: how many had been activated before it
         self._sorted = np.zeros(0)  # priorities at the last refresh, ascending
@@ -293,7 +195,7 @@ class RankBased(TreeSampler):
         self._n_changed += len(leaves)
 
     def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:
-        _check_priorities(priorities)
+        check_priorities(priorities)
         if len(leaves) == 0:
             return
         clamped = np.maximum(priorities.astype(np.float64), MIN_PRIORITY)
@@ -366,7 +268,7 @@ class GreedyPriority(Sampler):
         self.n_active -= len(leaves)
 
     def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:
-        _check_priorities(priorities)
+        check_priorities(priorities)
         if len(leaves) == 0:
             return
         clamped = np.maximum(priorities, MIN_PRIORITY)
@@ -402,21 +304,3 @@ SAMPLERS: dict[str, type[Sampler]] = {
 }
 """Short names, as in ``sampler="uniform"`` and ``sampler={"proportional": {"alpha": 0.5}}``"""
 SamplerLike: TypeAlias = Sampler | str | Mapping[str, Mapping[str, Any] | None]  # Any: of a yml
-
-
-def _strata(batch_size: int) -> np.ndarray:
-    """
-    One uniform number from each of ``batch_size`` equal parts of [0, 1); NumPy's global generator, which SB3 seeds.
-    """
-    return (np.arange(batch_size) + np.random.random(batch_size)) / batch_size
-
-
-def _check_share(name: str, value: Any) -> None:  # Any: from a yml
-    if not isinstance(value, (int, float, np.number)) or not 0.0 <= value <= 1.0:
-        raise ValueError(f"{name} {value} must lie in [0, 1]")
-
-
-def _check_priorities(priorities: np.ndarray) -> None:
-    if not (np.isfinite(priorities).all() and (priorities >= 0).all()):
-        bad = priorities[~(np.isfinite(priorities) & (priorities >= 0))][:5]
-        raise ValueError(f"priorities {bad} must be finite and >= 0: {DIVERGED}")

@@ -31,53 +31,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
-from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import nested
-from sb3_ext.buffers.cells import Obs
 from sb3_ext.buffers.columns import Array, Column
-from sb3_ext.buffers.lanes import LaneReplayBuffer, Step
-from sb3_ext.buffers.replay import Handle
+from sb3_ext.buffers.door import Extras, Obs, Step
+from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.samplers import SamplerLike
+from sb3_ext.buffers.windows import SequenceSamples, WindowHandle, check_window_geometry
 from sb3_ext.nested import Nested
 
 NEVER = np.iinfo(np.int64).max
-
-WindowHandle = Handle
-"""Names drawn windows, also after some of them have been overwritten."""
-
-
-class SequenceSamples(NamedTuple):
-    """A batch of windows. l = burn_in, m = sequence_length, n = n_steps."""
-
-    burn_in_observations: th.Tensor | TensorDict
-    """[B, l, ...]; a burn-in of b < l real steps fills the last b columns, the columns before are padding"""
-    observations: th.Tensor | TensorDict
-    """[B, m + n + 1, ...], from the first trained step"""
-    actions: th.Tensor
-    """[B, m, action_dim], as SB3's buffers keep them"""
-    rewards: th.Tensor
-    """[B, m + n] float32, 0 in the padding"""
-    terminated: th.Tensor
-    """[B, m + n] float32, 1 where the step ended the episode for good; truncations and cuts are 0"""
-    mask: th.Tensor
-    """[B, m + n] float32, 1 = real step, 0 = padding; real steps come first"""
-    burn_in_lengths: th.Tensor
-    """[B] int64, b"""
-    states: Nested[th.Tensor] | None
-    """[B, ...] each: recurrent state before the first real column; None when no state is stored"""
-    extras: dict[str, th.Tensor]
-    """[B, m + n, ...] of each further column, 0 in the padding"""
-    weights: th.Tensor
-    """[B] float32, importance weights in (0, 1]"""
-    handle: WindowHandle
-    """for `SequenceReplayBuffer.update_priorities`"""
 
 
 class SequenceReplayBuffer(LaneReplayBuffer):
@@ -179,7 +148,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         reward: np.ndarray,
         done: np.ndarray,
         infos: list[dict[str, Any]],
-        extras: Mapping[str, np.ndarray | th.Tensor] | None = None,
+        extras: Extras = None,
         states: Nested[th.Tensor] | None = None,
     ) -> None:
         """
@@ -197,7 +166,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         :raises ValueError: for NaN or infinity, a wrong shape, an observation that does not continue its lane, or a
             missing state or column; nothing is stored then
         """
-        step = self._read(obs, next_obs, action, reward, done, infos, extras, states)
+        step = self._door.read(obs, next_obs, action, reward, done, infos, extras, states, self._step_of)
         if states is not None:
             self._check_states(states)
         if self._cells.observations and (states is None) != (self._states is None):
@@ -319,13 +288,16 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         :raises ValueError: while no window is complete
         """
         draw = self.sampler.draw(batch_size, progress_remaining)
-        return self._get_samples(draw.leaves, env)._replace(weights=self._tensor(draw.weights))
+        return self._get_samples(draw.leaves, env, draw.weights)
 
-    def _get_samples(self, batch_inds: np.ndarray, env: VecNormalize | None = None) -> SequenceSamples:  # type: ignore[override]
+    def _get_samples(  # type: ignore[override]
+        self, batch_inds: np.ndarray, env: VecNormalize | None = None, weights: Array | None = None
+    ) -> SequenceSamples:
         """
         :param batch_inds: [B] leaves of complete windows
         :param env: see `sample`
-        :return: these windows, with weights of 1
+        :param weights: [B] float32, None = ones
+        :return: these windows
         """
         leaves, burn_in, trained = batch_inds, self.burn_in, self.sequence_length
         first, lead, valid = self._first[leaves], self._lead[leaves], self._valid[leaves]
@@ -347,7 +319,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             burn_in_lengths=self._tensor(lead),
             states=nested.map(lambda s: self._tensor(s[leaves]), self._states),
             extras={name: self._tensor(_masked(columns[name][steps], mask)) for name in self.columns},
-            weights=th.ones(len(leaves), device=self.device),
+            weights=self._tensor(np.ones(len(leaves), dtype=np.float32) if weights is None else weights),
             handle=WindowHandle(leaves, self._generation[leaves]),
         )
 
@@ -367,21 +339,6 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             "n_steps": self.n_steps,
             "period": self.period,
         }
-
-
-def check_window_geometry(burn_in: int, sequence_length: int, n_steps: int, period: int) -> None:
-    """:raises ValueError: naming the number that does not fit"""
-    given: list[tuple[str, Any, int]] = [  # Any: what a yml or a search space made of them
-        ("burn_in", burn_in, 0),
-        ("sequence_length", sequence_length, 1),
-        ("n_steps", n_steps, 1),
-        ("period", period, 1),
-    ]
-    for name, value, least in given:
-        if not isinstance(value, (int, np.integer)) or value < least:
-            raise ValueError(f"{name} {value} must be an integer >= {least}")
-    if sequence_length % period != 0:
-        raise ValueError(f"period {period} must divide sequence_length {sequence_length}")
 
 
 def _masked(x: Array, mask: Array) -> Array:

@@ -84,8 +84,10 @@ class SumTree:
         :param leaves: [N] int, in [0, capacity); of duplicates the last one counts
         :param masses: [N] or one for all, finite and >= 0
         """
-        values = np.empty(leaves.shape)
-        values[...] = masses
+        values = np.asarray(masses, dtype=np.float64)
+        if values.shape != leaves.shape:
+            values = np.empty(leaves.shape)
+            values[...] = masses
         if self._kernels is not None:
             if not self._kernels.set_masses(self._nodes, self._offsets, leaves, values, self.capacity):
                 self._refuse(leaves, values)

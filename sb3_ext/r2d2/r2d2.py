@@ -21,7 +21,8 @@ from stable_baselines3.common.utils import LinearSchedule, obs_as_tensor
 
 from sb3_ext import nested
 from sb3_ext.buffers.lanes import LaneReplayBuffer
-from sb3_ext.buffers.sequence import SequenceReplayBuffer, SequenceSamples, check_window_geometry
+from sb3_ext.buffers.sequence import SequenceReplayBuffer
+from sb3_ext.buffers.windows import SequenceSamples, check_window_geometry
 from sb3_ext.networks.cores import RecurrentState
 from sb3_ext.networks.heads import DuelingMode
 from sb3_ext.networks.noisy import sample_noise

@@ -16,7 +16,8 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from sb3_ext import nested
 from sb3_ext.buffers.device import DeviceReplayBuffer, holds
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
-from sb3_ext.buffers.samplers import SAMPLERS, Proportional, Sampler, SamplerLike, TreeSampler, Uniform
+from sb3_ext.buffers.samplers import SAMPLERS, Proportional, SamplerLike, TreeSampler, Uniform
+from sb3_ext.buffers.sampling import Sampler
 from sb3_ext.learners.td3 import Batch
 from sb3_ext.specs import resolve
 

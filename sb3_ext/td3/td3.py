@@ -23,7 +23,8 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.td3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
 
 from sb3_ext.buffers import as_replay
-from sb3_ext.buffers.samplers import Sampler, SamplerLike
+from sb3_ext.buffers.samplers import SamplerLike
+from sb3_ext.buffers.sampling import Sampler
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.compiled import CompiledMixin
 from sb3_ext.learners.captured import Compile

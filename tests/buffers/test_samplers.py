@@ -11,17 +11,8 @@ from stable_baselines3.common.utils import set_random_seed
 from support.checks import assert_frequencies
 
 from sb3_ext.buffers.max_tree import MaxTree
-from sb3_ext.buffers.samplers import (
-    LOW_BITS,
-    MIN_PRIORITY,
-    Draw,
-    GreedyPriority,
-    Proportional,
-    RankBased,
-    Sampler,
-    TreeSampler,
-    Uniform,
-)
+from sb3_ext.buffers.samplers import LOW_BITS, GreedyPriority, Proportional, RankBased, TreeSampler, Uniform
+from sb3_ext.buffers.sampling import MIN_PRIORITY, Draw, Sampler
 
 RANDOM: list[Callable[[], Sampler]] = [Uniform, Proportional, RankBased]
 ALL: list[Callable[[], Sampler]] = [*RANDOM, GreedyPriority]

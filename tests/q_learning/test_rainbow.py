@@ -23,7 +23,8 @@ from torch import nn
 
 from sb3_ext import Rainbow, RainbowR
 from sb3_ext.buffers.prioritized import PrioritizedSamples
-from sb3_ext.buffers.samplers import GreedyPriority, RankBased, Sampler, Uniform
+from sb3_ext.buffers.samplers import GreedyPriority, RankBased, Uniform
+from sb3_ext.buffers.sampling import Sampler
 from sb3_ext.networks.heads import C51Head
 from sb3_ext.networks.noisy import NoisyLinear, sample_noise
 from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Exploration, Greedy
