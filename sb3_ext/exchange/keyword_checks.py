@@ -137,9 +137,18 @@ def _fits(value: Any, annotation: Any) -> bool:  # Any: see `check_value`
         return True
     if annotation is None or annotation is types.NoneType:
         return value is None
-    origin, parts = typing.get_origin(annotation), typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
     if origin in (typing.Union, types.UnionType):
-        return any(_fits(value, part) for part in parts)
+        return any(_fits(value, part) for part in typing.get_args(annotation))
+    if origin is Callable or annotation is Callable:
+        return callable(value)
+    if origin is not None:
+        return _fits_parts(value, origin, typing.get_args(annotation))
+    return _fits_class(value, annotation)
+
+
+def _fits_parts(value: Any, origin: Any, parts: tuple[Any, ...]) -> bool:  # Any: see `check_value`
+    """:return: whether it is one of ``origin[parts]``"""
     if origin is typing.Literal:
         return isinstance(value, str) and value in parts
     if origin is tuple:  # yml has lists alone
@@ -152,8 +161,10 @@ def _fits(value: Any, annotation: Any) -> bool:  # Any: see `check_value`
     if origin is type:
         kind = typing.get_origin(parts[0]) or parts[0]
         return isinstance(value, type) and (not isinstance(kind, type) or issubclass(value, kind))
-    if origin is Callable or annotation is Callable:
-        return callable(value)
+    return _fits_class(value, origin)
+
+
+def _fits_class(value: Any, annotation: Any) -> bool:  # Any: see `check_value`
     if annotation is np.ndarray:  # or what NumPy makes one of
         return isinstance(value, np.ndarray) or _fits(value, float)
     if annotation is bool:
