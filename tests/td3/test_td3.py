@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,23 +15,19 @@ from gymnasium import spaces
 from stable_baselines3.common.envs import BitFlippingEnv, FakeImageEnv
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.noise import (
-    ActionNoise,
     NormalActionNoise,
     OrnsteinUhlenbeckActionNoise,
-    VectorizedActionNoise,
 )
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from support.checks import assert_same_weights
-from support.control import SMALL, Reach, arch, batch_of, noise, trained
+from support.control import SMALL, Reach, arch, noise, trained
 
 from sb3_ext import DAC, DDPG, TD3
 from sb3_ext.buffers import PrioritizedReplayBuffer, Proportional
 from sb3_ext.buffers.device import DeviceReplayBuffer
-from sb3_ext.learners.td3 import Update
-from sb3_ext.td3 import Laddered, Scheduled
-from sb3_ext.td3.noise import tell
+from sb3_ext.td3 import Scheduled
 from sb3_ext.vec_envs import RawTransitionsMixin
 
 PAIRS = [(sb3.TD3, TD3), (sb3.DDPG, DDPG)]
@@ -134,242 +129,6 @@ def test_hindsight_replay_images_and_dictionaries_as_in_a_script_for_stock_td3()
         assert model.learn(40)._n_updates > 0
 
 
-# ---------------------------------------------------------------------- the update
-
-
-def test_targets_by_a_second_formula_with_terminations_and_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = trained(TD3, target_policy_noise=3.0, target_noise_clip=0.4)
-    batch = batch_of(model.replay_buffer)
-    seen: list[th.Tensor] = []
-    critic = model.critic_target.forward
-
-    def spied(obs: th.Tensor, actions: th.Tensor) -> tuple[th.Tensor, ...]:
-        seen.append(actions)
-        values: tuple[th.Tensor, ...] = critic(obs, actions)
-        return values
-
-    monkeypatch.setattr(model.critic_target, "forward", spied)
-    with th.no_grad():
-        targets, mu = model.learner.targets(batch), model.actor_target(batch.next_observations)
-    (actions,) = seen
-    off = actions - mu
-    assert (actions.abs() <= 1).all() and (actions.abs() == 1).any(), "clipped to the bounds"
-    assert (off.abs() <= 0.4 + 1e-6).all() and (off.abs() > 0.39).any(), "and the noise before"
-    steps = range(40)
-    ends = [i for i in steps if i % 7 == 6]
-    for i in steps:
-        x = th.cat([batch.next_observations[i], actions[i]])
-        q = [net(x).item() for net in model.critic_target.q_networks]
-        terminated = i in ends and (i // 7) % 2 == 0
-        expected = float(batch.rewards[i]) + (0.0 if terminated else model.gamma * min(q))
-        assert float(targets[i]) == pytest.approx(expected, rel=1e-5)
-    assert float(batch.dones.sum()) == len([i for i in ends if (i // 7) % 2 == 0]) > 0
-
-
-def test_the_actor_climbs_the_first_critic_and_waits_for_its_turn() -> None:
-    model = trained(TD3, policy_delay=3)
-    batch = batch_of(model.replay_buffer)
-    before = [p.clone() for p in model.actor.parameters()]
-    targets = [p.clone() for p in model.critic_target.parameters()]
-    model.learner.update(batch, False, False)
-    assert all(th.equal(a, b) for a, b in zip(before, model.actor.parameters(), strict=True))
-    assert all(th.equal(a, b) for a, b in zip(targets, model.critic_target.parameters(), strict=True))
-    model.actor.optimizer.zero_grad()
-    q1 = model.critic.q_networks[0](th.cat([batch.observations, model.actor(batch.observations)], dim=1))
-    expected = th.autograd.grad(-q1.mean(), list(model.actor.parameters()))
-    # The critic's step comes first, so it must not move here.
-    for group in model.critic.optimizer.param_groups:
-        group["lr"] = 0.0
-    model.learner.update(batch, True, False)
-    for gradient, parameter in zip(expected, model.actor.parameters(), strict=True):
-        assert parameter.grad is not None
-        th.testing.assert_close(parameter.grad, gradient)
-    assert all(th.equal(a, b) for a, b in zip(targets, model.critic_target.parameters(), strict=True))
-
-
-def test_targets_move_with_the_actor_or_at_their_own_interval(monkeypatch: pytest.MonkeyPatch) -> None:
-    for keywords, expected in (
-        ({"policy_delay": 3}, [3, 6, 9, 12]),
-        ({"policy_delay": 1, "target_update_interval": 5, "tau": 1.0}, [5, 10]),
-    ):
-        model = trained(TD3, total=31, **keywords)
-        model._n_updates, moved = 0, []
-        update = model.learner.update_targets
-
-        def spied() -> None:
-            moved.append(model._n_updates)  # noqa: B023
-            update()  # noqa: B023
-
-        monkeypatch.setattr(model.learner, "update_targets", spied)
-        model.train(12, 16)
-        assert moved == expected
-    model.learner.update_targets()
-    assert all(th.equal(a, b) for a, b in zip(model.critic.parameters(), model.critic_target.parameters(), strict=True))
-
-
-def test_prioritized_replay_is_the_papers_loss_adjusted_one() -> None:
-    model = trained(TD3, sampler="proportional", n_steps=3, gamma=0.9)
-    replay = model.replay_buffer
-    assert isinstance(replay, PrioritizedReplayBuffer) and (replay.n_steps, replay.gamma) == (3, 0.9)
-    th.manual_seed(0)
-    batch = replay.sample(16)
-    assert (batch.weights == 1).all(), "no importance weights"
-    th.manual_seed(1)
-    targets = model.learner.targets(batch)
-    q_values = model.critic(batch.observations, batch.actions)
-    td = (th.cat(q_values, dim=1) - targets).detach()
-    huber = sum(float(th.where(x.abs() <= 1, x**2 / 2, x.abs() - 0.5).mean()) for x in td.T)
-    model.learner.sums.reset()
-    th.manual_seed(1)
-    priorities = model.learner.update(batch, False, False).priorities
-    assert float(model.learner.sums.critic_loss) == pytest.approx(huber, rel=1e-5)
-    th.testing.assert_close(priorities, td.abs().amax(dim=1).clamp(min=1.0))
-    assert isinstance(replay.sampler, Proportional)
-    leaves = batch.handle.leaves
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(replay, "sample", lambda *_, **__: batch)
-        patch.setattr(model.learner, "update", lambda *_: Update(th.linspace(1.0, 7.0, 16)))
-        model.train(1, 16)
-    expected = np.linspace(1.0, 7.0, 16) ** 0.4
-    last = {leaf: i for i, leaf in enumerate(leaves.tolist())}  # a leaf may be drawn twice
-    np.testing.assert_allclose(replay.sampler.masses(np.array(list(last))), expected[list(last.values())], rtol=1e-6)
-    steep = trained(TD3, sampler=Proportional(alpha=1.0)).replay_buffer
-    assert isinstance(steep, PrioritizedReplayBuffer) and isinstance(steep.sampler, Proportional)
-    assert steep.sampler.alpha == 1.0
-
-
-def test_the_share_of_updates(monkeypatch: pytest.MonkeyPatch) -> None:
-    for n_envs, ratio in ((1, 0.25), (1, 3.0), (4, 0.5)):
-        env = DummyVecEnv([Reach] * n_envs)
-        model = trained(TD3, env, update_ratio=ratio, learning_starts=40, total=200)
-        # SB3 begins to train after the step that passes learning_starts.
-        assert model._n_updates == pytest.approx((200 - 40) * ratio, abs=n_envs * ratio + 1)
-
-
-def test_losses_are_means_since_the_last_log() -> None:
-    class Kept(Logger):
-        def dump(self, step: int = 0) -> None:
-            dumped.append(dict(self.name_to_value))
-            super().dump(step)
-
-    dumped: list[dict[str, Any]] = []
-    model = TD3("MlpPolicy", Reach(), action_noise=noise(), **SMALL, **arch())
-    model.set_logger(Kept(None, []))
-    model.learn(70, log_interval=2)  # episodes of 7 steps
-    losses = [logs["train/critic_loss"] for logs in dumped if "train/critic_loss" in logs]
-    assert len(losses) >= 2 and len(set(losses)) == len(losses)
-    assert {"train/actor_loss", "train/n_updates", "train/learning_rate", "rollout/noise_scale"} <= set(dumped[-1])
-    assert 0 < float(model.learner.sums.n_critic) < 14
-
-
-# ---------------------------------------------------------------------- noise
-
-
-def ones(*shape: int) -> NormalActionNoise:
-    """Noise that is 1."""
-    return NormalActionNoise(np.ones(shape), np.zeros(shape))
-
-
-def with_an_actor_of_zeros(env: VecEnv, action_noise: ActionNoise) -> TD3:
-    model = TD3("MlpPolicy", env, action_noise=action_noise, **{**SMALL, **arch(), "learning_starts": 0})
-    model._setup_learn(90)
-    for parameter in model.actor.parameters():
-        parameter.data.zero_()
-    return model
-
-
-@pytest.mark.parametrize("inner", [Scheduled, Laddered])
-def test_noise_shrinks_over_a_fraction_of_training_and_differs_between_environments(inner: type[Any]) -> None:
-    if inner is Scheduled:
-        scaled: ActionNoise = Laddered(Scheduled(ones(2), 0.2, 0.5), 1.0, 0.5)
-    else:
-        scaled = Scheduled(Laddered(ones(2), 1.0, 0.5), 0.2, 0.5)
-    model = with_an_actor_of_zeros(DummyVecEnv([Reach] * 3), scaled)
-    for at, scale in ((0, 1.0), (9, 0.84), (45, 0.2), (90, 0.2)):
-        model.num_timesteps, model._total_timesteps = at, 90
-        acted = model._sample_action(0, model.action_noise, 3)[1]
-        np.testing.assert_allclose(acted[:, 0], np.array([1.0, 0.75, 0.5]) * scale, rtol=1e-6)
-        assert model.noise_scale == pytest.approx(scale)
-
-
-@pytest.mark.parametrize("n_envs", [1, 2, 3])
-def test_each_environment_has_its_scale_whatever_the_shape_of_actions(n_envs: int) -> None:
-    class Grid(Reach):
-        def __init__(self) -> None:
-            super().__init__()
-            self.action_space = spaces.Box(-1, 1, (2, 2), np.float32)
-
-    scaled = Scheduled(Laddered(ones(2, 2), 1.0, 0.5), final=0.8)
-    model = with_an_actor_of_zeros(DummyVecEnv([Grid] * n_envs), scaled)
-    model.num_timesteps = 45
-    acted = model._sample_action(0, model.action_noise, n_envs)[1]
-    expected = 0.9 * np.linspace(1.0, 0.5, n_envs)[:, None, None] * np.ones((n_envs, 2, 2))
-    np.testing.assert_allclose(acted.reshape(expected.shape), expected, rtol=1e-6)
-
-
-def test_scaled_noise_is_the_noise_inside_times_one_number() -> None:
-    noises = [OrnsteinUhlenbeckActionNoise(np.zeros(2), np.ones(2)) for _ in range(2)]
-    scaled = Scheduled(Laddered(noises[0], 0.3, 1.0), final=0.7)
-    for at in (0.0, 0.31, 1.0):
-        tell(scaled, at)
-        drawn = []
-        for one in (scaled, noises[1]):
-            np.random.seed(3)
-            drawn.append(one())
-        factor = (1 + at * (0.7 - 1)) * 0.3
-        np.testing.assert_array_equal(drawn[0], (drawn[1] * np.float64(factor)).astype(np.float32))
-        assert drawn[0].dtype == np.float32
-    scaled.reset()
-    assert not noises[0].noise_prev.any() and noises[1].noise_prev.any()
-    tell(scaled, 0.0)
-    assert Scheduled(ones(1), final=0.5, fraction=0.0)() == 0.5
-
-
-def test_noise_is_right_directly_after_load(tmp_path: Path) -> None:
-    model = trained(TD3, action_noise=Scheduled(noise(), final=0.0), total=100)
-    model.save(tmp_path / "model")
-    loaded = TD3.load(tmp_path / "model", env=Reach(), device="cpu")
-    scales: list[float] = []
-
-    def note(local: dict[str, Any], _: dict[str, Any]) -> bool:
-        model, told = local["self"], local["self"].action_noise.when.done
-        assert told == pytest.approx((model.num_timesteps - 1) / 200)
-        scales.append(model.noise_scale)
-        return True
-
-    loaded.learn(100, callback=note, reset_num_timesteps=False)
-    assert scales[0] == pytest.approx(1 - 101 / 200), "and not the 0 at which the last training ended"
-    assert scales[-1] == pytest.approx(0.0)
-
-
-@pytest.mark.parametrize(
-    ("make", "message"),
-    [
-        (lambda: Scheduled(noise(), final=-1.0), "final -1.0 must be >= 0"),
-        (lambda: Scheduled(noise(), final=np.inf), "final inf must be >= 0"),
-        (lambda: Scheduled(noise(), fraction=1.5), r"fraction 1.5 must lie in \[0, 1\]"),
-        (lambda: Laddered(noise(), last=-0.5), "last -0.5 must be >= 0"),
-        (lambda: Scheduled(0.1), "noise 0.1 must be an ActionNoise"),  # type: ignore[arg-type]
-        (lambda: Laddered(VectorizedActionNoise(noise(), 2)), "must be an ActionNoise of one environment"),
-    ],
-    ids=str,
-)
-def test_impossible_scales_are_named(make: Callable[[], ActionNoise], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make()
-
-
-def test_actions_stay_within_asymmetric_bounds_and_are_stored_scaled() -> None:
-    env = Reach()
-    model = trained(TD3, env, action_noise=noise(2.0))
-    executed = np.array(env.actions)
-    assert isinstance(env.action_space, spaces.Box)
-    assert (executed >= env.action_space.low).all() and (executed <= env.action_space.high).all()
-    stored = model.replay_buffer.actions[:120, 0]
-    np.testing.assert_allclose(model.policy.unscale_action(stored), executed, rtol=1e-5, atol=1e-6)
-    assert stored.min() == -1 and stored.max() == 1
-
-
 # ---------------------------------------------------------------------- resuming
 
 
@@ -423,7 +182,10 @@ def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: d
         ({"compile": "on"}, 'compile="on" needs CUDA, the device is cpu'),
         ({"compile": "maybe"}, "compile 'maybe' must be"),
         ({"action_noise": NormalActionNoise(np.zeros(3), np.ones(3))}, r"action_noise of shape \(3,\) does not fit"),
-        ({"action_noise": Scheduled(ones(3))}, r"action_noise of shape \(3,\) does not fit"),
+        (
+            {"action_noise": Scheduled(NormalActionNoise(np.zeros(3), np.ones(3)))},
+            r"action_noise of shape \(3,\) does not fit",
+        ),
         (
             {"sampler": "proportional", "replay_buffer_class": DeviceReplayBuffer},
             "leave replay_buffer_class out",
