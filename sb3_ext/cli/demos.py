@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import argparse
 import functools
-import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gymnasium as gym
 
@@ -19,6 +18,7 @@ from sb3_ext.zoo.typed_ids import environment_id, know_env
 
 if TYPE_CHECKING:
     from sb3_ext.demonstrations import Demonstrations
+    from sb3_ext.demonstrations.formats import Format, Option
 
 DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .npz
 
@@ -44,13 +44,6 @@ Where a game needs one of these keys, the other one is left. A closed window or 
 --keys left=0,right=1,noop=2   noop is the action of no key; without it the last action is held
 --keys up+left=3,w=0:0.5:1     keys held together; an action of three components
 """
-
-NATIVE = "npz"
-# Formats whose readers need the spaces of an environment.
-WITHOUT_SPACES = {"imitation", "sb2", "d3rlpy"}
-TERMINATED: dict[str, Any] = {"yes": True, "no": False, "time-limit": "time_limit", "unknown": "unknown"}
-OF_DATASETS = ("dataset_info.json", "dataset_dict.json", "state.json")  # files in a folder of that package
-FORMATS = (NATIVE, "minari", *sorted(WITHOUT_SPACES))
 
 
 def run(given: argparse.Namespace) -> int:
@@ -156,19 +149,15 @@ def check(given: argparse.Namespace) -> int:
 
 def convert(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
-    from sb3_ext import demonstrations
+    from sb3_ext.demonstrations import save
 
-    to = given.to or _format_to_write(given.output)
+    to = _format(_formats()[given.to] if given.to else _format_to_write(given.output), given, writing=True)
     if given.output.exists() and not (given.overwrite and given.output.is_file()):
         fix = "choose another name or remove it" if given.output.is_dir() else "choose another name or pass --overwrite"
         raise UserError(f"{given.output} exists; {fix}")
     demos = _read(given, given.path)
-    if to == "minari":
-        written = demonstrations.write_minari(demos, given.output, given.dataset_id)
-    else:
-        write = demonstrations.save if to == NATIVE else getattr(demonstrations, f"write_{to}")
-        written = write(demos, given.output)
-    print(f"Saved {len(demos)} episodes, {demos.n_steps} steps, to {written} ({to})")
+    written = save(demos, given.output, to)
+    print(f"Saved {len(demos)} episodes, {demos.n_steps} steps, to {written} ({to.name})")
 
 
 def push(given: argparse.Namespace) -> None:
@@ -247,11 +236,12 @@ def _parser() -> Parser:
     _add_input(sub)
     sub.set_defaults(run=check)
 
-    sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(FORMATS)}.")
+    sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(_formats())}.")
     _add_input(sub)
     sub.add_argument("output", type=Path, help="file or folder to write")
-    sub.add_argument("--to", choices=FORMATS, help="format to write (by the suffix: .npz, .h5)")
-    sub.add_argument("--dataset-id", help="minari: its name, as cartpole/expert-v0 (the folder's)")
+    known = ", ".join(kind.suffixes[0] for kind in _formats().values() if kind.suffixes)
+    sub.add_argument("--to", choices=tuple(_formats()), help=f"format to write (by the suffix: {known})")
+    _add_options(sub, writing=True)
     sub.add_argument("--overwrite", action="store_true", help="the file to write may exist")
     sub.set_defaults(run=convert)
     return parser
@@ -264,21 +254,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="file or folder; for minari also the id of a data set on this machine")
-    parser.add_argument("--from", dest="source", choices=FORMATS, help="its format (found out)")
+    parser.add_argument("--from", dest="source", choices=tuple(_formats()), help="its format (found out)")
     parser.add_argument("--env", type=environment_id, help="environment id, or MODULE:ID (the one in the file)")
-    parser.add_argument(
-        "--final-observation",
-        choices=("unknown", "repeat", "drop"),
-        default="unknown",
-        help="sb2, d3rlpy: where the last observation is missing, say so, repeat the one before, or drop the last step "
-        "and with it the end (unknown)",
-    )
-    parser.add_argument(
-        "--terminated",
-        choices=tuple(TERMINATED),
-        help="sb2, imitation: how episodes end where the file does not say; time-limit: those as long as the "
-        "environment's were cut, shorter ones terminated",
-    )
+    _add_options(parser, writing=False)
     _add_limit(parser)
     add_env_flags(parser)
 
@@ -290,7 +268,7 @@ def _add_limit(parser: argparse.ArgumentParser) -> None:
 
 
 def _target(path: Path, overwrite: bool) -> Path:
-    from sb3_ext.demonstrations.files import npz_path
+    from sb3_ext.demonstrations.formats.npz_files import npz_path
     from sb3_ext.demonstrations.play import check_target
 
     path = npz_path(path)
@@ -313,58 +291,81 @@ def _tell(demos: Demonstrations, target: Path) -> None:
 
 
 def _read(given: argparse.Namespace, path: str) -> Demonstrations:
-    from sb3_ext import demonstrations
+    from sb3_ext.demonstrations import load
+    from sb3_ext.demonstrations.files import find
 
-    source = given.source or _format_of(path)
-    if source == NATIVE:
-        return demonstrations.load(path, given.max_bytes)
-    if source == "minari":
-        return demonstrations.read_minari(path, given.max_bytes)
+    form = _format(_formats()[given.source] if given.source else find(path), given, writing=False)
+    if form.holds_spaces:
+        return load(path, form, max_bytes=given.max_bytes)
     if not Path(path).exists():
         raise UserError(f"there is no {path}")
     if given.env is None:
-        raise UserError(f"the {source} format does not hold the spaces: name the environment by --env")
+        raise UserError(f"the {form.name} format does not hold the spaces: name the environment by --env")
     import_packages(given)
     know_env(given.env)
     env = gym.make(given.env, **env_kwargs_of(given))
-    spaces = (env.observation_space, env.action_space)
     env.close()
-    keywords: dict[str, Any] = {"env_id": given.env, "max_bytes": given.max_bytes}
-    if source != "d3rlpy":
-        keywords["terminated"] = None if given.terminated is None else TERMINATED[given.terminated]
-    if source != "imitation":
-        keywords["final_observation"] = given.final_observation
-    read: Demonstrations = getattr(demonstrations, f"read_{source}")(path, *spaces, **keywords)
-    return read
+    return load(
+        path,
+        form,
+        observation_space=env.observation_space,
+        action_space=env.action_space,
+        env_id=given.env,
+        max_bytes=given.max_bytes,
+    )
 
 
-def _format_of(path: str) -> str:
-    """:return: the format of a file or folder that is there, by its content where names do not tell"""
-    place = Path(path)
-    if place.suffix == ".parquet" or any((place / name).is_file() for name in OF_DATASETS):
-        return "imitation"
-    if place.is_dir():
-        return "minari"
-    if place.suffix in (".h5", ".hdf5"):
-        return "d3rlpy"
-    if place.suffix == ".npz" and zipfile.is_zipfile(place):
-        with zipfile.ZipFile(place) as archive:
-            return NATIVE if "header.npy" in archive.namelist() else "sb2"
-    if place.exists() or place.suffix == ".npz":
-        return NATIVE
-    from sb3_ext.demonstrations.files import npz_path
+def _formats() -> dict[str, type[Format]]:
+    from sb3_ext.demonstrations.formats import FORMATS
 
-    if npz_path(place).is_file():
-        return NATIVE
-    raise UserError(f"there is no {path}; a data set of Minari by its id needs --from minari")
+    return FORMATS
 
 
-def _format_to_write(path: Path) -> str:
-    if path.suffix in (".h5", ".hdf5"):
-        return "d3rlpy"
-    if path.suffix == ".npz":
-        return NATIVE
-    raise UserError(f"{path}: the name does not tell the format; pass --to, one of {', '.join(FORMATS)}")
+def _options(writing: bool) -> dict[str, dict[str, Option]]:
+    """:return: by the name of the flag, by the name of the format"""
+    found: dict[str, dict[str, Option]] = {}
+    for name, kind in _formats().items():
+        for flag, option in kind.options().items():
+            if option.writing == writing:
+                found.setdefault(flag, {})[name] = option
+    return found
+
+
+def _add_options(parser: argparse.ArgumentParser, writing: bool) -> None:
+    """What the formats ask: formats that share a flag mean the same by it."""
+    for flag, takers in _options(writing).items():
+        option = next(iter(takers.values()))
+        words = [word for word, _ in option.choices] or None
+        parser.add_argument(_typed(flag), choices=words, help=f"{', '.join(takers)}: {option.help}")
+
+
+def _format(kind: type[Format], given: argparse.Namespace, writing: bool) -> Format:
+    """
+    :param kind: of the file
+    :param given: by the flags
+    :param writing: which of them count
+    :return: the format, told what was typed
+    :raises UserError: for a flag of another
+    """
+    told = {}
+    for flag, takers in _options(writing).items():
+        typed = getattr(given, flag)
+        if typed is not None and kind.name not in takers:
+            raise UserError(f"{_typed(flag)} is for {', '.join(takers)}, and this is {kind.name}: leave it out")
+        if typed is not None:
+            told[flag] = dict(takers[kind.name].choices).get(typed, typed)
+    return kind(**told)
+
+
+def _typed(flag: str) -> str:
+    return f"--{flag.replace('_', '-')}"
+
+
+def _format_to_write(path: Path) -> type[Format]:
+    for kind in _formats().values():
+        if path.suffix in kind.suffixes:
+            return kind
+    raise UserError(f"{path}: the name does not tell the format; pass --to, one of {', '.join(_formats())}")
 
 
 DEMOS = Command("demos", "record, play, inspect, check and convert expert demonstrations", _parser, run)

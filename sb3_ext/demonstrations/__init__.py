@@ -4,26 +4,28 @@ from sb3_ext.demonstrations.check import Finding, check, compare_spaces, inconsi
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, Transitions
 from sb3_ext.demonstrations.files import load, save
 from sb3_ext.demonstrations.formats import (
+    SB2,
+    D3rlpy,
+    Imitation,
+    Minari,
+    Npz,
     from_arrays,
     from_trajectories,
-    read_d3rlpy,
-    read_imitation,
-    read_minari,
-    read_sb2,
     to_trajectories,
-    write_d3rlpy,
-    write_imitation,
-    write_minari,
-    write_sb2,
 )
 from sb3_ext.demonstrations.info import info, plot
 from sb3_ext.demonstrations.play import play
 from sb3_ext.demonstrations.record import record
 
 __all__ = [
+    "SB2",
+    "D3rlpy",
     "Demonstrations",
     "Episode",
     "Finding",
+    "Imitation",
+    "Minari",
+    "Npz",
     "Observations",
     "Transitions",
     "check",
@@ -35,15 +37,7 @@ __all__ = [
     "load",
     "play",
     "plot",
-    "read_d3rlpy",
-    "read_imitation",
-    "read_minari",
-    "read_sb2",
     "record",
     "save",
     "to_trajectories",
-    "write_d3rlpy",
-    "write_imitation",
-    "write_minari",
-    "write_sb2",
 ]

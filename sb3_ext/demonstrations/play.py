@@ -40,7 +40,8 @@ from sb3_ext.demonstrations.data import (
     out_of_space,
     subspaces,
 )
-from sb3_ext.demonstrations.files import npz_path, save
+from sb3_ext.demonstrations.files import save
+from sb3_ext.demonstrations.formats.npz_files import npz_path
 from sb3_ext.demonstrations.record import LearnerView
 from sb3_ext.versions import package_versions
 

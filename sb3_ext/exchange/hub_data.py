@@ -86,7 +86,7 @@ def load_demonstrations(
             path = where.download(DATA, MAX_DATA_BYTES, where.info())
         except RemoteEntryNotFoundError:
             raise UserError(f"the data set {repo_id} has no {DATA}: it was not pushed by sb3_ext") from None
-    return load(path, max_bytes)
+    return load(path, "npz", max_bytes=max_bytes)
 
 
 def _card(demos: Demonstrations, repo_id: str) -> bytes:

@@ -11,7 +11,7 @@ from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.demonstrations.data import Observations
 from sb3_ext.imitation.doors import check_starts
-from sb3_ext.imitation.reward import channels_first, check_spaces, kept_transitions
+from sb3_ext.imitation.expert import channels_first, check_spaces, kept_transitions
 from sb3_ext.imitation.rollouts import as_policy_acts
 
 

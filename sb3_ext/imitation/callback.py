@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-
 from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 
-from sb3_ext.demonstrations import Demonstrations, load
 from sb3_ext.imitation.doors import check_starts
-from sb3_ext.imitation.reward import AdversarialReward, RewardSettings, check_spaces
+from sb3_ext.imitation.expert import Source, check_source, check_spaces, read_expert
+from sb3_ext.imitation.reward import AdversarialReward, RewardSettings
 from sb3_ext.imitation.rollouts import RolloutRecorder, learn_reward
 
 DEFAULTS = RewardSettings()
@@ -26,7 +24,7 @@ class AdversarialCallback(RolloutRecorder):
     Put it first where there are several callbacks. It keeps the discriminator over several calls of `learn`, and is
     not saved with the model; `GAIL`'s is.
 
-    :param demonstrations: expert episodes or their file
+    :param demonstrations: expert episodes or where they are, see `Source`; read by the first `learn`
     :param settings: how the reward is learned
     :param env_reward_coef: weight of the environment's own reward, added to the learned one
     :param seed: of the discriminator and its batches, None = drawn
@@ -34,14 +32,15 @@ class AdversarialCallback(RolloutRecorder):
 
     def __init__(
         self,
-        demonstrations: Demonstrations | str | os.PathLike[str],
+        demonstrations: Source,
         settings: RewardSettings = DEFAULTS,
         env_reward_coef: float = 0.0,
         seed: int | None = None,
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
-        self.demonstrations = demonstrations if isinstance(demonstrations, Demonstrations) else load(demonstrations)
+        check_source(demonstrations)
+        self.demonstrations: Source = demonstrations
         self.settings = settings
         self.env_reward_coef = env_reward_coef
         self.seed = seed
@@ -63,6 +62,7 @@ class AdversarialCallback(RolloutRecorder):
         if self.settings.shaped and isinstance(policy, MaskableActorCriticPolicy):
             raise ValueError("shaped=True needs the masks of the expert's steps, which demonstrations do not hold")
         check_starts(model.observation_space, model.action_space)
+        self.demonstrations = read_expert(self.demonstrations, model.observation_space, model.action_space)
         check_spaces(self.demonstrations, model.observation_space, model.action_space)
         if self.adversary is None:
             self.adversary = AdversarialReward(

@@ -14,7 +14,7 @@ from stable_baselines3.sac.policies import SACPolicy
 from stable_baselines3.td3.policies import TD3Policy
 
 from sb3_ext.buffers.samplers import SamplerLike
-from sb3_ext.imitation.imitation import Source
+from sb3_ext.imitation.expert import Source
 from sb3_ext.imitation.off_policy import OffPolicyImitation
 from sb3_ext.imitation.reward import RewardSettings
 from sb3_ext.learners.captured import Compile
@@ -30,7 +30,7 @@ class DAC(OffPolicyImitation, TD3):
 
     :param policy: of TD3
     :param env: to learn in
-    :param demonstrations: expert episodes or where they are; needed by `learn` only
+    :param demonstrations: expert episodes or where they are, see `Source`; needed by `learn` only
     :param env_reward_coef: weight of the environment's own reward, added to the learned one
     :param discriminator_updates: for each call of `train`, which is one for every ``train_freq`` steps
     :raises ValueError: for values out of range, demonstrations of another task
@@ -148,7 +148,7 @@ class DACSAC(OffPolicyImitation, SAC):
 
     :param policy: of SAC
     :param env: to learn in
-    :param demonstrations: expert episodes or where they are; needed by `learn` only
+    :param demonstrations: expert episodes or where they are, see `Source`; needed by `learn` only
     :param env_reward_coef: weight of the environment's own reward, added to the learned one
     :param discriminator_updates: for each call of `train`, which is one for every ``train_freq`` steps
     :raises ValueError: for values out of range, demonstrations of another task

@@ -13,7 +13,8 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.ppo import PPO
 
 from sb3_ext.imitation.behaviour_cloning import behaviour_cloning
-from sb3_ext.imitation.imitation import Imitation, Source
+from sb3_ext.imitation.expert import Source
+from sb3_ext.imitation.imitation import Imitation
 from sb3_ext.imitation.reward import RewardSettings
 from sb3_ext.imitation.rollouts import RolloutRecorder, learn_reward
 
@@ -33,7 +34,7 @@ class GAIL(Imitation, PPO):
 
     :param policy: of PPO
     :param env: to learn in
-    :param demonstrations: expert episodes or where they are; needed by `learn` only
+    :param demonstrations: expert episodes or where they are, see `Source`; needed by `learn` only
     :param env_reward_coef: weight of the environment's own reward, added to the learned one
     :param bc_epochs: passes of behaviour cloning over the demonstrations before the first rollout
     :raises ValueError: for values out of range, demonstrations of another task

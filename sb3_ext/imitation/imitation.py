@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-import os
 from dataclasses import fields, replace
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 from sb3_ext.clock import ClampedClockMixin
-from sb3_ext.demonstrations import Demonstrations, load
+from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.imitation.discriminator import Discriminator
 from sb3_ext.imitation.doors import check_starts
-from sb3_ext.imitation.reward import AdversarialReward, RewardSettings, check_spaces
+from sb3_ext.imitation.expert import Source, check_spaces, read_expert
+from sb3_ext.imitation.reward import AdversarialReward, RewardSettings
 from sb3_ext.saving import AtomicSaveMixin
 
-Source = Demonstrations | str | os.PathLike[str]
-"""expert episodes, or the file that holds them"""
 SETTINGS = [field.name for field in fields(RewardSettings)]
 
 
@@ -80,7 +78,7 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
         )
 
     def _loaded_demonstrations(self) -> Demonstrations:
-        """A path becomes the episodes in it, once."""
+        """What is named becomes the episodes there, once."""
         if self.demonstrations is None:
             name = type(self).__name__
             raise ValueError(
@@ -88,7 +86,7 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
                 f"{name}.load(path, env=env, demonstrations=...); sb3_ext.demonstrations.record makes them from a model"
             )
         if not isinstance(self.demonstrations, Demonstrations):
-            self.demonstrations = load(self.demonstrations)
+            self.demonstrations = read_expert(self.demonstrations, self.observation_space, self.action_space)
         return self.demonstrations
 
     def _excluded_save_params(self) -> list[str]:

@@ -14,18 +14,16 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
-from gymnasium import spaces
-from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
-from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage
+from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations
-from sb3_ext.demonstrations.data import Observations, Transitions, subspaces
 from sb3_ext.imitation.discriminator import INPUTS, Discriminator, ShapedDiscriminator
 from sb3_ext.imitation.doors import warn_of_other_ends
+from sb3_ext.imitation.expert import channels_first, check_spaces, kept_transitions
 from sb3_ext.imitation.steps import Steps
 from sb3_ext.ops.adversarial import (
     absorbing_return,
@@ -353,59 +351,3 @@ class AdversarialReward:
 
     def _rows(self, steps: Steps, n: int) -> th.Tensor:
         return th.randint(steps.n_steps, (n,), generator=self.generator).to(self.device)
-
-
-def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, action_space: gym.Space) -> None:
-    """
-    :param demonstrations: expert episodes
-    :param observation_space: of the policy
-    :param action_space: of the policy
-    :raises ValueError: if they are not of the same task
-    """
-    if demonstrations.action_space != action_space:
-        raise ValueError(f"demonstrations: actions of {demonstrations.action_space}, the policy has {action_space}")
-    theirs = subspaces(demonstrations.observation_space, "observations")
-    ours = subspaces(observation_space, "observations")
-    if theirs.keys() != ours.keys():
-        raise ValueError(f"demonstrations: observations has {sorted(theirs)}, the policy has {sorted(ours)}")
-    for name, space in ours.items():
-        other = theirs[name]
-        shape = other.shape
-        if isinstance(other, spaces.Box) and is_image_space(space) and shape != space.shape and len(other.shape) == 3:
-            shape = (other.shape[2], *other.shape[:2])
-        # Bounds and dtype of a Box are a hint, and wrappers change them; the sizes of the others are the encoding.
-        if not (
-            type(other) is type(space) and shape == space.shape if isinstance(space, spaces.Box) else other == space
-        ):
-            raise ValueError(f"demonstrations: {name} of {other}, the policy has {space}")
-
-
-def kept_transitions(demonstrations: Demonstrations, absorbing: bool, from_final: bool = True) -> Transitions:
-    """
-    :param demonstrations: perhaps subsampled
-    :param absorbing: whether the absorbing steps behind terminations are among them
-    :param from_final: whether these are in the final observation, or the one before
-    :return: at least one step; which of them terminated is known in either case
-    :raises ValueError: where `Episode.kept` leaves none
-    """
-    steps = demonstrations.transitions(absorbing, from_final)
-    if len(steps.actions) == 0:
-        raise ValueError(
-            f"demonstrations: of {demonstrations.n_steps} steps in {len(demonstrations)} episodes none is kept but "
-            "absorbing ones; subsample less"
-        )
-    return steps
-
-
-def channels_first(observations: Observations, space: gym.Space) -> Observations:
-    """
-    :param observations: [N, *shape], images channels first or last
-    :param space: of the policy, images channels first
-    :return: images channels first
-    """
-
-    def of_one(values: np.ndarray, part: gym.Space[Any]) -> np.ndarray:
-        is_last = is_image_space(part) and values.shape[1:] != part.shape
-        return VecTransposeImage.transpose_image(values) if is_last else values
-
-    return nested.map(of_one, observations, space)

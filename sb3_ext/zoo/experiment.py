@@ -85,7 +85,8 @@ class Experiment(ExperimentManager):
     """
     :param final_eval_episodes: episodes of the evaluation at the end, 0 = none; the other parameters are rl-zoo3's
     :param preset: settings under ``presets`` in the yml, laid over the block of the environment; None = none
-    :param demonstrations: file of an imitating algorithm's, in place of the yml's; None = the yml's, or demos/ENV.npz
+    :param demonstrations: what an imitating algorithm learns from, in place of the yml's; None = the yml's, or
+        demos/ENV.npz
     :param command: that was typed, to say how to go on
     :param resume: folder of an interrupted run, which goes on to the steps that it was to make; None = a new run
     """
@@ -239,24 +240,25 @@ class Experiment(ExperimentManager):
             processed["action_noise"] = scaled_noise(processed.get("action_noise"), **given)
         return processed
 
-    def _demonstrations(self, given: str | dict[str, Any] | None) -> str | Demonstrations:
+    def _demonstrations(self, given: str | dict[str, Any] | None) -> dict[str, Any] | Demonstrations:
         """
-        :param given: in the yml: a path, or ``model:`` with the algorithm of a trained agent and how to record it
-        :return: a file that is there, or fresh recordings
+        :param given: in the yml: a path, ``source:`` and other keywords of `sb3_ext.demonstrations.load`, or ``model:``
+            with the algorithm of a trained agent and how to record it
+        :return: keywords of `load`, for a file or a folder that is there, or fresh recordings
         """
         env_id = self.env_name.gym_id
         if self.demonstrations is not None:
             given = self.demonstrations
         if isinstance(given, dict):
-            return recorded(env_id, given)
+            return {"env_id": env_id, **given} if "source" in given else recorded(env_id, given)
         path = default_path(env_id) if given is None else Path(given)
-        if not path.is_file():
+        if not path.exists():
             raise UserError(
                 f"{self.algo} learns from demonstrations, and there is no {path}. Record them from a trained agent: "
                 f"`sb3-ext train --algo ppo --env {env_id}`, then `sb3-ext demos record --algo ppo --env {env_id} "
                 f"-o {path}`; or play yourself: `sb3-ext demos play {env_id} -o {path}`"
             )
-        return str(path)
+        return {"source": str(path), "env_id": env_id}
 
     def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
         """

@@ -34,7 +34,7 @@ def recorded(env_id: str, how: Mapping[str, Any]) -> Demonstrations:
         if name not in {"model", *known}:
             raise UserError(f"demonstrations: unknown key {name!r}{did_you_mean(name, {'model', *known})}")
     if "model" not in how:
-        raise UserError("demonstrations: a path, or `model:` with the algorithm of a trained agent")
+        raise UserError("demonstrations: a path, `source:` with it, or `model:` with the algorithm of a trained agent")
     chosen = {**known, **how}
     agent = load_agent(AgentRef(chosen["model"], env_id, Path(chosen["folder"]), seed=chosen["seed"]))
     try:

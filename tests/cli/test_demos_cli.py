@@ -253,7 +253,7 @@ def test_convert_there_and_back(
         ("record --algo ppo --env CartPole-v1 --model no.npz", "no.npz is no model: not a zip"),
         ("record --algo ppo --env CartPole-v1 --stochastic --deterministic", "not allowed with argument"),
         ("info none.npz", "none.npz"),
-        ("info none", "there is no none; a data set of Minari by its id needs --from minari"),
+        ("info none", 'there is no none; a data set of Minari by its id needs format="minari" (--from minari)'),
         ("check no.npz", "no.npz: not an .npz file, or cut short"),
         ("info a.h5", "there is no a.h5"),
         ("info a.parquet --env CartPole-v1", "there is no a.parquet"),

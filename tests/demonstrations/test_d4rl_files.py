@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
+from support.demo_worlds import read_as
 
-from sb3_ext.demonstrations import Demonstrations, read_d3rlpy
+from sb3_ext.demonstrations import Demonstrations
 
 h5py = pytest.importorskip("h5py", reason="in the extra `demos`")
 
@@ -47,13 +48,13 @@ def ends(demos: Demonstrations) -> list[tuple[int, Any]]:
 
 
 def test_timeouts_end_episodes_and_next_observations_are_the_final_ones(tmp_path: Path) -> None:
-    demos = read_d3rlpy(table(tmp_path / "a.hdf5"), LINE, BIT)
+    demos = read_as("d3rlpy", table(tmp_path / "a.hdf5"), LINE, BIT)
     assert ends(demos) == EPISODES
     for i, (episode, (n, dead)) in enumerate(zip(demos.episodes, EPISODES, strict=True)):
         assert isinstance(episode.observations, np.ndarray)
         assert episode.observations[:, 0].tolist() == [10 * i + t for t in range(n + 1)]
         assert (episode.truncated, episode.final_known) == (not dead, True)
-    without = read_d3rlpy(table(tmp_path / "b.hdf5", drop=("next_observations",)), LINE, BIT)
+    without = read_as("d3rlpy", table(tmp_path / "b.hdf5", drop=("next_observations",)), LINE, BIT)
     assert ends(without) == EPISODES
     for ours, theirs in zip(without.episodes, demos.episodes, strict=True):
         assert not ours.final_known
@@ -63,7 +64,7 @@ def test_timeouts_end_episodes_and_next_observations_are_the_final_ones(tmp_path
 def test_an_end_may_be_both(tmp_path: Path) -> None:
     marks = np.zeros(15, dtype=bool)
     marks[[3, 6, 7, 12, 14]] = True
-    demos = read_d3rlpy(table(tmp_path / "a.hdf5", timeouts=marks), LINE, BIT)
+    demos = read_as("d3rlpy", table(tmp_path / "a.hdf5", timeouts=marks), LINE, BIT)
     assert ends(demos) == EPISODES
     assert all(episode.truncated for episode in demos.episodes)
 
@@ -71,14 +72,14 @@ def test_an_end_may_be_both(tmp_path: Path) -> None:
 def test_cuts_that_nothing_marks_are_seen_in_the_next_observations(tmp_path: Path) -> None:
     path = table(tmp_path / "a.hdf5", drop=("timeouts",))
     with pytest.warns(UserWarning, match=r"a\.hdf5: next_observations: after 2 steps another observation follows"):
-        demos = read_d3rlpy(path, LINE, BIT)
+        demos = read_as("d3rlpy", path, LINE, BIT)
     assert ends(demos) == EPISODES
 
 
 def test_where_cuts_would_be_hidden_the_reader_says_so(tmp_path: Path) -> None:
     path = table(tmp_path / "a.hdf5", drop=("timeouts", "next_observations"), path_ends=np.zeros((15, 1)))
     with pytest.warns(UserWarning, match=r"no timeouts or episode_terminals.*; fields that are not read: path_ends"):
-        demos = read_d3rlpy(path, LINE, BIT)
+        demos = read_as("d3rlpy", path, LINE, BIT)
     assert ends(demos) == [(4, True), (9, True), (2, False)]
 
 
@@ -90,10 +91,10 @@ def test_fields_with_a_number_per_step_are_named(tmp_path: Path) -> None:
         "wide": np.eye(15),
     }
     with pytest.warns(UserWarning, match=r"a\.hdf5: fields that are not read: truncations$"):
-        read_d3rlpy(table(tmp_path / "a.hdf5", **more), LINE, BIT)
+        read_as("d3rlpy", table(tmp_path / "a.hdf5", **more), LINE, BIT)
     path = table(tmp_path / "b.hdf5", drop=("terminals",), dones=np.zeros(15))
     with pytest.raises(ValueError, match=r"terminals: missing: where .*; there are dones, whose meaning is not known"):
-        read_d3rlpy(path, LINE, BIT)
+        read_as("d3rlpy", path, LINE, BIT)
 
 
 @pytest.mark.parametrize(
@@ -107,4 +108,4 @@ def test_fields_with_a_number_per_step_are_named(tmp_path: Path) -> None:
 )
 def test_columns_that_contradict_each_other_are_refused(tmp_path: Path, changes: Any, message: str) -> None:
     with pytest.raises(ValueError, match=rf"a\.hdf5: .*{message}"):
-        read_d3rlpy(table(tmp_path / "a.hdf5", **changes), LINE, BIT)
+        read_as("d3rlpy", table(tmp_path / "a.hdf5", **changes), LINE, BIT)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import json
 import tracemalloc
@@ -13,29 +14,17 @@ from typing import Any
 import numpy as np
 import pytest
 from gymnasium import spaces
-from support.demo_worlds import random_demos
+from support.demo_worlds import random_demos, read_as, whole, write_as
 
 from sb3_ext.demonstrations import (
     Demonstrations,
     from_arrays,
     load,
-    read_d3rlpy,
-    read_imitation,
-    read_minari,
-    read_sb2,
     save,
-    write_d3rlpy,
-    write_imitation,
-    write_minari,
-    write_sb2,
 )
 from sb3_ext.env_ids import id_of_file, without_module
 
 EXTRA = "in the extra `demos`"
-
-
-def whole(demos: Demonstrations) -> tuple[spaces.Space, spaces.Space]:
-    return demos.observation_space, demos.action_space
 
 
 # ---------------------------------------------------------------------------------------------- text is no name of code
@@ -94,14 +83,14 @@ def test_npz_whose_id_names_a_module_is_refused_when_it_is_read(tmp_path: Path, 
 @pytest.mark.parametrize("place", ["sb3_ext_env_id", "env_spec"])
 def test_minari_folder_whose_id_names_a_module_is_refused(tmp_path: Path, evil_module: Path, place: str) -> None:
     pytest.importorskip("minari", reason=EXTRA)
-    path = write_minari(random_demos(), tmp_path / "random-v0")
+    path = write_as("minari", random_demos(), tmp_path / "random-v0")
     metadata_path = path / "data" / "metadata.json"
     metadata = json.loads(metadata_path.read_text()) | {"sb3_ext_env_id": None}
     spec = {"id": "evilmod:Foo-v0", "entry_point": "evilmod:Foo"}
     metadata[place] = json.dumps(spec) if place == "env_spec" else "evilmod:Foo-v0"
     metadata_path.write_text(json.dumps(metadata))
     with pytest.raises(ValueError, match=rf"metadata\.json: {place}: 'evilmod:Foo-v0' names a module to import"):
-        read_minari(path)
+        read_as("minari", path)
     assert not evil_module.exists()
 
 
@@ -155,10 +144,10 @@ def test_a_small_file_does_not_become_a_large_one(tmp_path: Path, name: str, mon
     if name == "npz":
         path, read = save(demos, tmp_path / "a"), load
     elif name == "sb2":
-        path, read = write_sb2(demos, tmp_path / "a"), lambda p, **k: read_sb2(p, *whole(demos), **k)
+        path, read = write_as("sb2", demos, tmp_path / "a"), lambda p, **k: read_as("sb2", p, *whole(demos), **k)
     elif name == "d3rlpy":
         h5py = pytest.importorskip("h5py", reason=EXTRA)
-        path, read = tmp_path / "a.h5", lambda p, **k: read_d3rlpy(p, *whole(demos), **k)
+        path, read = tmp_path / "a.h5", lambda p, **k: read_as("d3rlpy", p, *whole(demos), **k)
         with h5py.File(path, "w") as file:
             file.create_dataset("observations", (2_501, 50, 50), "u1", chunks=(1, 50, 50))  # nothing is written
             file["actions"], file["rewards"] = np.zeros(2_501, int), np.zeros(2_501)
@@ -167,7 +156,10 @@ def test_a_small_file_does_not_become_a_large_one(tmp_path: Path, name: str, mon
         pytest.importorskip("minari", reason=EXTRA)
         data_format = name.split()[1]
         pytest.importorskip("h5py" if data_format == "hdf5" else "pyarrow", reason=EXTRA)
-        path, read = write_minari(demos, tmp_path / "a-v0", data_format=data_format), read_minari
+        path, read = (
+            write_as("minari", demos, tmp_path / "a-v0", data_format=data_format),
+            functools.partial(read_as, "minari"),
+        )
         if data_format == "hdf5":
             h5py = pytest.importorskip("h5py", reason=EXTRA)
             with h5py.File(path / "data" / "main_data.hdf5", "w") as file:
@@ -215,7 +207,7 @@ def test_a_space_of_a_few_letters_is_not_made_large(tmp_path: Path) -> None:
 def test_compressed_arrow_is_refused_before_it_is_opened(tmp_path: Path) -> None:
     pa = pytest.importorskip("pyarrow", reason=EXTRA)
     demos = random_demos("image")
-    path = write_imitation(demos, tmp_path / "folder")
+    path = write_as("imitation", demos, tmp_path / "folder")
     file = path / "data-00000-of-00001.arrow"
     with pa.ipc.open_stream(file.read_bytes()) as reader:
         table = reader.read_all()
@@ -224,7 +216,7 @@ def test_compressed_arrow_is_refused_before_it_is_opened(tmp_path: Path) -> None
         with pa.OSFile(str(file), "wb") as sink, pa.ipc.new_stream(sink, table.schema, options=options) as writer:
             writer.write_table(table)
         with pytest.raises(ValueError, match=r"\.arrow: compressed; write it without"):
-            read_imitation(path, *whole(demos))
+            read_as("imitation", path, *whole(demos))
 
 
 # ------------------------------------------------------------------------------------ no other file is read for it
@@ -268,16 +260,20 @@ def test_bytes_of_other_files_become_no_demonstrations(tmp_path: Path, how: str,
     read: Callable[[], Demonstrations]
     if format_name == "minari":
         pytest.importorskip("minari", reason=EXTRA)
-        folder = write_minari(demos, tmp_path / "a-v0")
-        path, name, read = folder / "data" / "main_data.hdf5", "episode_0/observations", lambda: read_minari(folder)
+        folder = write_as("minari", demos, tmp_path / "a-v0")
+        path, name, read = (
+            folder / "data" / "main_data.hdf5",
+            "episode_0/observations",
+            lambda: read_as("minari", folder),
+        )
     else:
-        path, name = write_d3rlpy(demos, tmp_path / "a.h5"), "observations_0"
+        path, name = write_as("d3rlpy", demos, tmp_path / "a.h5"), "observations_0"
         if format_name == "d3rlpy 1":
             name = "observations"
             with h5py.File(path, "w") as file:
                 file["observations"], file["actions"] = np.zeros((4, 3), np.float32), np.full(4, 3)
                 file["rewards"], file["terminals"], file["timeouts"] = np.zeros(4), [0, 0, 0, 1], np.zeros(4)
-        read = lambda: read_d3rlpy(path, *whole(demos))  # noqa: E731
+        read = lambda: read_as("d3rlpy", path, *whole(demos))  # noqa: E731
     read()
     other = tmp_path / "secret.h5"
     with h5py.File(path) as file:
@@ -316,7 +312,7 @@ H5: dict[str, tuple[str, Callable[[Any, Any], dict[str, Any] | None]]] = {
 @pytest.mark.parametrize("case", H5)
 def test_crafted_h5_files_are_one_kind_of_error(tmp_path: Path, case: str) -> None:
     h5py = pytest.importorskip("h5py", reason=EXTRA)
-    path = write_d3rlpy(random_demos(), tmp_path / "demos.h5")
+    path = write_as("d3rlpy", random_demos(), tmp_path / "demos.h5")
     name, instead = H5[case]
     with h5py.File(path, "a") as file:
         options = instead(h5py, file)
@@ -325,18 +321,18 @@ def test_crafted_h5_files_are_one_kind_of_error(tmp_path: Path, case: str) -> No
             file.create_dataset(name, **options)
     field = {"negative": "episodes", "more rewards": "episode 0: rewards"}.get(case, name)
     with pytest.raises(ValueError, match=rf"demos\.h5: {field}: ") as caught:
-        read_d3rlpy(path, *whole(random_demos()))
+        read_as("d3rlpy", path, *whole(random_demos()))
     assert "\n" not in str(caught.value)
 
 
 def test_a_group_is_no_array(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py", reason=EXTRA)
-    path = write_d3rlpy(random_demos(), tmp_path / "demos.h5")
+    path = write_as("d3rlpy", random_demos(), tmp_path / "demos.h5")
     with h5py.File(path, "a") as file:
         del file["actions_0"]
         file.create_group("actions_0")
     with pytest.raises(ValueError, match=r"demos\.h5: actions_0: an array is needed"):
-        read_d3rlpy(path, *whole(random_demos()))
+        read_as("d3rlpy", path, *whole(random_demos()))
 
 
 METADATA: dict[str, tuple[dict[str, Any], str]] = {
@@ -362,11 +358,11 @@ def test_crafted_minari_metadata_is_one_kind_of_error(tmp_path: Path, case: str)
     pytest.importorskip("minari", reason=EXTRA)
     pytest.importorskip("h5py", reason=EXTRA)
     changes, field = METADATA[case]
-    path = write_minari(random_demos(), tmp_path / "random-v0")
+    path = write_as("minari", random_demos(), tmp_path / "random-v0")
     metadata_path = path / "data" / "metadata.json"
     metadata_path.write_text(json.dumps(json.loads(metadata_path.read_text()) | changes))
     with pytest.raises(ValueError, match=rf"random-v0.data.*{field}"):
-        read_minari(path)
+        read_as("minari", path)
 
 
 @pytest.mark.parametrize("data_format", ["arrow", "parquet"])
@@ -375,7 +371,7 @@ def test_crafted_minari_tables_are_one_kind_of_error(tmp_path: Path, case: str, 
     pytest.importorskip("minari", reason=EXTRA)
     pa = pytest.importorskip("pyarrow", reason=EXTRA)
     parquet = importlib.import_module("pyarrow.parquet")
-    folder = write_minari(random_demos(), tmp_path / "random-v0", data_format=data_format) / "data" / "0"
+    folder = write_as("minari", random_demos(), tmp_path / "random-v0", data_format=data_format) / "data" / "0"
     (file,) = folder.glob("part-*")
     if data_format == "arrow":
         with pa.ipc.open_file(file.read_bytes()) as reader:
@@ -401,7 +397,7 @@ def test_crafted_minari_tables_are_one_kind_of_error(tmp_path: Path, case: str, 
     elif case == "seed":
         (folder / "metadata.json").write_text('{"seed": [1]}')
     with pytest.raises(ValueError, match=r"random-v0.data"):
-        read_minari(folder.parent)
+        read_as("minari", folder.parent)
 
 
 def test_offsets_that_leave_an_arrow_file_are_refused(tmp_path: Path) -> None:
@@ -413,14 +409,14 @@ def test_offsets_that_leave_an_arrow_file_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "data.arrow"
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_stream(sink, batch.schema) as writer:
         writer.write_batch(batch)
-    assert read_imitation(tmp_path, *whole(random_demos()), terminated=True).n_steps == 7
+    assert read_as("imitation", tmp_path, *whole(random_demos()), terminated=True).n_steps == 7
     # The one list of seven actions becomes one of a million.
     seven, million = (np.array([0, n], dtype=np.int32).tobytes() for n in (7, 10**6))
     content = path.read_bytes()
     at = content.rindex(seven)  # the numbers themselves lie behind their description
     path.write_bytes(content[:at] + million + content[at + len(seven) :])
     with pytest.raises(ValueError, match=r"data\.arrow: cannot be read \(ArrowInvalid"):
-        read_imitation(tmp_path, *whole(random_demos()))
+        read_as("imitation", tmp_path, *whole(random_demos()))
 
 
 # --------------------------------------------------------------------------------------------- formats with losses
@@ -445,7 +441,7 @@ def test_jpeg_of_minari_is_told(tmp_path: Path) -> None:
         storage.update_metadata({"dataset_id": "a-v0", "minari_version": minari.__version__})
         storage.update_episodes([buffer] * 2)
         with pytest.warns(UserWarning, match="its images are JPEG, which changes pixels: a discriminator") as caught:
-            demos = read_minari(folder)
+            demos = read_as("minari", folder)
         assert len(caught) == 1, "once, not for each episode"
         theirs = next(iter(minari.MinariDataset(folder).iterate_episodes())).observations
         np.testing.assert_array_equal(demos.episodes[0].observations, theirs)
@@ -459,26 +455,26 @@ def test_parquet_and_dataset_dict_are_refused_with_advice(tmp_path: Path) -> Non
     with pytest.raises(
         ValueError, match=r'a\.parquet: parquet is not what imitation saves; .*save_to_disk\("folder"\)'
     ):
-        read_imitation(tmp_path / "a.parquet", *spaces_of)
+        read_as("imitation", tmp_path / "a.parquet", *spaces_of)
     (tmp_path / "hub" / "data").mkdir(parents=True)
     (tmp_path / "hub" / "data" / "train-0.parquet").touch()
     with pytest.raises(ValueError, match=r"hub: parquet \(train-0\.parquet, \.\.\.\) is not"):
-        read_imitation(tmp_path / "hub", *spaces_of)
+        read_as("imitation", tmp_path / "hub", *spaces_of)
     folder = tmp_path / "dict"
     folder.mkdir()
-    write_imitation(random_demos(), folder / "train")
+    write_as("imitation", random_demos(), folder / "train")
     (folder / "dataset_dict.json").write_text('{"splits": ["train"]}')
     with pytest.raises(
         ValueError, match=r"dict: a DatasetDict with the splits train; read one of them, as .*dict.train"
     ):
-        read_imitation(folder, *spaces_of)
+        read_as("imitation", folder, *spaces_of)
 
 
 def test_floats_of_another_width_are_rounded_and_said_so_once(tmp_path: Path) -> None:
     """SB2's CartPole gave float64 observations, whatever its space said."""
     rng = np.random.default_rng(0)
     demos = random_demos("vector", "box", lengths=(4, 3, 6))
-    path = write_sb2(demos, tmp_path / "a")
+    path = write_as("sb2", demos, tmp_path / "a")
     with np.load(path) as file:
         parts = {name: values for name, values in file.items() if name not in ("final_obs", "terminated", "truncated")}
     wide = rng.normal(size=(13, 3))
@@ -486,7 +482,7 @@ def test_floats_of_another_width_are_rounded_and_said_so_once(tmp_path: Path) ->
     with pytest.warns(
         UserWarning, match="observations: float64 rounded to float32; actions: float64 rounded"
     ) as caught:
-        read = read_sb2(path, *whole(demos), terminated=True)
+        read = read_as("sb2", path, *whole(demos), terminated=True)
     assert len(caught) == 1, "once, not for each episode"
     rows = np.concatenate([np.asarray(e.observations) for e in read.episodes])
     np.testing.assert_array_equal(rows, wide.astype(np.float32), strict=True)
@@ -494,4 +490,4 @@ def test_floats_of_another_width_are_rounded_and_said_so_once(tmp_path: Path) ->
     for values, message in ((np.full((13, 3), 1e300), r"1e\+300"), (np.full((13, 3), 2**24 + 1), "16777217")):
         np.savez(path, **parts | {"obs": values})
         with pytest.raises(ValueError, match=rf"{message} at .* is not exact as float32"):
-            read_sb2(path, *whole(demos), terminated=True)
+            read_as("sb2", path, *whole(demos), terminated=True)

@@ -9,7 +9,8 @@ from support.demo_worlds import random_demos, with_unknowns
 
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.imitation import RewardSettings
-from sb3_ext.imitation.reward import AdversarialReward, kept_transitions
+from sb3_ext.imitation.expert import kept_transitions
+from sb3_ext.imitation.reward import AdversarialReward
 from sb3_ext.imitation.steps import Steps
 
 

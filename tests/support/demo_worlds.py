@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from gymnasium import spaces
 
-from sb3_ext.demonstrations import Demonstrations, Episode
+from sb3_ext.demonstrations import Demonstrations, Episode, load, save
 
 VECTOR = spaces.Box(-np.inf, np.inf, (3,), np.float32)
 IMAGE = spaces.Box(0, 255, (3, 5, 4), np.uint8)
@@ -31,6 +32,7 @@ ACTIONS: dict[str, spaces.Space[Any]] = {
     "binary": spaces.MultiBinary([2, 2]),
 }
 PAIRS = [(o, "discrete") for o in OBSERVATIONS] + [("vector", a) for a in ACTIONS]
+ARRAYS_ONLY = [pair for pair in PAIRS if pair[0] != "dict"]
 
 
 def random_rows(space: spaces.Space[Any], n: int, rng: np.random.Generator) -> Any:
@@ -117,3 +119,31 @@ def sampled(
         actions = np.array([action_space.sample() for _ in range(n_steps)], dtype=action_space.dtype)
         episodes.append(Episode(observations(), actions, rng.normal(size=n_steps), terminated=True, truncated=False))
     return Demonstrations(tuple(episodes), observation_space, action_space)
+
+
+def bare(demos: Demonstrations, seeds: bool = True) -> Demonstrations:
+    """Without what many formats have no place for."""
+    episodes = demos.episodes if seeds else tuple(replace(e, seed=None) for e in demos.episodes)
+    return replace(demos, episodes=episodes, env_id=None, versions={})
+
+
+def whole(demos: Demonstrations) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
+    return demos.observation_space, demos.action_space
+
+
+def read_as(
+    name: str,
+    source: Any,  # Any: whatever the format reads
+    observation_space: spaces.Space[Any] | None = None,
+    action_space: spaces.Space[Any] | None = None,
+    env_id: str | None = None,
+    max_bytes: int | None = None,
+    **told: Any,  # Any: fields of the format
+) -> Demonstrations:
+    """By the format's short name."""
+    known = {"observation_space": observation_space, "action_space": action_space, "env_id": env_id}
+    return load(source, {name: told}, **known, max_bytes=max_bytes)  # type: ignore[arg-type]  # by their names
+
+
+def write_as(name: str, demos: Demonstrations, path: Any, **told: Any) -> Path:  # Any: a path; fields of the format
+    return save(demos, path, {name: told})

@@ -473,6 +473,10 @@ def test_imitation_from_a_trained_agent_to_a_model_that_needs_no_demonstrations(
     updates = [model.reward_settings.discriminator_updates for model in (first, resumed)]
     assert updates == [RewardSettings().discriminator_updates, 3]
     assert [resumed.adversary.learning_rate(progress) for progress in (1.0, 0.5)] == [2e-3, 1e-3]
+    assert cli.main(["demos", "convert", "demos/mine.npz", "demos/other.npz", "--to", "sb2"]) == 0
+    assert cli.main([*gail, *tiny, "demonstrations:{'source': 'demos/other.npz', 'format': 'sb2'}"]) == 0
+    assert cli.main([*gail, *tiny, "demonstrations:{'source': 'demos/other.npz', 'formt': 'sb2'}"]) == 2
+    assert "demonstrations: unknown key 'formt', did you mean 'format'?" in capsys.readouterr().err
     assert cli.main([*gail, *tiny, "demonstrations:{'model': 'ppo', 'n': 3}"]) == 2
     assert "demonstrations: unknown key 'n'" in capsys.readouterr().err
 

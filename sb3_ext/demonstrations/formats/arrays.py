@@ -8,12 +8,13 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Annotated, Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from gymnasium import spaces
 
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations
+from sb3_ext.demonstrations.formats.base import Option
 from sb3_ext.env_ids import without_module
 
 FinalObservation = Literal["unknown", "repeat", "drop"]
@@ -23,6 +24,14 @@ last action and the way in which the episode ended are kept. ``"repeat"``: take 
 is untrue. ``"drop"``: leave the last step out, which makes every episode a cut (truncated) one: who imitates them
 learns no end.
 """
+FinalOption = Annotated[
+    FinalObservation,
+    Option(
+        "where the last observation is missing, say so, repeat the one before, or drop the last step and with it the "
+        "end (unknown)",
+        (("unknown", "unknown"), ("repeat", "repeat"), ("drop", "drop")),
+    ),
+]
 
 
 class Parts(NamedTuple):
@@ -228,6 +237,12 @@ def without_final(parts: Parts, how: FinalObservation) -> Parts:
     rewards = None if parts.rewards is None else parts.rewards[:-1]
     # The episode went on behind what is left of it, however it ended.
     return parts._replace(actions=parts.actions[:-1], rewards=rewards, terminated=False, truncated=True)
+
+
+def same_but_for_ones(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
+    """:return: whether two shapes [N, ...] differ in axes of size 1 at most, which some formats add to numbers"""
+    wide, narrow = ([n for n in axes[1:] if n != 1] for axes in (shape, other))
+    return shape[:1] == other[:1] and wide == narrow
 
 
 def refuse_kept(demos: Demonstrations, format_name: str) -> None:

@@ -8,9 +8,9 @@ Both of d3rlpy have T observations for T actions. Our writer adds two arrays per
 from __future__ import annotations
 
 import io
-import os
 import pathlib
 import warnings
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,96 +19,97 @@ from gymnasium import spaces
 from sb3_ext.demonstrations.budget import BYTES_PER_EPISODE, Budget, size_on_disk
 from sb3_ext.demonstrations.data import Demonstrations
 from sb3_ext.demonstrations.formats.arrays import (
-    FinalObservation,
+    FinalOption,
     Parts,
     check_final_observation,
     from_parts,
     optional,
     refuse_kept,
     refuse_unknown,
+    same_but_for_ones,
     without_final,
 )
+from sb3_ext.demonstrations.formats.base import Format, Path, Task, is_path
 from sb3_ext.demonstrations.formats.hdf5 import Hdf5Reader
 from sb3_ext.saving import write_whole
 
 VERSION = "2.1"  # d3rlpy.dataset.io.DATASET_VERSION, 2.0.3 to 2.8.1
 
 
-def write_d3rlpy(demos: Demonstrations, path: str | os.PathLike[str]) -> pathlib.Path:
+@dataclass(frozen=True)
+class D3rlpy(Format):
     """
-    :param demos: what to write; Dict observations and unknown rewards have no place in the format
-    :param path: where; ``.h5`` is added where there is no suffix
-    :return: the path with its suffix
-    """
-    h5py = optional("h5py")
-    refuse_kept(demos, "d3rlpy's format")
-    refuse_unknown(demos, "d3rlpy's format", final=False)
-    if isinstance(demos.observation_space, spaces.Dict):
-        raise ValueError("observations: d3rlpy's format has no place for a Dict")
-    unknown = [i for i, episode in enumerate(demos.episodes) if episode.rewards is None]
-    if unknown:
-        raise ValueError(f"rewards: unknown in episode {unknown[0]}; d3rlpy's format needs them")
-    path = pathlib.Path(path)
-    path = path if path.suffix else path.with_name(f"{path.name}.h5")
+    See above. Ends are the file's own. One of a single table without ``timeouts`` and ``episode_terminals`` may hide
+    cuts, which a warning says; ``next_observations`` show them, and give the final ones.
 
-    def write(target: io.BufferedIOBase) -> None:
-        memory = io.BytesIO()  # HDF5 reads what it wrote, and the target can only be written
-        with h5py.File(memory, "w") as file:
-            file["columns"] = ["observations", "actions", "rewards", "terminated"]
-            file["num_episodes"] = len(demos)
-            file["version"] = VERSION
-            for i, episode in enumerate(demos.episodes):
-                assert isinstance(episode.observations, np.ndarray) and episode.rewards is not None
-                file[f"observations_{i}"] = _column(episode.observations[: len(episode)])
-                file[f"actions_{i}"] = _column(episode.actions)
-                file[f"rewards_{i}"] = _column(episode.rewards)
-                file[f"terminated_{i}"] = episode.terminated
-                if episode.final_known:
-                    file[f"final_observation_{i}"] = _column(episode.observations[-1:])
-                file[f"truncated_{i}"] = episode.truncated
-        target.write(memory.getbuffer())
-
-    write_whole(path, "h5", write)
-    return path
-
-
-def read_d3rlpy(
-    path: str | os.PathLike[str],
-    observation_space: spaces.Space[Any],
-    action_space: spaces.Space[Any],
-    env_id: str | None = None,
-    final_observation: FinalObservation = "unknown",
-    max_bytes: int | None = None,
-) -> Demonstrations:
-    """
-    Read a file of d3rlpy 1 or 2, or of D4RL.
-
-    Ends are the file's own. One of a single table without ``timeouts`` and ``episode_terminals`` may hide cuts, which
-    a warning says; ``next_observations`` show them, and give the final ones.
-
-    :param path: of the file
-    :param observation_space: of the task
-    :param action_space: of the task
-    :param env_id: to write down
     :param final_observation: what to do about the last observation where the file lacks it, see `FinalObservation`
-    :param max_bytes: that reading may make, None = by the file's size
-    :raises ValueError: with the file and the field
     """
-    check_final_observation(final_observation)
-    optional("h5py")
-    path = pathlib.Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: no such file")
-    with Hdf5Reader(path, "a dataset of d3rlpy", Budget(path, size_on_disk(path), max_bytes)) as file:
-        read = _read_v2 if "columns" in file else _read_table
-        found = read(file, observation_space, action_space)
-    episodes = [episode if episode.final_known else without_final(episode, final_observation) for episode in found]
-    # Of an episode of one step, "drop" leaves none.
-    episodes = [episode for episode in episodes if len(episode.actions)]
-    try:
-        return from_parts(episodes, observation_space, action_space, env_id)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+
+    name = "d3rlpy"
+    about = "[d3rlpy](https://d3rlpy.readthedocs.io) 2 `.h5` (1.x and D4RL's `.hdf5`: read)"
+    needs = "h5py"
+    lacks = "spaces, versions, seeds, Dict observations, unknown rewards and ends"
+    suffixes = (".h5", ".hdf5")
+
+    final_observation: FinalOption = "unknown"
+
+    def __post_init__(self) -> None:
+        check_final_observation(self.final_observation)
+
+    @classmethod
+    def recognises(cls, source: object) -> bool:
+        return is_path(source) and pathlib.Path(source).suffix in cls.suffixes
+
+    def write(self, demos: Demonstrations, path: Path) -> pathlib.Path:
+        """:raises ValueError: for Dict observations and unknown rewards, which have no place in the format"""
+        h5py = optional("h5py")
+        refuse_kept(demos, "d3rlpy's format")
+        refuse_unknown(demos, "d3rlpy's format", final=False)
+        if isinstance(demos.observation_space, spaces.Dict):
+            raise ValueError("observations: d3rlpy's format has no place for a Dict")
+        unknown = [i for i, episode in enumerate(demos.episodes) if episode.rewards is None]
+        if unknown:
+            raise ValueError(f"rewards: unknown in episode {unknown[0]}; d3rlpy's format needs them")
+        path = pathlib.Path(path)
+        path = path if path.suffix else path.with_name(f"{path.name}.h5")
+
+        def write(target: io.BufferedIOBase) -> None:
+            memory = io.BytesIO()  # HDF5 reads what it wrote, and the target can only be written
+            with h5py.File(memory, "w") as file:
+                file["columns"] = ["observations", "actions", "rewards", "terminated"]
+                file["num_episodes"] = len(demos)
+                file["version"] = VERSION
+                for i, episode in enumerate(demos.episodes):
+                    assert isinstance(episode.observations, np.ndarray) and episode.rewards is not None
+                    file[f"observations_{i}"] = _column(episode.observations[: len(episode)])
+                    file[f"actions_{i}"] = _column(episode.actions)
+                    file[f"rewards_{i}"] = _column(episode.rewards)
+                    file[f"terminated_{i}"] = episode.terminated
+                    if episode.final_known:
+                        file[f"final_observation_{i}"] = _column(episode.observations[-1:])
+                    file[f"truncated_{i}"] = episode.truncated
+            target.write(memory.getbuffer())
+
+        write_whole(path, "h5", write)
+        return path
+
+    def read(self, source: Any, task: Task | None, max_bytes: int | None) -> Demonstrations:  # Any: a path
+        observation_space, action_space, env_id = self.task_of(source, task)
+        optional("h5py")
+        path = pathlib.Path(source)
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: no such file")
+        with Hdf5Reader(path, "a dataset of d3rlpy", Budget(path, size_on_disk(path), max_bytes)) as file:
+            read = _read_v2 if "columns" in file else _read_table
+            found = read(file, observation_space, action_space)
+        how = self.final_observation
+        episodes = [episode if episode.final_known else without_final(episode, how) for episode in found]
+        # Of an episode of one step, "drop" leaves none.
+        episodes = [episode for episode in episodes if len(episode.actions)]
+        try:
+            return from_parts(episodes, observation_space, action_space, env_id)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from None
 
 
 def _read_v2(file: Hdf5Reader, obs_space: spaces.Space[Any], action_space: spaces.Space[Any]) -> list[Parts]:
@@ -236,6 +237,6 @@ def _rows(file: Hdf5Reader, name: str, space: spaces.Space[Any]) -> np.ndarray:
     assert space.dtype is not None  # it is a space of arrays
     values = file.read(name, itemsize=space.dtype.itemsize)
     shape = (len(values), *(space.shape or ())) if values.ndim else ()
-    if not shape or values.size != np.prod(shape):
+    if not shape or not same_but_for_ones(values.shape, shape):
         file.refuse(name, f"shape {values.shape}, {space} needs {shape}")
     return values.reshape(shape)

@@ -11,21 +11,36 @@ How episodes ended, where their file does not say: asked of the reader's caller,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Annotated, Literal, get_args
 
 import gymnasium as gym
 
+from sb3_ext.demonstrations.formats.base import Option
 from sb3_ext.env_ids import without_module
 
 Rule = Literal["time_limit", "unknown"]
 Terminated = bool | Rule
 """see above"""
+TerminatedOption = Annotated[
+    Terminated | None,
+    Option(
+        "how episodes end where the file does not say; time-limit: those as long as the environment's were cut, "
+        "shorter ones terminated",
+        (("yes", True), ("no", False), ("time-limit", "time_limit"), ("unknown", "unknown")),
+    ),
+]
 End = tuple[bool | None, bool | None]
 """terminated, truncated; both None = unknown"""
 
 UNKNOWN: End = (None, None)
 CUT: End = (False, True)
 DEAD: End = (True, False)
+
+
+def check_terminated(terminated: Terminated | None) -> None:
+    """:raises ValueError: for what is no `Terminated`"""
+    if terminated is not None and not isinstance(terminated, bool) and terminated not in get_args(Rule):
+        raise ValueError(f"terminated {terminated!r} must be True, False or one of {', '.join(get_args(Rule))}")
 
 
 def time_limit(env_id: str | None) -> int | None:
@@ -53,8 +68,6 @@ def ends_of(terminated: Terminated | None, lengths: Sequence[int], env_id: str |
         return [DEAD if terminated else CUT] * len(lengths)
     if terminated == "unknown":
         return [UNKNOWN] * len(lengths)
-    if terminated != "time_limit":
-        raise ValueError(f"terminated {terminated!r} must be True, False or one of {', '.join(get_args(Rule))}")
     limit = time_limit(env_id)
     if limit is None:
         raise ValueError(

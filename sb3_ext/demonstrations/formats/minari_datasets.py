@@ -8,10 +8,11 @@ which runs whatever the file names, follows links out of HDF5 files, and counts 
 from __future__ import annotations
 
 import inspect
-import os
 import pathlib
+import sys
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, NoReturn, get_args
 
 import gymnasium as gym
 import numpy as np
@@ -19,8 +20,8 @@ from gymnasium import spaces
 
 from sb3_ext.demonstrations.budget import BYTES_PER_EPISODE, Budget, RefusedError, size_on_disk
 from sb3_ext.demonstrations.data import Demonstrations, subspaces
-from sb3_ext.demonstrations.files import is_plain
 from sb3_ext.demonstrations.formats.arrays import Parts, from_parts, optional, refuse_kept, refuse_unknown
+from sb3_ext.demonstrations.formats.base import Format, Option, Path, Task, is_path, is_plain
 from sb3_ext.demonstrations.formats.minari_episodes import (
     FLAGS,
     Columns,
@@ -33,117 +34,128 @@ from sb3_ext.demonstrations.spaces_json import BYTES_PER_BOUND, MAX_DEPTH, space
 from sb3_ext.env_ids import id_of_file
 from sb3_ext.saving import write_folder_whole
 
+DataFormat = Literal["hdf5", "arrow", "parquet"]
 
-def write_minari(
-    demos: Demonstrations,
-    path: str | os.PathLike[str],
-    dataset_id: str | None = None,
-    data_format: str = "hdf5",
-) -> pathlib.Path:
+
+@dataclass(frozen=True)
+class Minari(Format):
     """
-    Write the folder of a Minari dataset. Below Minari's root ``minari.load_dataset`` finds it by its id::
+    Read from this machine, nothing is downloaded. Written below Minari's root, ``minari.load_dataset`` finds it::
 
-        write_minari(demos, "~/.minari/datasets/cartpole/expert-v0", "cartpole/expert-v0")
+        save(demos, "~/.minari/datasets/cartpole/expert-v0", Minari("cartpole/expert-v0"))
 
-    :param demos: what to write; rewards must be known
-    :param path: of the new folder
-    :param dataset_id: Minari's name, ending in ``-v0`` or another version; default: the folder's name
-    :param data_format: Minari's storage: "hdf5" needs h5py, "arrow" and "parquet" need pyarrow
-    :return: the folder
-    :raises ValueError: if the folder exists, the id is none, or the format has no place for something
+    :param dataset_id: Minari's name to write, ending in ``-v0`` or another version; None = the folder's
+    :param data_format: Minari's storage to write: "hdf5" needs h5py, "arrow" and "parquet" need pyarrow
     """
-    storage_module = optional("minari.dataset.minari_storage")
-    optional("h5py" if data_format == "hdf5" else "pyarrow")
-    minari = optional("minari")
-    # Absolute: Minari takes a relative one for relative to the file that it writes.
-    folder = pathlib.Path(path).expanduser().absolute()
-    dataset_id = folder.name if dataset_id is None else dataset_id
-    try:
-        optional("minari.dataset.minari_dataset").parse_dataset_id(dataset_id)
-    except (ValueError, TypeError):  # TypeError: Minari's own, where the version is missing
-        raise ValueError(f"dataset_id {dataset_id!r} must look like 'cartpole/expert-v0'") from None
-    refuse_kept(demos, "Minari")
-    refuse_unknown(demos, "Minari")
-    unknown = [i for i, episode in enumerate(demos.episodes) if episode.rewards is None]
-    if unknown:
-        raise ValueError(f"rewards: unknown in episode {unknown[0]}; Minari needs them")
-    if isinstance(demos.observation_space, spaces.Dict):
-        for key in demos.observation_space:
-            if "/" in key:
-                raise ValueError(f"observations.{key}: Minari takes the slash for a path; rename the key")
-    lossless = _lossless(storage_module, demos)
-    buffers = [
-        minari.data_collector.EpisodeBuffer(
-            seed=episode.seed,
-            observations=episode.observations,
-            actions=episode.actions,
-            rewards=episode.rewards,
-            terminations=_at_the_end(bool(episode.terminated), len(episode)),
-            truncations=_at_the_end(bool(episode.truncated), len(episode)),
-        )
-        for episode in demos.episodes
-    ]
 
-    def write(target: pathlib.Path) -> None:
-        storage = storage_module.MinariStorage.new(
-            target / "data",
-            observation_space=demos.observation_space,
-            action_space=demos.action_space,
-            env_spec=_env_spec(demos.env_id),
-            data_format=data_format,
-            **lossless,
-        )
-        storage.update_metadata(
-            {
-                "dataset_id": dataset_id,
-                "minari_version": minari.__version__,
-                "sb3_ext_env_id": demos.env_id,
-                "sb3_ext_versions": dict(demos.versions),
-            }
-        )
-        storage.update_episodes(buffers)
+    name = "minari"
+    about = "[Minari](https://minari.farama.org) 0.5, local folder"
+    needs = 'minari; h5py, or pyarrow for `data_format="arrow"` and `"parquet"`'
+    lacks = "unknown rewards, ends and final observations"
+    holds_spaces = True
 
-    return write_folder_whole(folder, write)
+    dataset_id: Annotated[str | None, Option("its name, as cartpole/expert-v0 (the folder's)", writing=True)] = None
+    data_format: Annotated[
+        DataFormat,
+        Option("its storage (hdf5)", (("hdf5", "hdf5"), ("arrow", "arrow"), ("parquet", "parquet")), writing=True),
+    ] = "hdf5"
 
-
-def read_minari(source: Any, max_bytes: int | None = None) -> Demonstrations:
-    """
-    Read a dataset that is on this machine; nothing is downloaded.
-
-    :param source: a `minari.MinariDataset`, its folder, or the id of one below Minari's root
-    :param max_bytes: that reading may make, None = by the folder's size
-    :raises ValueError: with the episode and the field, where the dataset does not hold whole episodes
-    """
-    minari = optional("minari")
-    indices: Sequence[int] | None = None
-    if isinstance(source, minari.MinariDataset):
-        folder, indices = pathlib.Path(source.storage.data_path), [int(i) for i in source.episode_indices]
-    else:
+    @classmethod
+    def recognises(cls, source: object) -> bool:
+        """A folder or a `minari.MinariDataset`; an id is known as one by ``format="minari"`` alone."""
+        if not is_path(source):
+            minari = sys.modules.get("minari")
+            return minari is not None and isinstance(source, minari.MinariDataset)
         folder = pathlib.Path(source).expanduser()
+        return any((folder / name).is_file() for name in ("metadata.json", "data/metadata.json", "data/main_data.hdf5"))
+
+    def write(self, demos: Demonstrations, path: Path) -> pathlib.Path:
+        """:raises ValueError: if the folder exists, the id is none, or rewards are unknown"""
+        storage_module = optional("minari.dataset.minari_storage")
+        optional("h5py" if self.data_format == "hdf5" else "pyarrow")
+        minari = optional("minari")
+        # Absolute: Minari takes a relative one for relative to the file that it writes.
+        folder = pathlib.Path(path).expanduser().absolute()
+        dataset_id = folder.name if self.dataset_id is None else self.dataset_id
+        try:
+            optional("minari.dataset.minari_dataset").parse_dataset_id(dataset_id)
+        except (ValueError, TypeError):  # TypeError: Minari's own, where the version is missing
+            raise ValueError(f"dataset_id {dataset_id!r} must look like 'cartpole/expert-v0'") from None
+        refuse_kept(demos, "Minari")
+        refuse_unknown(demos, "Minari")
+        unknown = [i for i, episode in enumerate(demos.episodes) if episode.rewards is None]
+        if unknown:
+            raise ValueError(f"rewards: unknown in episode {unknown[0]}; Minari needs them")
+        if isinstance(demos.observation_space, spaces.Dict):
+            for key in demos.observation_space:
+                if "/" in key:
+                    raise ValueError(f"observations.{key}: Minari takes the slash for a path; rename the key")
+        lossless = _lossless(storage_module, demos)
+        buffers = [
+            minari.data_collector.EpisodeBuffer(
+                seed=episode.seed,
+                observations=episode.observations,
+                actions=episode.actions,
+                rewards=episode.rewards,
+                terminations=_at_the_end(bool(episode.terminated), len(episode)),
+                truncations=_at_the_end(bool(episode.truncated), len(episode)),
+            )
+            for episode in demos.episodes
+        ]
+
+        def write(target: pathlib.Path) -> None:
+            storage = storage_module.MinariStorage.new(
+                target / "data",
+                observation_space=demos.observation_space,
+                action_space=demos.action_space,
+                env_spec=_env_spec(demos.env_id),
+                data_format=self.data_format,
+                **lossless,
+            )
+            storage.update_metadata(
+                {
+                    "dataset_id": dataset_id,
+                    "minari_version": minari.__version__,
+                    "sb3_ext_env_id": demos.env_id,
+                    "sb3_ext_versions": dict(demos.versions),
+                }
+            )
+            storage.update_episodes(buffers)
+
+        return write_folder_whole(folder, write)
+
+    def read(self, source: Any, task: Task | None, max_bytes: int | None) -> Demonstrations:  # Any: see `recognises`
+        """:raises ValueError: with the episode and the field, where the data set does not hold whole episodes"""
+        minari = optional("minari")
+        indices: Sequence[int] | None = None
+        if isinstance(source, minari.MinariDataset):
+            folder, indices = pathlib.Path(source.storage.data_path), [int(i) for i in source.episode_indices]
+        else:
+            folder = pathlib.Path(source).expanduser()
+            if not folder.is_dir():
+                folder = optional("minari.storage.datasets_root_dir").get_dataset_path(str(source))
+            folder = folder / "data" if (folder / "data").is_dir() else folder
         if not folder.is_dir():
-            folder = optional("minari.storage.datasets_root_dir").get_dataset_path(str(source))
-        folder = folder / "data" if (folder / "data").is_dir() else folder
-    if not folder.is_dir():
-        raise FileNotFoundError(f"{source}: no folder and no local dataset of Minari; get it with `minari download`")
-    budget = Budget(folder, size_on_disk(folder), max_bytes)
-    metadata = _read_metadata(folder, budget)
-    observation_space, action_space = (
-        _space(metadata, name, folder, budget) for name in ("observation_space", "action_space")
-    )
-    n_episodes = metadata["total_episodes"]
-    budget.take((n_episodes if indices is None else len(indices)) * BYTES_PER_EPISODE, "total_episodes")
-    is_jpeg = optional("minari.dataset.minari_storage").is_image_space
-    if metadata.get("jpeg_encoding", True) is False:
-        is_jpeg = _never
-    reader = read_hdf5_episodes if metadata["data_format"] == "hdf5" else read_arrow_episodes
-    episodes = reader(folder, indices or range(n_episodes), observation_space, action_space, is_jpeg, budget)
-    try:
-        parts = [_parts(i, episode) for i, episode in enumerate(episodes)]
-        return from_parts(parts, observation_space, action_space, metadata["env_id"], metadata["versions"])
-    except RefusedError:
-        raise
-    except ValueError as error:
-        raise ValueError(f"{folder}: {error}") from None
+            raise FileNotFoundError(f"{source}: no folder, and no local dataset of Minari: get it by `minari download`")
+        budget = Budget(folder, size_on_disk(folder), max_bytes)
+        metadata = _read_metadata(folder, budget)
+        observation_space, action_space = (
+            _space(metadata, name, folder, budget) for name in ("observation_space", "action_space")
+        )
+        n_episodes = metadata["total_episodes"]
+        budget.take((n_episodes if indices is None else len(indices)) * BYTES_PER_EPISODE, "total_episodes")
+        is_jpeg = optional("minari.dataset.minari_storage").is_image_space
+        if metadata.get("jpeg_encoding", True) is False:
+            is_jpeg = _never
+        reader = read_hdf5_episodes if metadata["data_format"] == "hdf5" else read_arrow_episodes
+        episodes = reader(folder, indices or range(n_episodes), observation_space, action_space, is_jpeg, budget)
+        try:
+            parts = [_parts(i, episode) for i, episode in enumerate(episodes)]
+            return from_parts(parts, observation_space, action_space, metadata["env_id"], metadata["versions"])
+        except RefusedError:
+            raise
+        except ValueError as error:
+            raise ValueError(f"{folder}: {error}") from None
 
 
 def _parts(i: int, episode: Columns) -> Parts:
@@ -179,7 +191,7 @@ def _read_metadata(folder: pathlib.Path, budget: Budget) -> dict[str, Any]:
     for name in ("observation_space", "action_space", "data_format", "dataset_id", "minari_version"):
         if not isinstance(metadata.get(name), str):
             refuse(name, "missing; write it with Minari 0.4 or later")
-    if metadata["data_format"] not in ("hdf5", "arrow", "parquet"):
+    if metadata["data_format"] not in get_args(DataFormat):
         refuse("data_format", f"{metadata['data_format'][:100]!r} is not hdf5, arrow or parquet")
     n_episodes = metadata.get("total_episodes")
     if type(n_episodes) is not int or n_episodes < 0:
