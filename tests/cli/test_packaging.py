@@ -69,6 +69,16 @@ OPTIONAL_PACKAGES = {
 }
 
 
+# Each is known to one room.
+OWNERS = {
+    "rl_zoo3": "zoo",
+    "optuna": "zoo",
+    "huggingface_sb3": "zoo",
+    "huggingface_hub": "exchange",
+    "ray": "distributed",
+}
+
+
 def imported_modules(tree: ast.AST) -> Iterator[str]:
     """All modules that a file imports, also inside functions, but not for the type checker alone."""
     for node in ast.iter_child_nodes(tree):
@@ -81,6 +91,8 @@ def imported_modules(tree: ast.AST) -> Iterator[str]:
             # `from sb3_ext import x` may mean a subpackage or a name of the package itself.
             yield from (f"sb3_ext.{a.name}" if node.module == "sb3_ext" else node.module for a in node.names)
         else:
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("importlib.import_module", "runpy.run_module"):
+                yield from (str(x.value) for x in node.args[:1] if isinstance(x, ast.Constant))
             yield from imported_modules(node)
 
 
@@ -97,6 +109,8 @@ def test_layers_import_only_what_lies_below_them(path: Path) -> None:
     modules = set(imported_modules(ast.parse(path.read_text())))
     ours = {part_of(m) for m in modules if m.split(".")[0] == "sb3_ext"} - {part}
     assert ours <= MAY_IMPORT[part], f"{relative} must not import {sorted(ours - MAY_IMPORT[part])}"
+    for package in {m.split(".")[0] for m in modules} & OWNERS.keys():
+        assert part == OWNERS[package], f"{relative}: {package} is imported in {OWNERS[package]} alone"
     if part not in ABOVE_ALGORITHMS:
         assert not OPTIONAL_PACKAGES & {m.split(".")[0] for m in modules} or part == "demonstrations"
 

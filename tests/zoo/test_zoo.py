@@ -44,7 +44,8 @@ from sb3_ext.zoo import config_path, register
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import load_to_act
 from sb3_ext.zoo.configs import read_presets
-from sb3_ext.zoo.experiment import ZOO_KEYS, Experiment, LatestBestCallback, has_image
+from sb3_ext.zoo.experiment import Experiment, LatestBestCallback, has_image
+from sb3_ext.zoo.settings import ZOO_KEYS
 from sb3_ext.zoo.vec_wrappers import has_channels_last, normalized_last
 
 ENV = "CartPoleNoVel-v1"

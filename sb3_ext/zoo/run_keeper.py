@@ -1,0 +1,303 @@
+"""
+What a run leaves behind: a folder that is its own, and all that it has learnt, whatever ends it: Ctrl-C, SIGTERM, a
+full disk, a dead worker. An interrupted run goes on from there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import inspect
+import shlex
+import shutil
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rl_zoo3.utils import ALGOS
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.logger import configure
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_ext.errors import UserError
+from sb3_ext.exchange.redaction import BLANK, redacted_arguments, redacted_data
+from sb3_ext.exchange.trust import load_statistics, say_trusted
+from sb3_ext.metrics import LearnerMetrics
+from sb3_ext.replaced import replaced
+from sb3_ext.saving import remove_leftovers, whole_saves
+from sb3_ext.zoo.checkpoints import Interrupted, SavedSet, saved_with
+from sb3_ext.zoo.interrupts import StopAtStep
+from sb3_ext.zoo.run_folders import take_folder
+from sb3_ext.zoo.settings import SettingsReader
+from sb3_ext.zoo.workers import deaths
+
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class RunKeeper(SettingsReader):
+    """
+    A training that keeps what it has learnt.
+
+    :param command: that was typed, to say how to go on
+    :param resume: folder of an interrupted run, which goes on to the steps that it was to make; None = a new run
+    """
+
+    # Any: what is passed on, unread.
+    def __init__(self, *args: Any, command: Sequence[str] = (), resume: str | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.has_folder = False
+        self.stop = StopAtStep()
+        self.is_interrupted = False
+        self.trouble: str | None = None
+        """that ended training"""
+        self._until_saved = contextlib.ExitStack()
+        self.command = list(command)
+        self.resume = None if resume is None else Interrupted.read(Path(resume))
+        self.saved: SavedSet | None = None
+        """to go on with"""
+        if self.continue_training:
+            self.saved = saved_with(Path(self.trained_agent), str(self.env_name))
+
+    def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
+        """Adds: a run without a model leaves no folder behind, where `enjoy` would look for the latest model."""
+        try:
+            result = super().setup_experiment()
+        except BaseException:  # Ctrl-C too; the folder goes, the error is raised again
+            self._drop_folder()
+            raise
+        if result is None:  # -optimize, whose reports lie elsewhere
+            self._drop_folder()
+        return result
+
+    def create_log_folder(self) -> None:
+        """Adds: the folder is this run's alone. rl-zoo3 has counted those that were there some time ago."""
+        folder = take_folder(Path(self.save_path))
+        self.save_path, self.params_path = str(folder), f"{folder}/{self.env_name}"
+        self.has_folder = True
+        super().create_log_folder()  # type: ignore[no-untyped-call] # rl-zoo3's has no annotation
+
+    def _drop_folder(self) -> None:
+        if self.has_folder:
+            shutil.rmtree(self.save_path, ignore_errors=True)
+
+    def _save_config(self, saved_hyperparams: dict[str, Any]) -> None:
+        """
+        Adds: the command as it was typed, and no passwords, tokens and paths of this machine: these files are
+        published. The settings that `enjoy` reads stay as they are, and `--resume` reads none of them.
+        """
+        kept = {"env_kwargs", "eval_env_kwargs", "hyperparams"}
+        shown = {key: value if key in kept else redacted_data(value) for key, value in vars(self.args).items()}
+        given, self.args = self.args, argparse.Namespace(**shown)
+        super()._save_config(saved_hyperparams)
+        self.args = given
+        if self.command:
+            command = redacted_arguments(_without_resume(self.command))
+            (Path(self.params_path) / "command.txt").write_text(shlex.join(command))
+
+    def _preprocess_hyperparams(
+        self, hyperparams: dict[str, Any]
+    ) -> tuple[dict[str, Any], Callable[..., Any] | None, list[BaseCallback], Callable[..., Any] | None]:
+        """Adds: what an interrupted run goes on with, and whose files are trusted."""
+        processed = super()._preprocess_hyperparams(hyperparams)
+        if self.resume is not None:
+            needs_replay = issubclass(ALGOS[self.algo], OffPolicyAlgorithm)
+            self.saved = self.resume.newest_whole(str(self.env_name), needs_replay, bool(self.normalize))
+            self.trained_agent, self.continue_training = str(self.saved.model), True
+            remove_leftovers(self.resume.folder)
+        if self.saved is not None:
+            say_trusted([self.saved.model, self.saved.replay, self.saved.statistics])
+        return processed
+
+    def _maybe_normalize(self, env: VecEnv, eval_env: bool) -> VecEnv:
+        """Adds: statistics of the checkpoint that is gone on with, not of the end of its run; and safe files."""
+        if self.saved is None or self.saved.statistics is None:
+            return super()._maybe_normalize(env, eval_env)
+        normalized = load_statistics(self.saved.statistics, env)
+        if eval_env:
+            normalized.training = normalized.norm_reward = False
+        return normalized
+
+    def _load_pretrained_agent(self, hyperparams: dict[str, Any], env: VecEnv) -> BaseAlgorithm:
+        """
+        In place of rl-zoo3 2.9's, which takes the replay of the run's end for every checkpoint.
+        """
+        assert self.saved is not None
+        fixed = ("policy", "policy_kwargs")
+        model = ALGOS[self.algo].load(
+            self.saved.model,
+            env=env,
+            seed=self.seed,
+            tensorboard_log=self.tensorboard_log,
+            verbose=self.verbose,
+            device=self.device,
+            **{key: value for key, value in hyperparams.items() if key not in fixed},
+        )
+        if isinstance(model, OffPolicyAlgorithm):
+            if self.saved.replay is not None:
+                print(f"Loading replay buffer {self.saved.replay}")
+                model.load_replay_buffer(self.saved.replay, truncate_last_traj=self.truncate_last_trajectory)
+            elif self.saved.num_timesteps is not None:
+                print(f"No replay of step {self.saved.num_timesteps} beside {self.saved.model}: an empty one fills")
+        return model
+
+    def learn(self, model: BaseAlgorithm) -> None:
+        """
+        Adds: Ctrl-C ends training at a step, not in the middle of one; a full disk and a dead worker end it too, and
+        what was learnt is saved; a run goes on where it was. Signals are heard until all is saved.
+        """
+        self.callbacks += [LearnerMetrics(), self.stop]
+        with contextlib.ExitStack() as stack:
+            stack.push(self._drop_folder_of_a_failure)
+            stack.enter_context(whole_saves())
+            stack.enter_context(self.stop.listening())
+            tensorboard = self._log_to_tensorboard(model)
+            with self._going_on(model) as n_timesteps:
+                self.run = Interrupted(Path(self.save_path), n_timesteps, tensorboard=tensorboard)
+                self.run.write()
+                try:
+                    super().learn(model)
+                except (OSError, EOFError) as error:
+                    self.trouble = self._trouble(error, model)
+            self.stop.is_saving = True
+            asked = self.stop.is_asked or self.trouble is not None
+            self.is_interrupted = asked and model.num_timesteps < n_timesteps
+            self._until_saved = stack.pop_all()
+
+    def _log_to_tensorboard(self, model: BaseAlgorithm) -> str | None:
+        """
+        SB3 counts folders as rl-zoo3 does, and goes on in the latest one, whoever's it is. Here each run has its own,
+        and an interrupted run goes on in that.
+
+        :return: the folder, None where nothing is logged
+        """
+        if model.tensorboard_log is None:
+            return None
+        folder = None if self.resume is None else self.resume.tensorboard
+        if folder is None or not Path(folder).is_dir():
+            name = inspect.signature(type(model).learn).parameters["tb_log_name"].default or type(model).__name__
+            folder = str(take_folder(Path(model.tensorboard_log) / f"{name}_1"))
+        model.set_logger(configure(folder, ["stdout", "tensorboard"] if self.verbose > 0 else ["tensorboard"]))
+        return folder
+
+    def _drop_folder_of_a_failure(self, kind: type[BaseException] | None, *_: object) -> None:
+        """A run that failed before its first step leaves none; what failed is raised again."""
+        if kind is not None and self.stop.n_calls == 0:
+            self._drop_folder()
+
+    def _trouble(self, error: OSError | EOFError, model: BaseAlgorithm) -> str:
+        """
+        :return: in a line, why training ended, where that is nothing in the code
+        :raises OSError: or `EOFError`, the same, for any other reason
+        """
+        evaluation = [callback.eval_env for callback in self.callbacks if isinstance(callback, EvalCallback)]
+        dead = [line for env in (model.env, *evaluation) for line in deaths(env)]
+        if dead:
+            return "; ".join(dead)
+        if self._is_about_the_disk(error):
+            assert isinstance(error, OSError)
+            return f"{error.strerror}{f', writing {error.filename}' if error.filename else ''}"
+        raise error
+
+    def _is_about_the_disk(self, error: Exception) -> bool:
+        """:return: whether it is full, or does not let a file of this run be written"""
+        if not isinstance(error, OSError):
+            return False
+        is_ours = isinstance(error.filename, str) and Path(self.save_path) in Path(error.filename).parents
+        return is_ours or error.errno in DISK_FULL
+
+    @contextlib.contextmanager
+    def _going_on(self, model: BaseAlgorithm) -> Iterator[int]:
+        """
+        For a checkpoint and an interrupted run: `learn` counts on from where it was; rl-zoo3 would begin at 0.
+
+        :return: steps that the model shall have in the end
+        """
+        if self.saved is None or self.saved.num_timesteps is None:
+            yield self.n_timesteps
+            return
+        if self.resume is not None:
+            self.n_timesteps = self.resume.n_timesteps - model.num_timesteps
+            self._take_over_the_best(self.resume)
+        goal = model.num_timesteps + self.n_timesteps
+        print(f"Going on after {model.num_timesteps} of {goal} steps")
+        cls = type(model)
+        learn = cls.learn
+
+        def learn_on(*args: Any, **kwargs: Any) -> Any:  # Any: SB3's arguments, unread
+            return learn(*args, **{**kwargs, "reset_num_timesteps": False})
+
+        # On the class: an attribute of the model would be saved with it.
+        with replaced(cls, "learn", learn_on):
+            yield goal
+
+    def _take_over_the_best(self, resume: Interrupted) -> None:
+        """The best model so far and its score; a worse one of the steps that are left does not replace it."""
+        evaluations = resume.folder / "evaluations.npz"
+        if not zipfile.is_zipfile(evaluations):  # none, or the run was killed while it wrote them
+            return
+        for name in ("best_model.zip", "evaluations.npz"):
+            if (resume.folder / name).is_file():
+                shutil.copyfile(resume.folder / name, Path(self.save_path) / name)
+        with np.load(evaluations, allow_pickle=False) as file:
+            best = float(file["results"].mean(axis=1).max())
+        for callback in self.callbacks:
+            if isinstance(callback, EvalCallback):
+                callback.best_mean_reward = best
+
+    def save_trained_model(self, model: BaseAlgorithm) -> None:
+        """
+        Adds: all that an interrupted run needs to go on.
+
+        :raises UserError: after all is saved, where it was not the user who ended training
+        """
+        with self._until_saved:
+            if self.is_interrupted and self.stop.n_calls == 0:
+                self._drop_folder()
+                print("Ended before the first step: nothing is kept")
+                return
+            self._save(model)
+        if self.trouble is not None:
+            raise UserError(f"{self.trouble}: training ended after {model.num_timesteps} steps, and all is saved")
+
+    def _save(self, model: BaseAlgorithm) -> None:
+        """:raises UserError: where the disk does not take it; the replay, which is large, comes last"""
+        saves_replay = self.save_replay_buffer or self.is_interrupted
+        self.save_replay_buffer = False
+        try:
+            super().save_trained_model(model)
+            if saves_replay and isinstance(model, OffPolicyAlgorithm):
+                print("Saving replay buffer")
+                model.save_replay_buffer(Path(self.save_path) / "replay_buffer.pkl")
+            if not self.is_interrupted:
+                self.run.remove()
+                return
+            replace(self.run, num_timesteps=model.num_timesteps).write()
+        except OSError as error:
+            if not self._is_about_the_disk(error):
+                raise
+            raise UserError(
+                f"{error.strerror}, writing {error.filename}: what was saved before is whole; once that is mended, "
+                f"`--resume {self.save_path}` goes on from the newest checkpoint"
+            ) from error
+        print(f"Interrupted after {model.num_timesteps} of {self.run.n_timesteps} steps. Go on with")
+        print("  " + shlex.join(_without_secrets([*_without_resume(self.command), "--resume", str(self.save_path)])))
+
+
+def _without_resume(arguments: list[str]) -> list[str]:
+    """:return: without ``--resume FOLDER``"""
+    if "--resume" not in arguments:
+        return arguments
+    at = arguments.index("--resume")
+    return arguments[:at] + arguments[at + 2 :]
+
+
+def _without_secrets(arguments: list[str]) -> list[str]:
+    """:return: for the terminal, where paths are needed and passwords would reach a log"""
+    pairs = zip(arguments, redacted_arguments(arguments), strict=True)
+    return [blanked if BLANK in blanked else given for given, blanked in pairs]
