@@ -2,14 +2,12 @@
 
 import argparse
 import contextlib
-import gc
 import os
 import pickle
 import shlex
 import signal
 import sys
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -56,20 +54,6 @@ TINY = ["n_envs:2", "learning_starts:100", "batch_size:8", "gradient_steps:1", "
 
 # The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(autouse=True)
-def headless_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """
-    Each test runs in a folder of its own, where no display is. Files that the stock scripts left open are closed before
-    the warnings are heard again.
-    """
-    monkeypatch.chdir(tmp_path)
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "SDL_VIDEODRIVER"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("MPLBACKEND", "agg")
-    yield tmp_path
-    gc.collect()
 
 
 def train(*arguments: str, env: str = ENV, steps: int = 300) -> int:
