@@ -31,6 +31,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -182,10 +183,11 @@ class SequenceReplayBuffer(LaneReplayBuffer):
 
     def _check_states(self, states: Nested[th.Tensor]) -> None:
         """Of every step: stored are a few of them."""
-        shapes, expected = nested.map(lambda s: tuple(s.shape), states), self._shapes_at_add
+        expected = self._shapes_at_add
         if expected is None:
             expected = nested.map(lambda s: (self.n_envs, *s.shape[1:]), states)
-        if shapes != expected:
+        if nested.map(attrgetter("shape"), states) != expected:
+            shapes = nested.map(lambda s: tuple(s.shape), states)
             raise ValueError(f"recurrent states have shapes {shapes} where {expected} are stored")
 
     def _allocate(self, step: Step) -> None:

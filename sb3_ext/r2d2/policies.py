@@ -141,7 +141,7 @@ class R2D2Policy(QPolicy):
         n = nested.rows(obs)
         now = self.q_net.initial_state(n) if state is None else self.q_net.state_from_numpy(state, n)
         if episode_start is not None:
-            now = self.q_net.core.reset_where(now, episode_start)
+            now = self.q_net.core.reset_where(now, np.asarray(episode_start, dtype=bool))
         q_values, after = self.act(obs, now, deterministic)
         actions = q_values.argmax(axis=1)
         if not vectorized:

@@ -301,7 +301,7 @@ class R2D2(QLearning):
         """Adds: the state after the observation becomes current."""
         assert self._next_state is not None
         super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
-        self._state = self.q_net.core.reset_where(self._next_state, dones)
+        self._state = self.q_net.core.reset_where(self._next_state, np.asarray(dones, dtype=bool))
         self._next_state = None
 
     # ------------------------------------------------------------------ learning
