@@ -38,6 +38,7 @@ WATCH_NOTES = """Differences from rl-zoo3:
   -f                       without it, our algorithms are looked for in logs/, where `sb3-ext train` saves them
   --exp-id                 without it, the latest run that has the model; one that was killed early has none
   --max-steps              is -n, as in `sb3-ext video`: all steps, over the ends of episodes
+  --gym-packages           `record_video` imports them too
   --no-render              is implied for `enjoy` where there is no display
 """
 
@@ -52,6 +53,7 @@ ENVIRONMENTS: dict[str, list[tuple[str, ...]]] = {
 def _train_parser() -> StockParser:
     parser = StockParser("sb3-ext train")
     _share_names(parser)
+    parser.share("--gym-packages", nargs="+", default=[])
     parser.add_argument("--final-eval-episodes", type=int)
     parser.add_argument("--preset")
     parser.add_argument("--demonstrations")
@@ -72,9 +74,11 @@ def train(given: argparse.Namespace) -> None:
     scripts.train(given.argv(), given.typed, settings)
 
 
-def _watch_parser(prog: str) -> StockParser:
-    parser = StockParser(prog)
+def _watch_parser(name: str) -> StockParser:
+    parser = StockParser(f"sb3-ext {name}")
     _share_names(parser)
+    flag = parser.add_argument if name == "record_video" else parser.share  # rl-zoo3's does not have it
+    flag("--gym-packages", nargs="+", default=[])
     parser.share("--folder", "-f")
     parser.share("--exp-id", type=int, default=0)
     parser.share("--load-best", action="store_true")
@@ -128,7 +132,6 @@ def plot(name: str, given: argparse.Namespace) -> None:
 def _share_names(parser: StockParser) -> None:
     parser.share("--algo")
     parser.share("--env")
-    parser.share("--gym-packages", nargs="+", default=[])
 
 
 def _know_names(given: StockNamespace) -> None:
@@ -188,10 +191,8 @@ def _plot_command(name: str, help_: str) -> Command:
 
 COMMANDS = (
     Command("train", "train an agent, or search its hyperparameters with -optimize", _train_parser, train),
-    Command("enjoy", "run a trained agent", functools.partial(_watch_parser, "sb3-ext enjoy"), enjoy),
-    Command(
-        "record_video", "film a trained agent", functools.partial(_watch_parser, "sb3-ext record_video"), record_video
-    ),
+    Command("enjoy", "run a trained agent", functools.partial(_watch_parser, "enjoy"), enjoy),
+    Command("record_video", "film a trained agent", functools.partial(_watch_parser, "record_video"), record_video),
     _plot_command("plot_train", "plot the training returns of one algorithm"),
     _plot_command("all_plots", "compare evaluations of several algorithms, write a table"),
     _plot_command("plot_from_file", "plot what all_plots wrote with -o"),
