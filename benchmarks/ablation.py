@@ -36,37 +36,46 @@ MEMORY: dict[str, dict[str, Any]] = {
     "zero state": {"state_init": "zero"},
     "zero state, no burn-in": {"state_init": "zero", "burn_in": 0},
     "no double Q": {"double_q": False},
-    "no dueling": {"dueling": None},
+    "no dueling": {"head": {"scalar": {"dueling": None}}},
     "no value rescaling": {"value_rescaling": False},
-    "prioritized": {"prioritized": True},  # the tuned blocks draw uniformly
+    "prioritized": {"sampler": {"proportional": {"alpha": 0.9, "beta": 0.6}}},  # the tuned blocks draw uniformly
 }
-RAINBOW: dict[str, dict[str, Any]] = {
-    "as tuned": {},
-    "no double Q": {"double_q": False},
-    "uniform": {"prioritized": False},
-    "no dueling": {"dueling": None},
-    "1 step": {"n_step": 1},
-    "not distributional": {"distributional": None},
-    "quantiles": {"distributional": "quantile"},
-    "no noise": {"noisy_std": None},
-    "no value rescaling": {"value_rescaling": False, "head_kwargs": {"v_min": -100.0, "v_max": 100.0}},
-}
+
+
+def rainbow(noise: float, largest: float) -> dict[str, dict[str, Any]]:
+    """
+    :param noise: sigma_0 of the tuned block
+    :param largest: return without value rescaling
+    :return: changes by name
+    """
+    return {
+        "as tuned": {},
+        "no double Q": {"double_q": False},
+        "uniform": {"sampler": "uniform"},
+        "no dueling": {"head": {"c51": {"noise": noise, "dueling": None}}},
+        "1 step": {"n_steps": 1},
+        "not distributional": {"head": {"scalar": {"noise": noise}}},
+        "quantiles": {"head": {"quantile": {"noise": noise}}},
+        "no noise": {"head": "c51"},
+        "no value rescaling": {
+            "value_rescaling": False,
+            "head": {"c51": {"noise": noise, "v_min": -largest, "v_max": largest}},
+        },
+    }
+
+
 STUDIES = (
-    Study("r2d2", "CartPoleNoVel-v1", 30_000, {**MEMORY, "1 step": {"n_step": 1}}),
-    Study("r2d2", "sb3_ext/RepeatPrevious-v0", 60_000, {**MEMORY, "5 steps": {"n_step": 5}}),
-    Study("rainbow", "CartPole-v1", 30_000, RAINBOW),
-    Study("rainbow", "Acrobot-v1", 20_000, RAINBOW),
-    Study("rainbowr", "CartPoleNoVel-v1", 30_000, RAINBOW),
+    Study("r2d2", "CartPoleNoVel-v1", 30_000, {**MEMORY, "1 step": {"n_steps": 1}}),
+    Study("r2d2", "sb3_ext/RepeatPrevious-v0", 60_000, {**MEMORY, "5 steps": {"n_steps": 5}}),
+    Study("rainbow", "CartPole-v1", 30_000, rainbow(0.5, 100.0)),
+    Study("rainbow", "Acrobot-v1", 20_000, rainbow(0.5, 100.0)),
+    Study("rainbowr", "CartPoleNoVel-v1", 30_000, rainbow(0.1, 100.0)),
     Study(
         "rainbowr",
         "sb3_ext/MemoryChain-v0",
         30_000,
         {
-            **RAINBOW,
-            "no value rescaling": {
-                "value_rescaling": False,
-                "head_kwargs": {"v_min": -2.0, "v_max": 2.0},
-            },  # returns -1, 1
+            **rainbow(0.1, 2.0),  # returns -1, 1
             "zero state, no burn-in": {"state_init": "zero", "burn_in": 0},
         },
     ),

@@ -141,7 +141,7 @@ def bare_passes(model: R2D2) -> Callable[[SequenceSamples], None]:
         assert isinstance(batch.observations, th.Tensor) and isinstance(batch.burn_in_observations, th.Tensor)
         with th.no_grad():
             _, state = core(net, batch.burn_in_observations, batch.states)
-        out: th.Tensor = net.head(core(net, batch.observations, state)[0])
+        out: th.Tensor = net.head_net(core(net, batch.observations, state)[0])
         return out
 
     def work(batch: SequenceSamples) -> None:

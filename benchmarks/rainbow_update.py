@@ -22,18 +22,16 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from sb3_ext import Rainbow
+from sb3_ext.networks.heads import Scalar
 
 BATCH = 64
 COLUMNS = ("seed", "prioritized_ms", "uniform_ms", "ratio_prioritized", "tree_share", "off_ms", "dqn_ms", "ratio_off")
 OFF: dict[str, Any] = {
     "double_q": False,
-    "dueling": None,
-    "prioritized": False,
-    "n_step": 1,
-    "distributional": None,
-    "noisy_std": None,
+    "head": Scalar(td_loss="huber", dueling=None),
+    "sampler": "uniform",
+    "n_steps": 1,
     "value_rescaling": False,
-    "head_kwargs": {"loss": "huber"},
 }
 
 
@@ -59,7 +57,7 @@ def run(seed: int, rounds: int, n_steps: int) -> dict[str, object]:
         return filled(Rainbow("MlpPolicy", env, buffer_size=n_steps, seed=seed, device="cpu", **keywords), n_steps)
 
     dqn = filled(DQN("MlpPolicy", gym.make("CartPole-v1"), buffer_size=n_steps, seed=seed, device="cpu"), n_steps)
-    models = {"prioritized": rainbow(), "uniform": rainbow(prioritized=False), "off": rainbow(**OFF), "dqn": dqn}
+    models = {"prioritized": rainbow(), "uniform": rainbow(sampler="uniform"), "off": rainbow(**OFF), "dqn": dqn}
     contestants: dict[str, Callable[[], object]] = {
         name: lambda model=model: model.train(1, BATCH)  # type: ignore[misc]
         for name, model in models.items()

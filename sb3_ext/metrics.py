@@ -62,7 +62,7 @@ class LearnerMetrics(BaseCallback):
             for name, value in as_replay(replay).statistics()._asdict().items():
                 if np.isfinite(value):
                     self._write(f"replay/{name}", value)
-        ladder = getattr(self.model, "strategy", None)
+        ladder = getattr(self.model, "exploration", None)
         if isinstance(ladder, EpsilonLadder) and self.model.n_envs > 1:
             names = _names(epsilon_ladder(self.model.n_envs, ladder.base, ladder.alpha))
             of_epsilon: dict[str, list[float]] = defaultdict(list)

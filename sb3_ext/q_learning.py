@@ -8,14 +8,13 @@ the networks are run over it, and nothing else.
 
 from __future__ import annotations
 
-import inspect
 import io
 import math
 import pathlib
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, TypeVar
+from typing import Any, ClassVar, NamedTuple, TypeVar
 
 import numpy as np
 import torch as th
@@ -29,21 +28,21 @@ from stable_baselines3.common.utils import polyak_update
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.replay import check_same_layout
-from sb3_ext.buffers.samplers import Proportional, Uniform
+from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
 from sb3_ext.buffers.sampling import DIVERGED, Sampler
 from sb3_ext.clock import ClampedClockMixin
-from sb3_ext.networks.heads import C51Head, DuelingMode, QHead, QuantileHead, ScalarHead
+from sb3_ext.moved_keywords import refuse_moved
+from sb3_ext.networks.heads import HEADS, Head, HeadLike
 from sb3_ext.networks.noisy import has_noise
 from sb3_ext.networks.q_policy import QPolicy
-from sb3_ext.ops.exploration import EpsilonGreedy, Exploration, Greedy, epsilon_greedy
+from sb3_ext.ops.exploration import EXPLORATIONS, EpsilonGreedy, Exploration, ExplorationLike, Greedy, epsilon_greedy
 from sb3_ext.ops.reward_units import LargestReturn, fitted_scale
 from sb3_ext.ops.value_rescaling import IDENTITY, ScaledTransform, ValueRescaling, ValueTransform
 from sb3_ext.saving import AtomicReplaySaveMixin
+from sb3_ext.specs import resolve
 from sb3_ext.vec_envs import RawTransitionsMixin, check_discrete_starts
 
 SelfQLearning = TypeVar("SelfQLearning", bound="QLearning")
-Distributional = Literal["c51", "quantile"]
-HEADS: dict[Distributional | None, type[QHead]] = {None: ScalarHead, "c51": C51Head, "quantile": QuantileHead}
 
 
 class Update(NamedTuple):
@@ -66,41 +65,33 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
     policy: QPolicy
     replay_buffer: LaneReplayBuffer | None
     action_space: spaces.Discrete
+    head: Head
+    sampler: Sampler
+    exploration: Exploration
 
     policy_base: ClassVar[type[QPolicy]]
     """of the policies that the algorithm can train"""
-    fractions: ClassVar[tuple[str, ...]] = (
-        "gamma",
-        "tau",
-        "priority_exponent",
-        "importance_exponent",
-        "importance_exponent_final",
-        "exploration_initial_eps",
-        "exploration_final_eps",
-        "evaluation_eps",
-    )
-    """settings in [0, 1] (or None)"""
+    replay_base: ClassVar[type[LaneReplayBuffer]]
+    """of the replays that it can train on"""
+    default_epsilon: ClassVar[EpsilonGreedy]
+    """what explores if nothing else is asked for, and no noise does"""
+    fractions: ClassVar[tuple[str, ...]] = ("gamma", "tau", "evaluation_eps")
+    """settings in [0, 1]"""
     counts: ClassVar[tuple[tuple[str, int], ...]] = (
         ("buffer_size", 1),
         ("batch_size", 1),
-        ("n_step", 1),
+        ("n_steps", 1),
         ("target_update_interval", 1),
         ("gradient_steps", -1),
     )
     """integer settings and their minimum"""
     built_in: ClassVar[tuple[str, ...]] = (
         "buffer_size",
-        "n_step",
+        "n_steps",
         "value_rescaling",
         "normalize_reward",
-        "prioritized",
-        "priority_exponent",
-        "importance_exponent",
-        "importance_exponent_final",
-        "distributional",
-        "dueling",
-        "noisy_std",
-        "head_kwargs",
+        "head",
+        "sampler",
         "policy_kwargs",
     )
     """settings that networks and replay are built with; all others may be changed between two calls of `learn`"""
@@ -118,24 +109,15 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         gamma: float,
         train_freq: int | tuple[int, str],
         gradient_steps: int,
-        n_step: int,
+        n_steps: int,
         value_rescaling: bool | ValueTransform,
         normalize_reward: bool | None,
-        prioritized: bool,
-        priority_exponent: float,
-        importance_exponent: float,
-        importance_exponent_final: float | None,
-        distributional: Distributional | None,
-        dueling: DuelingMode | None,
-        noisy_std: float | None,
-        head_kwargs: dict[str, Any] | None,
+        head: HeadLike,
+        sampler: SamplerLike,
+        exploration: ExplorationLike | None,
         double_q: bool,
         target_update_interval: int,
         max_grad_norm: float,
-        exploration: Exploration | None,
-        exploration_initial_eps: float,
-        exploration_final_eps: float,
-        exploration_fraction: float,
         evaluation_eps: float,
         replay_buffer_class: type[LaneReplayBuffer],
         replay_buffer_kwargs: dict[str, Any] | None,
@@ -171,24 +153,17 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
             supported_action_spaces=(spaces.Discrete,),
             support_multi_env=True,
         )
-        self.n_step = n_step  # not SB3's `n_steps`, which would configure SB3's own buffer
+        self.n_steps = n_steps
         self.value_rescaling = value_rescaling
         self.normalize_reward = normalize_reward
-        self.prioritized = prioritized
-        self.priority_exponent = priority_exponent
-        self.importance_exponent = importance_exponent
-        self.importance_exponent_final = importance_exponent_final
-        self.distributional = distributional
-        self.dueling = dueling
-        self.noisy_std = noisy_std
-        self.head_kwargs = head_kwargs
+        self.head = resolve(Head, head, HEADS)
+        self.sampler = resolve(Sampler, sampler, SAMPLERS)
+        given: Any = exploration  # Any: a name, or None, until the networks are known
+        self.exploration = given
+        self._by_default: Exploration | None = None
         self.double_q = double_q
         self.target_update_interval = target_update_interval
         self.max_grad_norm = max_grad_norm
-        self.exploration = exploration
-        self.exploration_initial_eps = exploration_initial_eps
-        self.exploration_final_eps = exploration_final_eps
-        self.exploration_fraction = exploration_fraction
         self.evaluation_eps = evaluation_eps
         self.return_scale = 0.0  # 0 = not fitted yet
         self._in_flight = False
@@ -199,7 +174,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         """Called by `_setup_model`, not by the constructor: `load` takes new settings too."""
         for name in self.fractions:
             value = getattr(self, name)
-            if value is not None and not 0.0 <= value <= 1.0:
+            if not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} {value} must lie in [0.0, 1.0]")
         for name, least in self.counts:
             count = getattr(self, name)
@@ -210,16 +185,12 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
             raise ValueError(f"train_freq {self.train_freq} must count at least 1 step or episode")
         if not self.max_grad_norm > 0.0:
             raise ValueError(f"max_grad_norm {self.max_grad_norm} must be > 0; inf does not clip")
-        if not 0.0 < self.exploration_fraction <= 1.0:
-            raise ValueError(f"exploration_fraction {self.exploration_fraction} must lie in (0, 1]")
-        if self.distributional not in HEADS:
-            raise ValueError(f"distributional {self.distributional!r} must be 'c51', 'quantile' or None")
         if not isinstance(self.value_rescaling, bool) and not hasattr(self.value_rescaling, "invert"):
             raise ValueError(f"value_rescaling {self.value_rescaling!r} must be True, False or a ValueTransform")
-        if self.exploration is not None and (
-            isinstance(self.exploration, type) or not hasattr(self.exploration, "choose")
-        ):
-            raise ValueError(f"exploration {self.exploration!r} must be None or a strategy such as EpsilonGreedy()")
+        refuse_moved(self.policy_kwargs, ())
+        if "head" in self.policy_kwargs:
+            head = self.policy_kwargs["head"]
+            raise ValueError(f"policy_kwargs 'head' is a keyword of {type(self).__name__} itself: head={head!r}")
         if not issubclass(self.policy_class, self.policy_base):
             raise ValueError(
                 f"policy {self.policy_class.__name__} is not for {type(self).__name__}: "
@@ -230,25 +201,42 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         check_discrete_starts(self.observation_space)
 
     def _setup_model(self) -> None:
+        """Adds: where something is refused, the model stays as it was."""
         self._check_settings()
-        if self.replay_buffer is None:
-            self.replay_buffer = self._make_replay_buffer()
-        # Only while the policy is built: `load` compares `policy_kwargs` with those that the user gave.
-        given = self.policy_kwargs
-        head = {"dueling": self.dueling, "noisy_std": self.noisy_std, **(self.head_kwargs or {})}
-        head.update(given.get("head_kwargs") or {})
-        head_class = given.get("head_class", HEADS[self.distributional])
-        known = inspect.signature(head_class).parameters
-        for name in head:
-            if name not in known:
-                raise ValueError(f"head_kwargs {name!r} is no keyword of {head_class.__name__}: {', '.join(known)}")
-        self.policy_kwargs = {**given, "head_class": head_class, "head_kwargs": head}
-        super()._setup_model()
-        self.policy_kwargs = given
+        head = resolve(Head, self.head, HEADS)  # again: `load` takes short names too
+        sampler = resolve(Sampler, self.sampler, SAMPLERS)
+        explored = self._told_exploration()
+        replay_buffer, policy_kwargs = self.replay_buffer, self.policy_kwargs
+        self.replay_buffer = self._make_replay_buffer() if replay_buffer is None else replay_buffer
+        self.policy_kwargs = {**policy_kwargs, "head": head}
+        try:
+            with warnings.catch_warnings():
+                # SB3's advice about its own replay: ours has been made, with these n_steps.
+                warnings.filterwarnings("ignore", "`n_steps=.*` is ignored because a custom `replay_buffer_class`")
+                super()._setup_model()
+        except BaseException:
+            self.replay_buffer = replay_buffer
+            raise
+        finally:  # `load` compares them with those that the user gave
+            self.policy_kwargs = policy_kwargs
+        self.head, self.sampler = head, sampler
         self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
-        self._largest_return = LargestReturn(self.n_envs) if self._normalizes_reward(head) else None
-        self._explores_by_noise = has_noise(self.q_net)  # not `noisy_std`, which `head_kwargs` may overrule
+        self._largest_return = LargestReturn(self.n_envs) if self._normalizes_reward() else None
+        self._choose_exploration(explored)
         self._built = {name: getattr(self, name) for name in (*self.built_in, "learning_rate")}
+
+    def _told_exploration(self) -> Exploration | None:
+        told: Any = self.exploration  # Any: of the constructor, of `load`, or set since
+        return None if told is None else resolve(Exploration, told, EXPLORATIONS)
+
+    def _choose_exploration(self, given: Exploration | None) -> None:
+        """:param given: None, or what was chosen by default for other environments, gives way to the default"""
+        if given is None or given == self._by_default:
+            given = self._by_default = self._default_exploration()
+        self.exploration = given
+
+    def _default_exploration(self) -> Exploration:
+        return Greedy() if has_noise(self.q_net) else self.default_epsilon
 
     def _take_changed_settings(self) -> None:
         """
@@ -257,6 +245,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         :raises ValueError: for a setting of `built_in`, or out of range
         """
         self._check_settings()
+        explored = self._told_exploration()
         for name in self.built_in:
             built, now = self._built[name], getattr(self, name)
             if now != built:
@@ -264,21 +253,17 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
                     f"{name} is now {now}, but the networks and the replay were built with {built}: "
                     f"give it to the constructor or to load(..., {name}=...)"
                 )
+        self._choose_exploration(explored)
         if self.learning_rate is not self._built["learning_rate"]:  # SB3 reads it once
             self._setup_lr_schedule()
             self._built["learning_rate"] = self.learning_rate
         self._convert_train_freq()  # SB3, too
 
-    def _make_sampler(self) -> Sampler:
-        if not self.prioritized:
-            return Uniform()
-        return Proportional(self.priority_exponent, self.importance_exponent, self.importance_exponent_final)
-
-    def _normalizes_reward(self, head_kwargs: dict[str, Any]) -> bool:
+    def _normalizes_reward(self) -> bool:
         """A range or a transform of the user's own is meant for returns as they are."""
         if self.normalize_reward is not None:
             return self.normalize_reward
-        return isinstance(self.value_rescaling, bool) and not {"v_min", "v_max"} & set(head_kwargs)
+        return isinstance(self.value_rescaling, bool) and not self.head.has_own_range
 
     @property
     def transform(self) -> ValueTransform:
@@ -292,19 +277,37 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
             return self.value_rescaling
         return ValueRescaling() if self.value_rescaling else IDENTITY
 
-    @abstractmethod
     def _make_replay_buffer(self) -> LaneReplayBuffer:
-        """:return: empty replay of ``replay_buffer_class``"""
+        """
+        :return: empty replay of ``replay_buffer_class``
+        :raises ValueError: for another class, or a keyword that is said elsewhere
+        """
+        assert self.replay_buffer_class is not None
+        if not issubclass(self.replay_buffer_class, self.replay_base):
+            raise ValueError(
+                f"replay_buffer_class {self.replay_buffer_class.__name__} must be {self.replay_base.__name__} "
+                "or a subclass"
+            )
+        ours = self._replay_settings()
+        for name, value in self.replay_buffer_kwargs.items():
+            if name in ours:
+                raise ValueError(
+                    f"replay_buffer_kwargs {name!r} is a keyword of {type(self).__name__} itself: {name}={value!r}"
+                )
+        return self.replay_buffer_class(**ours, **self.replay_buffer_kwargs)
 
-    @property
-    def strategy(self) -> Exploration:
-        """What explores in training."""
-        return self.exploration if self.exploration is not None else self._default_exploration()
-
-    def _default_exploration(self) -> Exploration:
-        if self._explores_by_noise:
-            return Greedy()
-        return EpsilonGreedy(self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction)
+    def _replay_settings(self) -> dict[str, Any]:
+        """:return: what the replay gets of the model's keywords"""
+        return {
+            "buffer_size": self.buffer_size,
+            "observation_space": self.observation_space,
+            "action_space": self.action_space,
+            "device": self.device,
+            "n_envs": self.n_envs,
+            "optimize_memory_usage": self.optimize_memory_usage,
+            "n_steps": self.n_steps,
+            "sampler": self.sampler,
+        }
 
     # ------------------------------------------------------------------ acting
 
@@ -346,7 +349,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         self._in_flight = True
         if self.num_timesteps < learning_starts:
             return np.random.randint(int(self.action_space.n), size=self.n_envs)
-        return self.strategy.choose(q_values(), self._current_progress_remaining)
+        return self.exploration.choose(q_values(), self._current_progress_remaining)
 
     def _store_transition(
         self,
@@ -368,7 +371,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
                 self._largest_return.add(env.get_original_reward(), dones, self.gamma)
 
     def _on_step(self) -> None:
-        rate = self.strategy.rate(self._current_progress_remaining, self.n_envs)
+        rate = self.exploration.rate(self._current_progress_remaining, self.n_envs)
         self.logger.record("rollout/exploration_rate", rate)
 
     def predict(
@@ -467,6 +470,21 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
 
     # ------------------------------------------------------------------ files
 
+    @classmethod
+    def load(
+        cls: type[SelfQLearning],
+        path: str | pathlib.Path | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: th.device | str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,  # attributes, as SB3 takes them
+    ) -> SelfQLearning:
+        """Adds: a keyword that has moved names its successor. Parameters as SB3's."""
+        refuse_moved(kwargs, ())
+        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
+
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
         :param path: file written by `save_replay_buffer`
@@ -495,7 +513,6 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
             "q_net_target",
             "_largest_return",
             "_built",
-            "_explores_by_noise",
             "_in_flight",
         ]
 

@@ -5,6 +5,7 @@ before a file is written, it is asked at the door: the type by the constructor's
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 import types
@@ -37,7 +38,7 @@ _PROBABILITY = Range(0.0, 1.0)
 RANGES: dict[str, Range] = {
     **dict.fromkeys(
         (
-            "batch_size", "buffer_size", "n_steps", "n_step", "n_epochs", "policy_delay", "n_critic_updates",
+            "batch_size", "buffer_size", "n_steps", "n_epochs", "policy_delay", "n_critic_updates",
             "cg_max_steps", "line_search_max_iter", "sub_sampling_factor", "n_delta", "n_top", "n_eval_episodes",
             "stats_window_size", "target_update_interval", "n_critics", "n_quantiles", "lstm_hidden_size",
             "n_lstm_layers", "net_arch", "features_dim", "cnn_output_dim", "hidden_size", "num_layers", "train_freq",
@@ -121,6 +122,8 @@ def check_value(
 @cache
 def annotations_of(cls: type) -> dict[str, Any]:  # Any: what typing makes of them
     """:return: of the parameters of a constructor, also those that reach a base class through ``**kwargs``"""
+    if dataclasses.is_dataclass(cls):  # whose constructor knows nothing of the modules of its bases
+        return typing.get_type_hints(cls)
     found: dict[str, Any] = {}
     for base in cls.__mro__:
         constructor = vars(base).get("__init__")

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Iterable
 
 from sb3_ext.errors import did_you_mean
+from sb3_ext.moved_keywords import refuse_moved
 
 
 def keywords_of(cls: type) -> set[str]:
@@ -26,8 +27,10 @@ def check_keywords(given: Iterable[str], known: set[str], what: str) -> None:
     :param given: names from a yml or the command line
     :param known: the valid ones
     :param what: they name
-    :raises ValueError: at the first unknown one, with the closest known one
+    :raises ValueError: at the first unknown one, with its successor or the closest known one
     """
+    given = list(given)
+    refuse_moved(given, known)
     for name in given:
         if name not in known:
             raise ValueError(f"unknown {what}: {name!r}{did_you_mean(name, known)}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -27,8 +26,9 @@ from sb3_ext.buffers.samplers import SAMPLERS
 from sb3_ext.demonstrations.spaces_json import space_from_json, space_to_json
 from sb3_ext.exchange import allowed
 from sb3_ext.exchange.keyword_checks import RANGES, annotations_of, check_value
-from sb3_ext.networks import C51Head, GRUCore, ImpalaResNet, LSTMCore, QuantileHead, ScalarHead
-from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Greedy
+from sb3_ext.networks import GRUCore, ImpalaResNet, LSTMCore
+from sb3_ext.networks.heads import HEADS
+from sb3_ext.ops.exploration import EXPLORATIONS
 from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.td3.noise import Laddered, Scheduled
 from sb3_ext.td3.policies import NormalizedExtractor
@@ -46,21 +46,20 @@ CLASSES: dict[str, type] = {
     **{f"stable_baselines3.{x.__name__}": x for x in (CombinedExtractor, FlattenExtractor, NatureCNN, RMSpropTFLike)},
     "numpy.float32": np.float32,
     "numpy.float64": np.float64,
-    **{
-        f"sb3_ext.{x.__name__}": x
-        for x in (C51Head, GRUCore, ImpalaResNet, LSTMCore, NormalizedExtractor, QuantileHead, ScalarHead)
-    },
+    **{f"sb3_ext.{x.__name__}": x for x in (GRUCore, ImpalaResNet, LSTMCore, NormalizedExtractor)},
 }
+SPECS: tuple[type, ...] = (
+    *HEADS.values(),
+    *SAMPLERS.values(),
+    *EXPLORATIONS.values(),
+    Laddered,
+    Scheduled,
+    ValueRescaling,
+)
+"""Settings that are objects: written by what their classes are called with, which is held under the same names."""
 OBJECTS: dict[str, tuple[type, Mapping[str, str]]] = {
     # name -> class, and the attribute that holds each argument
-    "sb3_ext.EpsilonGreedy": (EpsilonGreedy, {name: name for name in ("initial", "final", "fraction")}),
-    "sb3_ext.EpsilonLadder": (EpsilonLadder, {name: name for name in ("base", "alpha")}),
-    "sb3_ext.Boltzmann": (Boltzmann, {name: name for name in ("temperature", "final")}),
-    "sb3_ext.Greedy": (Greedy, {}),
-    "sb3_ext.Laddered": (Laddered, {name: name for name in ("noise", "first", "last")}),
-    "sb3_ext.Scheduled": (Scheduled, {name: name for name in ("noise", "final", "fraction")}),
-    **{f"sb3_ext.{x.__name__}": (x, {part.name: part.name for part in fields(x)}) for x in SAMPLERS.values()},
-    "sb3_ext.ValueRescaling": (ValueRescaling, {"eps": "eps"}),
+    **{f"sb3_ext.{x.__name__}": (x, {name: name for name in inspect.signature(x).parameters}) for x in SPECS},
     "stable_baselines3.ConstantSchedule": (ConstantSchedule, {"val": "val"}),
     "stable_baselines3.LinearSchedule": (
         LinearSchedule,

@@ -1,347 +1,349 @@
 """
-Heads turn features into Q-values and know the loss that fits their output. The triple of `NStepReturns` serves every
-head, and leading axes are arbitrary: [B, M] for sequences, [B] for single transitions.
+Heads turn features into Q-values and know the loss that fits their output. A head is one frozen dataclass: its fields
+are its settings, its methods the equations, and it makes the network that it needs; what is learned is in there.
+
+What a network of a head gives, ``out``, is any tree of tensors with leading axes that are arbitrary: [B, M] for
+sequences, [B] for single transitions. Nobody but the head looks into it.
 """
 
 from __future__ import annotations
 
 import math
-from abc import abstractmethod
-from itertools import pairwise
-from typing import Literal
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
 import torch as th
-from stable_baselines3.common.torch_layers import create_mlp
 from torch import nn
 from torch.nn import functional as F
 
-from sb3_ext.networks.noisy import NoisyLinear
+from sb3_ext.networks.streams import DUELING, DuelingMode, Streams
 from sb3_ext.ops.distributional import project_categorical, quantile_huber, quantile_midpoints
 from sb3_ext.ops.returns import NStepReturns
 from sb3_ext.ops.value_rescaling import ValueTransform
 
-DuelingMode = Literal["avg", "max", "naive"]
-ScalarLoss = Literal["mse", "huber"]
+TdLoss = Literal["mse", "huber"]
 PriorityMode = Literal["loss", "td"]
+HeadOut: TypeAlias = Any
+"""Any: `Nested[th.Tensor]` of a head's own making"""
 
 
-class QHead(nn.Module):
-    """
-    Protocol of all heads, and their streams: one of advantages, and one of values where the head is dueling. Both end
-    without activation, so their outputs have any sign.
-
-    Dueling is ``Q = V + A - baseline(A)`` (Wang et al., 2016, equations 7 to 9). A distributional head has N outputs
-    per action and does the same for each of them alone (Rainbow, section 4), C51 on logits. So in every head the mean
-    over actions is V's in mode "avg", and the maximum over actions is V's in mode "max". For one number and for
-    quantiles no baseline changes which action is greedy. For logits "avg" and "max" may, as what is subtracted differs
-    from atom to atom; a baseline that does not would vanish in the softmax. (To subtract all N advantages of the greedy
-    action instead is no way out: then the output jumps where that action changes, and it often is greedy no more.)
-
-    :param features_dim: H
-    :param n_actions: A
-    :param net_arch: widths of the hidden layers; all but the last one are shared by the streams
-    :param activation_fn: between the layers
-    :param dueling: baseline: "avg" = mean over actions (the paper's choice), "max" = maximum, "naive" = nothing;
-        None = no value stream
-    :param noisy_std: sigma_0 of `NoisyLinear` for the layers of the streams; None = plain layers
-    :param n_outputs: N, outputs per action; None = one, without an axis of its own
-    :raises ValueError: for an unknown ``dueling`` and for ``noisy_std`` <= 0
-    """
-
-    def __init__(
-        self,
-        features_dim: int,
-        n_actions: int,
-        net_arch: list[int],
-        activation_fn: type[nn.Module] = nn.ReLU,
-        dueling: DuelingMode | None = "avg",
-        noisy_std: float | None = None,
-        n_outputs: int | None = None,
-    ) -> None:
-        _check_choice("dueling", dueling, ("avg", "max", "naive", None))
-        super().__init__()
-        self.n_actions = n_actions
-        self.dueling = dueling
-        self._outputs = () if n_outputs is None else (n_outputs,)  # axes behind that of the actions
-        self._action_axis = -1 - len(self._outputs)
-        width = math.prod(self._outputs)
-        shared, own = net_arch[:-1], net_arch[-1:]
-        self.trunk = nn.Sequential(*create_mlp(features_dim, -1, shared, activation_fn)) if shared else nn.Identity()
-        below = shared[-1] if shared else features_dim
-        self.advantage = _stream([below, *own, n_actions * width], activation_fn, noisy_std)
-        self.value = None if dueling is None else _stream([below, *own, width], activation_fn, noisy_std)
-
-    def forward(self, features: th.Tensor) -> th.Tensor:
-        """
-        :param features: [..., H]
-        :return: raw output [..., A] or [..., A, N]
-        """
-        return self.merge(*self.streams(features))
-
-    def streams(self, features: th.Tensor) -> tuple[th.Tensor | None, th.Tensor]:
-        """
-        :param features: [..., H]
-        :return: V [..., 1] or [..., 1, N], None where the head is not dueling; and A, of `forward`'s shape
-        """
-        features = self.trunk(features)
-        advantage = self.advantage(features).unflatten(-1, (self.n_actions, *self._outputs))
-        if self.value is None:
-            return None, advantage
-        return self.value(features).unflatten(-1, (1, *self._outputs)), advantage
-
-    def merge(self, value: th.Tensor | None, advantage: th.Tensor) -> th.Tensor:
-        """
-        :param value: of `streams`
-        :param advantage: of `streams`
-        :return: what `forward` returns
-        """
-        if value is None:
-            return advantage
-        if self.dueling == "avg":
-            return value + advantage - advantage.mean(dim=self._action_axis, keepdim=True)
-        if self.dueling == "max":
-            return value + advantage - advantage.amax(dim=self._action_axis, keepdim=True)
-        return value + advantage
-
-    def of_action(self, out: th.Tensor, action: th.Tensor) -> th.Tensor:
-        """
-        :param out: [..., A] or [..., A, N]
-        :param action: [..., 1] int64
-        :return: [...] or [..., N]
-        """
-        index = action.view(*action.shape, *(1 for _ in self._outputs))
-        return th.take_along_dim(out, index, dim=self._action_axis).squeeze(self._action_axis)
+class NextPolicy(ABC):
+    """What is bootstrapped with."""
 
     @abstractmethod
-    def q_values(self, out: th.Tensor) -> th.Tensor:
+    def of(self, values: th.Tensor, change: Callable[[th.Tensor], th.Tensor] | None = None) -> th.Tensor:
+        """
+        :param values: [..., A] or [..., A, N]
+        :param change: of values of one action
+        :return: [...] or [..., N], the changed values that this policy expects
+        """
+
+
+@dataclass(frozen=True)
+class OneAction(NextPolicy):
+    """
+    :param action: [..., 1] int64
+    """
+
+    action: th.Tensor
+
+    def of(self, values: th.Tensor, change: Callable[[th.Tensor], th.Tensor] | None = None) -> th.Tensor:
+        taken = of_action(values, self.action)
+        return taken if change is None else change(taken)
+
+
+@dataclass(frozen=True)
+class Mixture(NextPolicy):
+    """
+    :param probabilities: [..., A]
+    """
+
+    probabilities: th.Tensor
+
+    def of(self, values: th.Tensor, change: Callable[[th.Tensor], th.Tensor] | None = None) -> th.Tensor:
+        axis = self.probabilities.ndim - 1
+        weights = self.probabilities.reshape(*self.probabilities.shape, *[1] * (values.ndim - 1 - axis))
+        return (weights * (values if change is None else change(values))).sum(dim=axis)
+
+
+class Backup(NamedTuple):
+    """What a head builds its target from."""
+
+    returns: NStepReturns
+    """tensors [...]; the discount may differ from row to row"""
+    target_out: HeadOut
+    """of the target network at the steps that are bootstrapped from"""
+    policy: NextPolicy
+    """there"""
+    transform: ValueTransform
+    """between returns and what the network predicts"""
+    target_now: HeadOut | None = None
+    """of the target network at the trained steps, for heads with `needs_target_now`"""
+
+
+@dataclass(frozen=True)
+class Head(ABC):
+    """Protocol of all heads. A subclass is a frozen dataclass; what it computes with besides its fields it is given."""
+
+    needs_target_now: ClassVar[bool] = False
+    """whether `Backup.target_now` is computed"""
+
+    @property
+    def has_own_range(self) -> bool:
+        """Settings say what returns are like, so they are not brought to a unit found from the data."""
+        return False
+
+    @abstractmethod
+    def network(
+        self, features_dim: int, n_actions: int, net_arch: list[int], activation_fn: type[nn.Module] = nn.ReLU
+    ) -> nn.Module:
+        """
+        :param features_dim: H
+        :param n_actions: A
+        :param net_arch: widths of the hidden layers
+        :param activation_fn: between the layers
+        :return: a new module that makes ``out`` of features [..., H]
+        """
+
+    @abstractmethod
+    def q_values(self, out: HeadOut) -> th.Tensor:
         """
         :return: [..., A] expected values, in the units in which the network predicts: if it is trained with rescaled
             values, the mean of the rescaled return
         """
 
-    def expected_returns(self, out: th.Tensor, transform: ValueTransform) -> th.Tensor:
+    @abstractmethod
+    def expected_returns(self, out: HeadOut, action: th.Tensor, transform: ValueTransform) -> th.Tensor:
         """
-        :param out: [..., A] or [..., A, N], or `of_action` of it
+        :param out: of the network
+        :param action: [..., 1] int64
         :param transform: between returns and what the network predicts
-        :return: [..., A] or [...] expected returns, in units of the reward: of a distribution its mean, which is not
-            the inverse of a rescaled mean
+        :return: [...] expected returns of those actions, in units of the reward: of a distribution its mean, which is
+            not the inverse of a rescaled mean
         """
-        return transform.invert(self.q_values(out))
+
+    def next_policy(self, chooser_out: HeadOut, target_out: HeadOut) -> NextPolicy:
+        """
+        :param chooser_out: of the network that chooses, at the steps that are bootstrapped from: the online one with
+            double Q-learning, else the target network
+        :param target_out: of the target network there
+        :return: what to bootstrap with; here the chooser's best action
+        """
+        return OneAction(self.q_values(chooser_out).argmax(dim=-1, keepdim=True))
 
     @abstractmethod
-    def loss(
-        self,
-        out: th.Tensor,
-        action: th.Tensor,
-        returns: NStepReturns,
-        target_out: th.Tensor,
-        next_action: th.Tensor,
-        transform: ValueTransform,
-    ) -> tuple[th.Tensor, th.Tensor]:
+    def loss(self, out: HeadOut, action: th.Tensor, backup: Backup) -> tuple[th.Tensor, th.Tensor]:
         """
-        :param out: [..., A] or [..., A, N], output of the online network at the trained steps
+        :param out: of the online network at the trained steps
         :param action: [..., 1] int64, actions taken there
-        :param returns: tensors [...]
-        :param target_out: as ``out``, output of the target network at the bootstrap steps
-        :param next_action: [..., 1] int64, actions to bootstrap with
-        :param transform: between returns and what the network predicts
+        :param backup: what follows
         :return: loss per step [...], and what the priorities are made of [...], >= 0 and without gradient
         """
 
 
-class ScalarHead(QHead):
+@dataclass(frozen=True)
+class StreamsHead(Head):
+    """
+    Base of heads on the network `Streams`.
+
+    :param dueling: "avg", "max", "naive" or None, see `Streams`
+    :param noise: sigma_0 of noisy layers, which then explore in place of epsilon; None = plain ones
+    :raises ValueError: for an unknown ``dueling`` and for ``noise`` <= 0
+    """
+
+    dueling: DuelingMode | None = field(default="avg", kw_only=True)
+    noise: float | None = field(default=None, kw_only=True)
+
+    def __post_init__(self) -> None:
+        _check_choice("dueling", self.dueling, DUELING)
+        if self.noise is not None and not 0.0 < self.noise < math.inf:
+            raise ValueError(f"noise {self.noise} must be > 0 and finite: None gives layers without noise")
+
+    @property
+    @abstractmethod
+    def n_outputs(self) -> int | None:
+        """N, outputs per action; None = one, without an axis of its own"""
+
+    def network(
+        self, features_dim: int, n_actions: int, net_arch: list[int], activation_fn: type[nn.Module] = nn.ReLU
+    ) -> Streams:
+        """Of ``net_arch`` all widths but the last one are shared by the streams."""
+        return Streams(features_dim, n_actions, net_arch, activation_fn, self.dueling, self.noise, self.n_outputs)
+
+
+@dataclass(frozen=True)
+class Scalar(StreamsHead):
     """
     One number per action; priorities are made of |td|.
 
-    :param features_dim: H
-    :param n_actions: A
-    :param net_arch: widths of the hidden layers; all but the last one are shared by the streams
-    :param activation_fn: between the layers
-    :param dueling: "avg", "max", "naive" or None, see `QHead`
-    :param noisy_std: sigma_0 of noisy layers, None = plain ones
-    :param loss: "mse" = ``td^2 / 2`` (R2D2), "huber" = smooth L1, linear beyond an error of 1 (DQN)
-    :raises ValueError: for an unknown ``loss``, and as `QHead`
+    :param td_loss: "mse" = ``td^2 / 2`` (R2D2), "huber" = smooth L1, linear beyond an error of 1 (DQN)
+    :param dueling: "avg", "max", "naive" or None, see `Streams`
+    :param noise: sigma_0 of noisy layers, which then explore in place of epsilon; None = plain ones
+    :raises ValueError: for an unknown ``td_loss`` or ``dueling``, and for ``noise`` <= 0
     """
 
-    def __init__(
-        self,
-        features_dim: int,
-        n_actions: int,
-        net_arch: list[int],
-        activation_fn: type[nn.Module] = nn.ReLU,
-        dueling: DuelingMode | None = "avg",
-        noisy_std: float | None = None,
-        loss: ScalarLoss = "mse",
-    ) -> None:
-        _check_choice("loss", loss, ("mse", "huber"))
-        super().__init__(features_dim, n_actions, net_arch, activation_fn, dueling, noisy_std)
-        self.loss_kind = loss
+    td_loss: TdLoss = "mse"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_choice("td_loss", self.td_loss, ("mse", "huber"))
+
+    @property
+    def n_outputs(self) -> None:
+        return None
 
     def q_values(self, out: th.Tensor) -> th.Tensor:
         return out
 
-    def loss(
-        self,
-        out: th.Tensor,
-        action: th.Tensor,
-        returns: NStepReturns,
-        target_out: th.Tensor,
-        next_action: th.Tensor,
-        transform: ValueTransform,
-    ) -> tuple[th.Tensor, th.Tensor]:
+    def expected_returns(self, out: th.Tensor, action: th.Tensor, transform: ValueTransform) -> th.Tensor:
+        return transform.invert(of_action(out, action))
+
+    def loss(self, out: th.Tensor, action: th.Tensor, backup: Backup) -> tuple[th.Tensor, th.Tensor]:
         """``y = h(R + discount h^-1(Q'(s', a')))`` (R2D2 paper, section 2.3)."""
-        q = self.of_action(out, action)
+        q = of_action(out, action)
         with th.no_grad():
-            next_q = transform.invert(self.of_action(target_out, next_action))
-            target = transform.apply(returns.reward_sum + returns.discount * next_q)
+            next_return = backup.policy.of(backup.target_out, backup.transform.invert)
+            target = backup.transform.apply(backup.returns.reward_sum + backup.returns.discount * next_return)
         td = target - q
-        loss = 0.5 * td.square() if self.loss_kind == "mse" else F.smooth_l1_loss(q, target, reduction="none")
+        loss = 0.5 * td.square() if self.td_loss == "mse" else F.smooth_l1_loss(q, target, reduction="none")
         return loss, td.detach().abs()
 
 
-class C51Head(QHead):
+@dataclass(frozen=True)
+class C51(StreamsHead):
     """
     Probabilities on N fixed atoms, as logits (Bellemare et al., 2017). The loss is the cross-entropy with the projected
     target. Under value rescaling the atoms are rescaled returns, ``h(R + discount h^-1(z))``, and the range is too.
 
-    :param features_dim: H
-    :param n_actions: A
-    :param net_arch: widths of the hidden layers; all but the last one are shared by the streams
-    :param activation_fn: between the layers
-    :param dueling: "avg", "max", "naive" or None, see `QHead`
-    :param noisy_std: sigma_0 of noisy layers, None = plain ones
     :param n_atoms: N, >= 2
     :param v_min: first atom; the paper's range for Atari's clipped rewards is [-10, 10], and 15 is a rescaled return of
         about 240 (R2D2's h)
     :param v_max: last atom
     :param priority: what priorities are made of: "loss" = the divergence of the target from the prediction
         (Rainbow, section 4), which is the loss less the target's entropy; "td" = the distance of the two means
-    :raises ValueError: for fewer atoms, an empty range or an unknown ``priority``, and as `QHead`
+    :param dueling: "avg", "max", "naive" or None, see `Streams`
+    :param noise: sigma_0 of noisy layers, which then explore in place of epsilon; None = plain ones
+    :raises ValueError: for fewer atoms, an empty range, an unknown ``priority`` or ``dueling``, and ``noise`` <= 0
     """
 
-    support: th.Tensor  # [N]
+    n_atoms: int = 51
+    v_min: float = -15.0
+    v_max: float = 15.0
+    priority: PriorityMode = "loss"
 
-    def __init__(
-        self,
-        features_dim: int,
-        n_actions: int,
-        net_arch: list[int],
-        activation_fn: type[nn.Module] = nn.ReLU,
-        dueling: DuelingMode | None = "avg",
-        noisy_std: float | None = None,
-        n_atoms: int = 51,
-        v_min: float = -15.0,
-        v_max: float = 15.0,
-        priority: PriorityMode = "loss",
-    ) -> None:
-        if n_atoms < 2:
-            raise ValueError(f"n_atoms {n_atoms} must be >= 2: mass is shared by two neighbours")
-        if not -math.inf < v_min < v_max < math.inf:
-            raise ValueError(f"v_min {v_min} must be less than v_max {v_max}, and both must be finite")
-        _check_choice("priority", priority, ("loss", "td"))
-        super().__init__(features_dim, n_actions, net_arch, activation_fn, dueling, noisy_std, n_atoms)
-        self.priority = priority
-        self.register_buffer("support", th.linspace(v_min, v_max, n_atoms), persistent=False)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_count("n_atoms", self.n_atoms, 2, "mass is shared by two neighbours")
+        if not -math.inf < self.v_min < self.v_max < math.inf:
+            raise ValueError(f"v_min {self.v_min} must be less than v_max {self.v_max}, and both must be finite")
+        _check_choice("priority", self.priority, ("loss", "td"))
+
+    @property
+    def n_outputs(self) -> int:
+        return self.n_atoms
+
+    @property
+    def has_own_range(self) -> bool:
+        return (self.v_min, self.v_max) != (C51.v_min, C51.v_max)
+
+    def support(self, like: th.Tensor) -> th.Tensor:
+        """:return: [N] the atoms, on the device of ``like``"""
+        return th.linspace(self.v_min, self.v_max, self.n_atoms, device=like.device)
 
     def q_values(self, out: th.Tensor) -> th.Tensor:
-        return out.softmax(dim=-1) @ self.support
+        return out.softmax(dim=-1) @ self.support(out)
 
-    def expected_returns(self, out: th.Tensor, transform: ValueTransform) -> th.Tensor:
-        return out.softmax(dim=-1) @ transform.invert(self.support)
+    def expected_returns(self, out: th.Tensor, action: th.Tensor, transform: ValueTransform) -> th.Tensor:
+        return of_action(out, action).softmax(dim=-1) @ transform.invert(self.support(out))
 
-    def loss(
-        self,
-        out: th.Tensor,
-        action: th.Tensor,
-        returns: NStepReturns,
-        target_out: th.Tensor,
-        next_action: th.Tensor,
-        transform: ValueTransform,
-    ) -> tuple[th.Tensor, th.Tensor]:
+    def loss(self, out: th.Tensor, action: th.Tensor, backup: Backup) -> tuple[th.Tensor, th.Tensor]:
         """``m = projection of (h(R + discount h^-1(z)), p'(s', a'))``, loss ``-sum_i m_i log p_i(s, a)``."""
-        log_p = self.of_action(out, action).log_softmax(dim=-1)  # [..., N]
+        log_p = of_action(out, action).log_softmax(dim=-1)  # [..., N]
         with th.no_grad():
-            next_p = self.of_action(target_out, next_action).softmax(dim=-1)
-            returns_of_atoms = _backup(returns, transform.invert(self.support))
-            target = project_categorical(transform.apply(returns_of_atoms), next_p, self.support)
+            support = self.support(out)
+            next_p = backup.policy.of(backup.target_out, lambda logits: logits.softmax(dim=-1))
+            returns_of_atoms = _backed_up(backup.returns, backup.transform.invert(support))
+            target = project_categorical(backup.transform.apply(returns_of_atoms), next_p, support)
         loss = -(target * log_p).sum(dim=-1)
         with th.no_grad():
             if self.priority == "loss":
                 # Rounding may take a divergence of zero below it.
                 return loss, (loss + th.xlogy(target, target).sum(dim=-1)).clamp(min=0.0)
             # The target after its projection: the part of an error that lies outside the range cannot be learned.
-            return loss, ((target - log_p.exp()) @ self.support).abs()
+            return loss, ((target - log_p.exp()) @ support).abs()
 
 
-class QuantileHead(QHead):
+@dataclass(frozen=True)
+class Quantile(StreamsHead):
     """
     N equally likely returns per action (QR-DQN, Dabney et al., 2018). Under value rescaling they are rescaled returns,
     ``h(R + discount h^-1(theta))``.
 
-    :param features_dim: H
-    :param n_actions: A
-    :param net_arch: widths of the hidden layers; all but the last one are shared by the streams
-    :param activation_fn: between the layers
-    :param dueling: "avg", "max", "naive" or None, see `QHead`
-    :param noisy_std: sigma_0 of noisy layers, None = plain ones
     :param n_quantiles: N. The paper has 200, but the loss compares N^2 pairs per trained step, and a batch of sequences
         has thousands of steps
     :param kappa: error up to which the loss is quadratic; 0 = the plain quantile loss
     :param priority: what priorities are made of: "loss" = the loss, "td" = the distance of the two means
-    :raises ValueError: for ``n_quantiles`` < 1, ``kappa`` < 0 or an unknown ``priority``, and as `QHead`
+    :param dueling: "avg", "max", "naive" or None, see `Streams`
+    :param noise: sigma_0 of noisy layers, which then explore in place of epsilon; None = plain ones
+    :raises ValueError: for ``n_quantiles`` < 1, ``kappa`` < 0, an unknown ``priority`` or ``dueling``, ``noise`` <= 0
     """
 
-    taus: th.Tensor  # [N]
+    n_quantiles: int = 51
+    kappa: float = 1.0
+    priority: PriorityMode = "loss"
 
-    def __init__(
-        self,
-        features_dim: int,
-        n_actions: int,
-        net_arch: list[int],
-        activation_fn: type[nn.Module] = nn.ReLU,
-        dueling: DuelingMode | None = "avg",
-        noisy_std: float | None = None,
-        n_quantiles: int = 51,
-        kappa: float = 1.0,
-        priority: PriorityMode = "loss",
-    ) -> None:
-        if n_quantiles < 1:
-            raise ValueError(f"n_quantiles {n_quantiles} must be >= 1")
-        if not kappa >= 0:
-            raise ValueError(f"kappa {kappa} must be >= 0: 0 is the plain quantile loss")
-        _check_choice("priority", priority, ("loss", "td"))
-        super().__init__(features_dim, n_actions, net_arch, activation_fn, dueling, noisy_std, n_quantiles)
-        self.kappa = kappa
-        self.priority = priority
-        self.register_buffer("taus", quantile_midpoints(n_quantiles), persistent=False)
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_count("n_quantiles", self.n_quantiles, 1, "the mean is made of them")
+        if not 0 <= self.kappa < math.inf:
+            raise ValueError(f"kappa {self.kappa} must be >= 0 and finite: 0 is the plain quantile loss")
+        _check_choice("priority", self.priority, ("loss", "td"))
+
+    @property
+    def n_outputs(self) -> int:
+        return self.n_quantiles
 
     def q_values(self, out: th.Tensor) -> th.Tensor:
         return out.mean(dim=-1)
 
-    def expected_returns(self, out: th.Tensor, transform: ValueTransform) -> th.Tensor:
-        return transform.invert(out).mean(dim=-1)
+    def expected_returns(self, out: th.Tensor, action: th.Tensor, transform: ValueTransform) -> th.Tensor:
+        return transform.invert(of_action(out, action)).mean(dim=-1)
 
-    def loss(
-        self,
-        out: th.Tensor,
-        action: th.Tensor,
-        returns: NStepReturns,
-        target_out: th.Tensor,
-        next_action: th.Tensor,
-        transform: ValueTransform,
-    ) -> tuple[th.Tensor, th.Tensor]:
-        """Quantile Huber loss with the targets ``h(R + discount h^-1(theta'_j(s', a')))``."""
-        quantiles = self.of_action(out, action)  # [..., N]
+    def loss(self, out: th.Tensor, action: th.Tensor, backup: Backup) -> tuple[th.Tensor, th.Tensor]:
+        """
+        Quantile Huber loss with the targets ``h(R + discount h^-1(theta'_j(s', a')))``. Of a mixture of actions each
+        quantile is the mean over actions (as in Munchausen-IQN, Vieillard et al., 2020).
+        """
+        quantiles = of_action(out, action)  # [..., N]
         with th.no_grad():
-            next_quantiles = transform.invert(self.of_action(target_out, next_action))
-            targets = transform.apply(_backup(returns, next_quantiles))
-        loss = quantile_huber(quantiles, targets, self.taus, self.kappa)
+            next_returns = backup.policy.of(backup.target_out, backup.transform.invert)
+            targets = backup.transform.apply(_backed_up(backup.returns, next_returns))
+        taus = quantile_midpoints(self.n_quantiles, out.device)
+        loss = quantile_huber(quantiles, targets, taus, self.kappa)
         if self.priority == "loss":
             return loss, loss.detach()
         return loss, (targets.mean(dim=-1) - quantiles.detach().mean(dim=-1)).abs()
 
 
-def _backup(returns: NStepReturns, values: th.Tensor) -> th.Tensor:
+HEADS: dict[str, type[Head]] = {"scalar": Scalar, "c51": C51, "quantile": Quantile}
+"""Short names, as in ``head="c51"`` and ``head={"c51": {"noise": 0.5}}``"""
+HeadLike: TypeAlias = Head | str | Mapping[str, Mapping[str, Any] | None]  # Any: of a yml
+
+
+def of_action(values: th.Tensor, action: th.Tensor) -> th.Tensor:
+    """
+    :param values: [..., A] or [..., A, N]
+    :param action: [..., 1] int64
+    :return: [...] or [..., N]
+    """
+    axis = action.ndim - 1
+    index = action.view(*action.shape, *[1] * (values.ndim - action.ndim))
+    return th.take_along_dim(values, index, dim=axis).squeeze(axis)
+
+
+def _backed_up(returns: NStepReturns, values: th.Tensor) -> th.Tensor:
     """
     :param values: [..., N], or [N] for all steps
     :return: [..., N] ``R + discount * value``
@@ -349,15 +351,11 @@ def _backup(returns: NStepReturns, values: th.Tensor) -> th.Tensor:
     return returns.reward_sum.unsqueeze(-1) + returns.discount.unsqueeze(-1) * values
 
 
-def _stream(widths: list[int], activation_fn: type[nn.Module], noisy_std: float | None) -> nn.Sequential:
-    """:return: layers between those widths, the last one without activation"""
-    layers: list[nn.Module] = []
-    for n_in, n_out in pairwise(widths):
-        layers.append(nn.Linear(n_in, n_out) if noisy_std is None else NoisyLinear(n_in, n_out, noisy_std))
-        layers.append(activation_fn())
-    return nn.Sequential(*layers[:-1])
-
-
 def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
         raise ValueError(f"{name} {value!r} must be one of {', '.join(map(repr, choices))}")
+
+
+def _check_count(name: str, value: object, least: int, why: str) -> None:
+    if not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} {value!r} must be an integer >= {least}: {why}")

@@ -34,7 +34,7 @@ class NoisyLinear(nn.Module):
     def __init__(self, in_features: int, out_features: int, std: float = 0.5) -> None:
         super().__init__()
         if not std > 0:
-            raise ValueError(f"noisy_std {std} must be > 0: None gives layers without noise")
+            raise ValueError(f"std {std} must be > 0")
         self.in_features = in_features
         self.out_features = out_features
         bound = in_features**-0.5  # section 3.2

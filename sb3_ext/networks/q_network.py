@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from sb3_ext import nested
-from sb3_ext.networks.heads import QHead, ScalarHead
+from sb3_ext.networks.heads import Head, HeadOut, Scalar
 from sb3_ext.networks.noisy import noise_for_acting
 
 
@@ -22,8 +22,7 @@ class QNetwork(BasePolicy):
     :param action_space: Discrete
     :param features_extractor: torso, any of SB3's
     :param features_dim: width of its output
-    :param head_class: head on top of it
-    :param head_kwargs: its keywords beyond sizes
+    :param head: on top of it; its network is ``head_net``
     :param net_arch: hidden layers of the head
     :param activation_fn: activation in the head
     :param normalize_images: divide images by 255
@@ -37,8 +36,7 @@ class QNetwork(BasePolicy):
         action_space: spaces.Discrete,
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
-        head_class: type[QHead] = ScalarHead,
-        head_kwargs: dict[str, Any] | None = None,
+        head: Head = Scalar(),
         net_arch: list[int] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
         normalize_images: bool = True,
@@ -47,20 +45,18 @@ class QNetwork(BasePolicy):
             observation_space, action_space, features_extractor=features_extractor, normalize_images=normalize_images
         )
         self.features_dim = int(features_dim)
-        self.head_kwargs = head_kwargs
+        self.head = head
         self.net_arch = net_arch
         self.activation_fn = activation_fn
-        self.head = head_class(
-            self.features_dim, int(action_space.n), net_arch or [], activation_fn, **(head_kwargs or {})
-        )
+        self.head_net = head.network(self.features_dim, int(action_space.n), net_arch or [], activation_fn)
 
-    def outputs(self, obs: PyTorchObs) -> th.Tensor:
+    def outputs(self, obs: PyTorchObs) -> HeadOut:
         """
         :param obs: [B, ...] (or a dict of such)
-        :return: head output [B, A] or [B, A, N]
+        :return: of the head's network, leading axis B
         """
         assert self.features_extractor is not None
-        return self.head(self.extract_features(obs, self.features_extractor))
+        return self.head_net(self.extract_features(obs, self.features_extractor))
 
     def forward(self, obs: PyTorchObs) -> th.Tensor:
         """:return: Q-values [B, A]"""
@@ -75,8 +71,7 @@ class QNetwork(BasePolicy):
         data.update(
             features_extractor=self.features_extractor,
             features_dim=self.features_dim,
-            head_class=type(self.head),
-            head_kwargs=self.head_kwargs,
+            head=self.head,
             net_arch=self.net_arch,
             activation_fn=self.activation_fn,
         )

@@ -12,7 +12,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from sb3_ext.networks.heads import QHead
+from sb3_ext.networks.heads import Head
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 
@@ -39,8 +39,7 @@ class QPolicy(BasePolicy):
         *,
         net_arch: list[int],
         activation_fn: type[nn.Module],
-        head_class: type[QHead],
-        head_kwargs: dict[str, Any] | None,
+        head: Head,
         features_extractor_class: type[BaseFeaturesExtractor],
         features_extractor_kwargs: dict[str, Any] | None,
         normalize_images: bool,
@@ -66,8 +65,7 @@ class QPolicy(BasePolicy):
         )
         self.net_arch = net_arch
         self.activation_fn = activation_fn
-        self.head_class = head_class
-        self.head_kwargs = head_kwargs
+        self.head = head
 
     @abstractmethod
     def make_q_net(self) -> QNetwork | RecurrentQNetwork:
@@ -99,8 +97,7 @@ class QPolicy(BasePolicy):
         data.update(
             net_arch=self.net_arch,
             activation_fn=self.activation_fn,
-            head_class=self.head_class,
-            head_kwargs=self.head_kwargs,
+            head=self.head,
             lr_schedule=self._dummy_schedule,  # needed to build the optimizer, replaced on load
             features_extractor_class=self.features_extractor_class,
             features_extractor_kwargs=self.features_extractor_kwargs,

@@ -18,7 +18,7 @@ from torch import nn
 from sb3_ext import nested
 from sb3_ext.nested import Nested
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
-from sb3_ext.networks.heads import QHead, ScalarHead
+from sb3_ext.networks.heads import Head, HeadOut, Scalar
 from sb3_ext.networks.noisy import noise_for_acting
 
 
@@ -32,8 +32,7 @@ class RecurrentQNetwork(BasePolicy):
     :param core_kwargs: its keywords beyond sizes
     :param hidden_size: H
     :param n_layers: L
-    :param head_class: head on top of the core
-    :param head_kwargs: its keywords beyond sizes
+    :param head: on top of the core; its network is ``head_net``
     :param net_arch: hidden layers of the head
     :param activation_fn: activation in the head
     :param normalize_images: divide images by 255
@@ -47,8 +46,7 @@ class RecurrentQNetwork(BasePolicy):
         action_space: spaces.Discrete,
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
-        head_class: type[QHead] = ScalarHead,
-        head_kwargs: dict[str, Any] | None = None,
+        head: Head = Scalar(),
         core_class: type[RecurrentCore[Any]] = LSTMCore,
         core_kwargs: dict[str, Any] | None = None,
         hidden_size: int = 64,
@@ -62,26 +60,25 @@ class RecurrentQNetwork(BasePolicy):
         )
         self.features_dim = int(features_dim)
         self.hidden_size, self.n_layers = hidden_size, n_layers
-        self.head_kwargs = head_kwargs
+        self.head = head
         self.core_kwargs = core_kwargs
         self.net_arch = net_arch
         self.activation_fn = activation_fn
         self.core = core_class(self.features_dim, hidden_size, n_layers, **(core_kwargs or {}))
-        n_features, n_actions = self.core.output_size, int(action_space.n)
-        self.head = head_class(n_features, n_actions, net_arch or [], activation_fn, **(head_kwargs or {}))
+        self.head_net = head.network(self.core.output_size, int(action_space.n), net_arch or [], activation_fn)
 
     def initial_state(self, n: int) -> RecurrentState:
         """:return: state of n sequences before their first step"""
         return self.core.initial_state(n, self.device)
 
-    def unroll(self, obs: PyTorchObs, state: RecurrentState) -> tuple[th.Tensor, RecurrentState]:
+    def unroll(self, obs: PyTorchObs, state: RecurrentState) -> tuple[HeadOut, RecurrentState]:
         """
         :param obs: [B, T, ...] (or a dict of such)
         :param state: before the first step
-        :return: head output [B, T, A, ...] and the state after the last step
+        :return: output of the head's network, leading axes [B, T], and the state after the last step
         """
         y, state = self.core(self._features(obs), state)
-        return self.head(y), state
+        return self.head_net(y), state
 
     def burn_in(
         self, obs: PyTorchObs, state: RecurrentState, lengths: th.Tensor, offsets: tuple[int, ...]
@@ -123,7 +120,7 @@ class RecurrentQNetwork(BasePolicy):
         """
         assert self.features_extractor is not None
         y, state = self.core.step(self.extract_features(obs, self.features_extractor), state)
-        return self.head.q_values(self.head(y)), state
+        return self.head.q_values(self.head_net(y)), state
 
     def forward(self, obs: PyTorchObs) -> th.Tensor:
         """:return: Q-values [B, A] of single steps, each from a fresh state"""
@@ -138,8 +135,7 @@ class RecurrentQNetwork(BasePolicy):
         data.update(
             features_extractor=self.features_extractor,
             features_dim=self.features_dim,
-            head_class=type(self.head),
-            head_kwargs=self.head_kwargs,
+            head=self.head,
             core_class=type(self.core),
             core_kwargs=self.core_kwargs,
             hidden_size=self.hidden_size,

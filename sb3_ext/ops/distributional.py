@@ -31,9 +31,9 @@ def project_categorical(atoms_shifted: th.Tensor, probabilities: th.Tensor, supp
     return projected.scatter_add(-1, index + 1, probabilities * share_of_upper)
 
 
-def quantile_midpoints(n: int) -> th.Tensor:
+def quantile_midpoints(n: int, device: th.device | str = "cpu") -> th.Tensor:
     """:return: [N] ``(2 i + 1) / (2 N)``, the levels whose quantiles are closest to a distribution (lemma 2 below)"""
-    return (th.arange(n) + 0.5) / n
+    return (th.arange(n, device=device) + 0.5) / n
 
 
 def quantile_huber(quantiles: th.Tensor, targets: th.Tensor, taus: th.Tensor, kappa: float) -> th.Tensor:

@@ -5,12 +5,14 @@ SB3 seeds.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
 
+@runtime_checkable
 class Exploration(Protocol):
     """How Q-values become actions in training. A strategy is settings alone; time is an argument."""
 
@@ -120,6 +122,16 @@ class Greedy:
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return 0.0
+
+
+EXPLORATIONS: dict[str, type[Exploration]] = {
+    "epsilon_greedy": EpsilonGreedy,
+    "epsilon_ladder": EpsilonLadder,
+    "boltzmann": Boltzmann,
+    "greedy": Greedy,
+}
+"""Short names, as in ``exploration="greedy"`` and ``exploration={"boltzmann": {"temperature": 0.1}}``"""
+ExplorationLike: TypeAlias = Exploration | str | Mapping[str, Mapping[str, Any] | None]  # Any: of a yml
 
 
 def epsilon_ladder(n_envs: int, base: float = 0.4, alpha: float = 7.0) -> np.ndarray:

@@ -21,7 +21,7 @@ class NStepReturns(NamedTuple):
 
 
 def n_step_returns(
-    rewards: th.Tensor, terminated: th.Tensor, mask: th.Tensor, gamma: float, n: int, trained: int
+    rewards: th.Tensor, terminated: th.Tensor, mask: th.Tensor, gamma: float | th.Tensor, n: int, trained: int
 ) -> NStepReturns:
     """
     n-step returns of the first ``trained`` steps of each window.
@@ -33,13 +33,15 @@ def n_step_returns(
     :param rewards: [B, T], reward of the step that leaves observation t
     :param terminated: [B, T], 1 where that step ended the episode for good (a truncation is 0)
     :param mask: [B, T], 1 = real step, 0 = padding; real steps come first
-    :param gamma: discount per step
+    :param gamma: discount per step, a number or [B]
     :param n: longest horizon in steps, >= 1
     :param trained: M, number of leading steps to compute, ``M + n <= T + 1`` is not required: the end shortens
     :return: tensors of shape [B, M]
     """
     if n < 1:
         raise ValueError(f"n {n} must be >= 1")
+    if isinstance(gamma, th.Tensor):
+        gamma = gamma.unsqueeze(1)
     pad = max(trained + n - 1 - rewards.shape[1], 0)
     if pad:
         rewards, terminated, mask = (th.nn.functional.pad(x, (0, pad)) for x in (rewards, terminated, mask))

@@ -16,7 +16,7 @@ from torch import nn
 from sb3_ext import nested
 from sb3_ext.nested import Nested
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
-from sb3_ext.networks.heads import QHead, ScalarHead
+from sb3_ext.networks.heads import Head, Scalar
 from sb3_ext.networks.noisy import noise_for_acting
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
@@ -33,8 +33,7 @@ class R2D2Policy(QPolicy):
     :param n_lstm_layers: L, layers of the core
     :param core_class: ``LSTMCore`` or ``GRUCore``
     :param core_kwargs: keywords of ``core_class`` beyond sizes, e.g. ``forget_bias``
-    :param head_class: `ScalarHead`, `C51Head`, `QuantileHead` or another `QHead`
-    :param head_kwargs: keywords of ``head_class``
+    :param head: `Scalar`, `C51`, `Quantile` or another `Head`; the algorithm gives its own
     :param features_extractor_class: torso
     :param features_extractor_kwargs: its keywords
     :param normalize_images: divide images by 255
@@ -60,8 +59,7 @@ class R2D2Policy(QPolicy):
         n_lstm_layers: int = 1,
         core_class: type[RecurrentCore[Any]] = LSTMCore,
         core_kwargs: dict[str, Any] | None = None,
-        head_class: type[QHead] = ScalarHead,
-        head_kwargs: dict[str, Any] | None = None,
+        head: Head = Scalar(),
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
@@ -73,8 +71,7 @@ class R2D2Policy(QPolicy):
             action_space,
             net_arch=[lstm_hidden_size] if net_arch is None else net_arch,
             activation_fn=activation_fn,
-            head_class=head_class,
-            head_kwargs=head_kwargs,
+            head=head,
             features_extractor_class=features_extractor_class,
             features_extractor_kwargs=features_extractor_kwargs,
             normalize_images=normalize_images,
@@ -95,8 +92,7 @@ class R2D2Policy(QPolicy):
             self.action_space,
             features_extractor=extractor,
             features_dim=extractor.features_dim,
-            head_class=self.head_class,
-            head_kwargs=self.head_kwargs or {},
+            head=self.head,
             core_class=self.core_class,
             core_kwargs=self.core_kwargs,
             hidden_size=self.lstm_hidden_size,

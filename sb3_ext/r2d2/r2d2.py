@@ -21,17 +21,19 @@ from stable_baselines3.common.utils import LinearSchedule, obs_as_tensor
 
 from sb3_ext import nested
 from sb3_ext.buffers.lanes import LaneReplayBuffer
+from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.buffers.sequence import SequenceReplayBuffer
 from sb3_ext.buffers.windows import SequenceSamples, check_window_geometry
+from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.networks.cores import RecurrentState
-from sb3_ext.networks.heads import DuelingMode
+from sb3_ext.networks.heads import Backup, HeadLike, HeadOut
 from sb3_ext.networks.noisy import sample_noise
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
-from sb3_ext.ops.exploration import EpsilonLadder, Exploration
+from sb3_ext.ops.exploration import EpsilonGreedy, EpsilonLadder, Exploration, ExplorationLike
 from sb3_ext.ops.priorities import mix_priorities
 from sb3_ext.ops.returns import n_step_returns
 from sb3_ext.ops.value_rescaling import ValueTransform
-from sb3_ext.q_learning import Distributional, QLearning, Update
+from sb3_ext.q_learning import QLearning, Update
 from sb3_ext.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy
 
 # The paper's is 1e-4 throughout. In the updates of one process that learns too little on CartPole, and a constant rate
@@ -61,32 +63,24 @@ class R2D2(QLearning):
     :param burn_in: l, steps that only refresh the recurrent state
     :param sequence_length: m, trained steps of a window
     :param period: steps between the trained beginnings of neighbouring windows; must divide ``sequence_length``
-    :param n_step: n, steps to bootstrap over
+    :param n_steps: n, steps to bootstrap over
     :param state_init: "stored" replays the recurrent state of acting, "zero" starts windows from zeros
     :param value_rescaling: True = the paper's h with eps 1e-3, False = none, or any `ValueTransform`
     :param normalize_reward: let the network predict returns in a unit that is found from the data (`LargestReturn`), so
         that learning does not depend on the unit of the reward; False = as they are (the paper). None = True, unless
-        ``v_min``, ``v_max`` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize` with
-        ``norm_reward`` its scale is the one in force
-    :param prioritized: draw windows by priority, or uniformly
-    :param priority_exponent: exponent of the priorities, in [0, 1]
-    :param importance_exponent: exponent of the importance weights at the start of training, in [0, 1]; 0 = none
-    :param importance_exponent_final: the same at the end, reached linearly; None = constant
+        ``v_min``, ``v_max`` of `C51` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize`
+        with ``norm_reward`` its scale is the one in force
+    :param head: what the network predicts and how it is trained: `Scalar`, `C51`, `Quantile`, another `Head`, or its
+        short name ("scalar", "c51", "quantile"), or ``{"c51": {"noise": 0.5}}``
+    :param sampler: which windows are drawn: `Uniform`, `Proportional`, `RankBased`, another `Sampler`, or a short name
+        as above
+    :param exploration: how actions are chosen in training: `EpsilonGreedy`, `EpsilonLadder`, `Boltzmann`, `Greedy`,
+        another `Exploration`, or a short name as above; None = greedy with noisy layers, the ladder for several
+        environments, epsilon from 1 to 0.01 over a tenth of training for a single one
     :param eta: share of the maximum in a window's priority, in [0, 1]; the rest is the mean
-    :param dueling: baseline of the dueling head, "avg", "max", "naive", or None for a single stream
-    :param distributional: "c51", "quantile", or None for one number per action
-    :param noisy_std: initial scale of noisy layers in the head, which then explore in place of epsilon; None = none
-    :param head_kwargs: more keywords of the head, e.g. ``v_min``, ``v_max``, ``n_atoms`` of "c51"
     :param double_q: choose the bootstrap action by the online network
     :param target_update_interval: gradient updates between target copies
     :param max_grad_norm: clipping of the gradient's norm
-    :param exploration: a strategy; None = no epsilon with noisy layers, the ladder for several environments, the linear
-        schedule for a single one
-    :param exploration_initial_eps: epsilon at the start, for a single environment
-    :param exploration_final_eps: epsilon after ``exploration_fraction``, for a single environment
-    :param exploration_fraction: part of training over which epsilon falls linearly, in (0, 1]
-    :param ladder_base: epsilon of the first of several environments
-    :param ladder_alpha: spread of the ladder; the last environment has ``ladder_base ** (1 + ladder_alpha)``
     :param evaluation_eps: epsilon of ``predict(deterministic=False)``
     :param replay_buffer_class: `SequenceReplayBuffer` or a subclass
     :param replay_buffer_kwargs: more keywords of it
@@ -111,9 +105,12 @@ class R2D2(QLearning):
     q_net: RecurrentQNetwork
     q_net_target: RecurrentQNetwork
     policy_base = R2D2Policy
-    fractions = (*QLearning.fractions, "eta", "ladder_base")
+    replay_base = SequenceReplayBuffer
+    default_epsilon = EpsilonGreedy(1.0, 0.01, 0.1)
+    fractions = (*QLearning.fractions, "eta")
     built_in = (*QLearning.built_in, "burn_in", "sequence_length", "period", "state_init")
 
+    @names_moved_keywords
     def __init__(
         self,
         policy: str | type[R2D2Policy],
@@ -129,28 +126,17 @@ class R2D2(QLearning):
         burn_in: int = 40,
         sequence_length: int = 80,
         period: int = 40,
-        n_step: int = 5,
+        n_steps: int = 5,
         state_init: str = "stored",
         value_rescaling: bool | ValueTransform = True,
         normalize_reward: bool | None = None,
-        prioritized: bool = True,
-        priority_exponent: float = 0.9,
-        importance_exponent: float = 0.6,
-        importance_exponent_final: float | None = None,
+        head: HeadLike = "scalar",
+        sampler: SamplerLike = Proportional(0.9, 0.6),
+        exploration: ExplorationLike | None = None,
         eta: float = 0.9,
-        distributional: Distributional | None = None,
-        dueling: DuelingMode | None = "avg",
-        noisy_std: float | None = None,
-        head_kwargs: dict[str, Any] | None = None,
         double_q: bool = True,
         target_update_interval: int = 100,
         max_grad_norm: float = 40.0,
-        exploration: Exploration | None = None,
-        exploration_initial_eps: float = 1.0,
-        exploration_final_eps: float = 0.01,
-        exploration_fraction: float = 0.1,
-        ladder_base: float = 0.4,
-        ladder_alpha: float = 7.0,
         evaluation_eps: float = 1e-3,
         replay_buffer_class: type[SequenceReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
@@ -174,24 +160,15 @@ class R2D2(QLearning):
             gamma=gamma,
             train_freq=train_freq,
             gradient_steps=gradient_steps,
-            n_step=n_step,
+            n_steps=n_steps,
             value_rescaling=value_rescaling,
             normalize_reward=normalize_reward,
-            prioritized=prioritized,
-            priority_exponent=priority_exponent,
-            importance_exponent=importance_exponent,
-            importance_exponent_final=importance_exponent_final,
-            distributional=distributional,
-            dueling=dueling,
-            noisy_std=noisy_std,
-            head_kwargs=head_kwargs,
+            head=head,
+            sampler=sampler,
+            exploration=exploration,
             double_q=double_q,
             target_update_interval=target_update_interval,
             max_grad_norm=max_grad_norm,
-            exploration=exploration,
-            exploration_initial_eps=exploration_initial_eps,
-            exploration_final_eps=exploration_final_eps,
-            exploration_fraction=exploration_fraction,
             evaluation_eps=evaluation_eps,
             replay_buffer_class=replay_buffer_class or SequenceReplayBuffer,
             replay_buffer_kwargs=replay_buffer_kwargs,
@@ -208,8 +185,6 @@ class R2D2(QLearning):
         self.period = period
         self.state_init = state_init
         self.eta = eta
-        self.ladder_base = ladder_base
-        self.ladder_alpha = ladder_alpha
         self._state: RecurrentState | None = None  # before `_last_obs` is fed
         self._next_state: RecurrentState | None = None  # after it
         if _init_setup_model:
@@ -221,35 +196,22 @@ class R2D2(QLearning):
 
     def _check_settings(self) -> None:
         super()._check_settings()
-        check_window_geometry(self.burn_in, self.sequence_length, self.n_step, self.period)
+        check_window_geometry(self.burn_in, self.sequence_length, self.n_steps, self.period)
         if self.state_init not in ("stored", "zero"):
             raise ValueError(f"state_init {self.state_init!r} must be 'stored' or 'zero'")
 
-    def _make_replay_buffer(self) -> SequenceReplayBuffer:
-        keywords: dict[str, Any] = {"sampler": self._make_sampler(), **self.replay_buffer_kwargs}
-        assert self.replay_buffer_class is not None
-        if not issubclass(self.replay_buffer_class, SequenceReplayBuffer):
-            raise ValueError(
-                f"replay_buffer_class {self.replay_buffer_class.__name__} must be SequenceReplayBuffer or a subclass: "
-                "windows are replayed, not single transitions"
-            )
-        return self.replay_buffer_class(
-            self.buffer_size,
-            self.observation_space,
-            self.action_space,
-            device=self.device,
-            n_envs=self.n_envs,
-            burn_in=self.burn_in,
-            sequence_length=self.sequence_length,
-            n_steps=self.n_step,
-            period=self.period,
-            **keywords,
-        )
+    def _replay_settings(self) -> dict[str, Any]:
+        return {
+            **super()._replay_settings(),
+            "burn_in": self.burn_in,
+            "sequence_length": self.sequence_length,
+            "period": self.period,
+        }
 
     def _default_exploration(self) -> Exploration:
-        if self.n_envs > 1 and not self._explores_by_noise:
-            return EpsilonLadder(self.ladder_base, self.ladder_alpha)
-        return super()._default_exploration()
+        """Adds: several environments share out epsilon."""
+        default = super()._default_exploration()
+        return EpsilonLadder() if self.n_envs > 1 and default == self.default_epsilon else default
 
     # ------------------------------------------------------------------ acting
 
@@ -308,36 +270,38 @@ class R2D2(QLearning):
 
     def _gradient_step(self, batch: SequenceSamples) -> Update:
         """Tensors in and out, fixed shapes, and nothing waits for the device: it can be captured as one CUDA graph."""
-        head, mask = self.q_net.head, batch.mask[:, : self.sequence_length]  # [B, M]
+        head, trained = self.head, slice(self.sequence_length)
+        mask = batch.mask[:, trained]  # [B, M]
         for net in (self.q_net, self.q_net_target):
-            sample_noise(net.head, (len(mask), 1))  # one draw per sequence
-        out = self._unroll(self.q_net, batch)  # [B, M + n + 1, A, ...]
+            sample_noise(net.head_net, (len(mask), 1))  # one draw per sequence
+        out = self._unroll(self.q_net, batch)  # leading axes [B, M + n + 1]
         with th.no_grad():
             target_out = self._unroll(self.q_net_target, batch)
             returns = n_step_returns(
-                batch.rewards, batch.terminated, batch.mask, self.gamma, self.n_step, self.sequence_length
+                batch.rewards, batch.terminated, batch.mask, self.gamma, self.n_steps, self.sequence_length
             )
-            chooser = head.q_values(out if self.double_q else target_out)
-            next_action = _at_steps(chooser, returns.bootstrap_index).argmax(dim=-1, keepdim=True)  # [B, M, 1]
             next_out = _at_steps(target_out, returns.bootstrap_index)
+            chooser_out = _at_steps(out, returns.bootstrap_index) if self.double_q else next_out
+            policy = head.next_policy(chooser_out, next_out)
+            target_now = _first_steps(target_out, trained) if head.needs_target_now else None
 
+        out = _first_steps(out, trained)
         step_loss, surprise = head.loss(
-            out[:, : self.sequence_length], batch.actions, returns, next_out, next_action, self.transform
+            out, batch.actions, Backup(returns, next_out, policy, self.transform, target_now)
         )
         # As in Ape-X and R2D2: sum over the window's real steps, weighted mean over windows.
         loss = (batch.weights * (step_loss * mask).sum(dim=1)).mean()
         self._step_optimizer(loss)
         with th.no_grad():
-            taken = head.of_action(out[:, : self.sequence_length], batch.actions)
-            q_values = head.expected_returns(taken, self.transform)
+            q_values = head.expected_returns(out, batch.actions, self.transform)
             means = ((x * mask).sum() / mask.sum() for x in (surprise, q_values))
         return Update(mix_priorities(surprise, mask, self.eta), th.stack((loss.detach(), *means)))
 
-    def _unroll(self, net: RecurrentQNetwork, batch: SequenceSamples) -> th.Tensor:
+    def _unroll(self, net: RecurrentQNetwork, batch: SequenceSamples) -> HeadOut:
         """
         Each network refreshes the stored state with its own weights.
 
-        :return: head output [B, M + n + 1, A, ...]
+        :return: of the head's network, leading axes [B, M + n + 1]
         """
         assert self.replay_buffer is not None
         state = net.initial_state(len(batch.weights)) if batch.states is None else batch.states
@@ -360,10 +324,16 @@ class R2D2(QLearning):
         return [*super()._excluded_save_params(), "_state", "_next_state"]
 
 
-def _at_steps(x: th.Tensor, index: th.Tensor) -> th.Tensor:
+def _at_steps(out: HeadOut, index: th.Tensor) -> HeadOut:
     """
-    :param x: [B, T, ...]
+    :param out: leaves [B, T, ...]
     :param index: [B, M] int64 into T
-    :return: [B, M, ...]
+    :return: leaves [B, M, ...]
     """
-    return x[th.arange(len(x), device=x.device).unsqueeze(1), index]
+    rows = th.arange(len(index), device=index.device).unsqueeze(1)
+    return nested.map(lambda x: x[rows, index], out)
+
+
+def _first_steps(out: HeadOut, steps: slice) -> HeadOut:
+    """:return: leaves [B, M, ...] of ``out``, leaves [B, T, ...]"""
+    return nested.map(lambda x: x[:, steps], out)

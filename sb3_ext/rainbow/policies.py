@@ -12,7 +12,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_ext import nested
-from sb3_ext.networks.heads import C51Head, QHead
+from sb3_ext.networks.heads import C51, Head
 from sb3_ext.networks.noisy import noise_for_acting
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.q_policy import QPolicy
@@ -26,8 +26,7 @@ class RainbowPolicy(QPolicy):
     :param lr_schedule: learning rate as a function of the remaining progress
     :param net_arch: hidden layers of the head; all but the last are shared by the streams of a dueling head
     :param activation_fn: activation in the head
-    :param head_class: `ScalarHead`, `C51Head`, `QuantileHead` or another `QHead`
-    :param head_kwargs: keywords of ``head_class``
+    :param head: `Scalar`, `C51`, `Quantile` or another `Head`; the algorithm gives its own
     :param features_extractor_class: torso
     :param features_extractor_kwargs: its keywords
     :param normalize_images: divide images by 255
@@ -49,8 +48,7 @@ class RainbowPolicy(QPolicy):
         lr_schedule: Schedule,
         net_arch: list[int] | None = None,
         activation_fn: type[nn.Module] = nn.ReLU,
-        head_class: type[QHead] = C51Head,
-        head_kwargs: dict[str, Any] | None = None,
+        head: Head = C51(),
         features_extractor_class: type[BaseFeaturesExtractor] = FlattenExtractor,
         features_extractor_kwargs: dict[str, Any] | None = None,
         normalize_images: bool = True,
@@ -62,8 +60,7 @@ class RainbowPolicy(QPolicy):
             action_space,
             net_arch=[64, 64] if net_arch is None else net_arch,  # as SB3's DQN
             activation_fn=activation_fn,
-            head_class=head_class,
-            head_kwargs=head_kwargs,
+            head=head,
             features_extractor_class=features_extractor_class,
             features_extractor_kwargs=features_extractor_kwargs,
             normalize_images=normalize_images,
@@ -80,8 +77,7 @@ class RainbowPolicy(QPolicy):
             self.action_space,
             features_extractor=extractor,
             features_dim=extractor.features_dim,
-            head_class=self.head_class,
-            head_kwargs=self.head_kwargs,
+            head=self.head,
             net_arch=self.net_arch,
             activation_fn=self.activation_fn,
             normalize_images=self.normalize_images,

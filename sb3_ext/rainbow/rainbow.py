@@ -15,13 +15,15 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
-from sb3_ext.networks.heads import DuelingMode
+from sb3_ext.buffers.samplers import Proportional, SamplerLike
+from sb3_ext.moved_keywords import names_moved_keywords
+from sb3_ext.networks.heads import C51, Backup, HeadLike
 from sb3_ext.networks.noisy import sample_noise
 from sb3_ext.networks.q_network import QNetwork
-from sb3_ext.ops.exploration import Exploration
+from sb3_ext.ops.exploration import EpsilonGreedy, ExplorationLike
 from sb3_ext.ops.returns import NStepReturns
 from sb3_ext.ops.value_rescaling import ValueTransform
-from sb3_ext.q_learning import Distributional, QLearning, Update
+from sb3_ext.q_learning import QLearning, Update
 from sb3_ext.rainbow.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, RainbowPolicy
 
 
@@ -30,8 +32,8 @@ class Rainbow(QLearning):
     Rainbow. Paper: Hessel et al., "Rainbow: combining improvements in deep reinforcement learning", AAAI 2018. All
     parts are on by default; docs/rainbow.md says where the defaults differ from the paper's, which are Atari's.
 
-    Plain DQN is ``double_q=False, dueling=None, prioritized=False, n_step=1, distributional=None, noisy_std=None,
-    value_rescaling=False, normalize_reward=False, head_kwargs=dict(loss="huber")``.
+    Plain DQN is ``head=Scalar(td_loss="huber", dueling=None), sampler="uniform", n_steps=1, double_q=False,
+    value_rescaling=False, normalize_reward=False``.
 
     :param policy: "MlpPolicy", "CnnPolicy", "MultiInputPolicy" or a class
     :param env: environment, with Discrete actions, or its id
@@ -43,30 +45,24 @@ class Rainbow(QLearning):
     :param gamma: discount per step
     :param train_freq: steps of each environment between calls of `train`
     :param gradient_steps: updates per call of `train`; -1 = as many as environment steps since the last one
-    :param n_step: n, steps to bootstrap over
+    :param n_steps: n, steps to bootstrap over
     :param value_rescaling: True = R2D2's h with eps 1e-3, so that one support fits returns of any size; False = none
         (the paper), or any `ValueTransform`
     :param normalize_reward: let the network predict returns in a unit that is found from the data (`LargestReturn`), so
         that learning does not depend on the unit of the reward; False = as they are (the paper). None = True, unless
-        ``v_min``, ``v_max`` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize` with
-        ``norm_reward`` its scale is the one in force
-    :param prioritized: draw transitions by priority, or uniformly. For another sampler: ``replay_buffer_kwargs=
-        dict(sampler=RankBased(...))``
-    :param priority_exponent: exponent of the priorities, in [0, 1]
-    :param importance_exponent: exponent of the importance weights at the start of training, in [0, 1]; 0 = none
-    :param importance_exponent_final: the same at the end, reached linearly; None = constant
-    :param distributional: "c51" (the paper), "quantile" (QR-DQN), or None for one number per action
-    :param dueling: baseline of the dueling head, "avg", "max", "naive", or None for a single stream
-    :param noisy_std: initial scale of the noisy layers, which then explore in place of epsilon; None = none
-    :param head_kwargs: more keywords of the head: ``n_atoms``, ``v_min``, ``v_max`` of "c51" (in rescaled units, where
-        values are rescaled), ``n_quantiles``, ``kappa`` of "quantile", ``priority`` of both
+        ``v_min``, ``v_max`` of `C51` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize`
+        with ``norm_reward`` its scale is the one in force
+    :param head: what the network predicts and how it is trained: `C51` (the paper), `Quantile` (QR-DQN), `Scalar`,
+        another `Head`, or its short name ("c51", "quantile", "scalar"), or ``{"c51": {"noise": 0.5}}``. `C51`'s range
+        is in rescaled units, where values are rescaled
+    :param sampler: which transitions are drawn: `Uniform`, `Proportional`, `RankBased`, another `Sampler`, or a short
+        name as above
+    :param exploration: how actions are chosen in training: `EpsilonGreedy`, `EpsilonLadder`, `Boltzmann`, `Greedy`,
+        another `Exploration`, or a short name as above; None = greedy with noisy layers, else epsilon from 1 to 0.05
+        over a tenth of training
     :param double_q: choose the bootstrap action by the online network
     :param target_update_interval: gradient updates between target copies
     :param max_grad_norm: clipping of the gradient's norm
-    :param exploration: a strategy; None = no epsilon with noisy layers, else the linear schedule below
-    :param exploration_initial_eps: epsilon at the start
-    :param exploration_final_eps: epsilon after ``exploration_fraction``
-    :param exploration_fraction: part of training over which epsilon falls linearly, in (0, 1]
     :param evaluation_eps: epsilon of ``predict(deterministic=False)``
     :param replay_buffer_class: `PrioritizedReplayBuffer` or a subclass
     :param replay_buffer_kwargs: more keywords of it
@@ -90,7 +86,10 @@ class Rainbow(QLearning):
     q_net: QNetwork
     q_net_target: QNetwork
     policy_base = RainbowPolicy
+    replay_base = PrioritizedReplayBuffer
+    default_epsilon = EpsilonGreedy(1.0, 0.05, 0.1)
 
+    @names_moved_keywords
     def __init__(
         self,
         policy: str | type[RainbowPolicy],
@@ -103,24 +102,15 @@ class Rainbow(QLearning):
         gamma: float = 0.99,
         train_freq: int | tuple[int, str] = 2,
         gradient_steps: int = 1,
-        n_step: int = 3,
+        n_steps: int = 3,
         value_rescaling: bool | ValueTransform = True,
         normalize_reward: bool | None = None,
-        prioritized: bool = True,
-        priority_exponent: float = 0.5,
-        importance_exponent: float = 0.4,
-        importance_exponent_final: float | None = 1.0,
-        distributional: Distributional | None = "c51",
-        dueling: DuelingMode | None = "avg",
-        noisy_std: float | None = 0.5,
-        head_kwargs: dict[str, Any] | None = None,
+        head: HeadLike = C51(noise=0.5),
+        sampler: SamplerLike = Proportional(0.5, 0.4, 1.0),
+        exploration: ExplorationLike | None = None,
         double_q: bool = True,
         target_update_interval: int = 10,
         max_grad_norm: float = 10.0,
-        exploration: Exploration | None = None,
-        exploration_initial_eps: float = 1.0,
-        exploration_final_eps: float = 0.05,
-        exploration_fraction: float = 0.1,
         evaluation_eps: float = 1e-3,
         replay_buffer_class: type[PrioritizedReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
@@ -144,24 +134,15 @@ class Rainbow(QLearning):
             gamma=gamma,
             train_freq=train_freq,
             gradient_steps=gradient_steps,
-            n_step=n_step,
+            n_steps=n_steps,
             value_rescaling=value_rescaling,
             normalize_reward=normalize_reward,
-            prioritized=prioritized,
-            priority_exponent=priority_exponent,
-            importance_exponent=importance_exponent,
-            importance_exponent_final=importance_exponent_final,
-            distributional=distributional,
-            dueling=dueling,
-            noisy_std=noisy_std,
-            head_kwargs=head_kwargs,
+            head=head,
+            sampler=sampler,
+            exploration=exploration,
             double_q=double_q,
             target_update_interval=target_update_interval,
             max_grad_norm=max_grad_norm,
-            exploration=exploration,
-            exploration_initial_eps=exploration_initial_eps,
-            exploration_final_eps=exploration_final_eps,
-            exploration_fraction=exploration_fraction,
             evaluation_eps=evaluation_eps,
             replay_buffer_class=replay_buffer_class or PrioritizedReplayBuffer,
             replay_buffer_kwargs=replay_buffer_kwargs,
@@ -178,24 +159,8 @@ class Rainbow(QLearning):
             assert self.replay_buffer is not None
             self.replay_buffer.check_size()
 
-    def _make_replay_buffer(self) -> PrioritizedReplayBuffer:
-        keywords: dict[str, Any] = {"sampler": self._make_sampler(), **self.replay_buffer_kwargs}
-        assert self.replay_buffer_class is not None
-        if not issubclass(self.replay_buffer_class, PrioritizedReplayBuffer):
-            raise ValueError(
-                f"replay_buffer_class {self.replay_buffer_class.__name__} must be PrioritizedReplayBuffer or a subclass"
-            )
-        return self.replay_buffer_class(
-            self.buffer_size,
-            self.observation_space,
-            self.action_space,
-            device=self.device,
-            n_envs=self.n_envs,
-            optimize_memory_usage=self.optimize_memory_usage,
-            n_steps=self.n_step,
-            gamma=self.gamma,
-            **keywords,
-        )
+    def _replay_settings(self) -> dict[str, Any]:
+        return {**super()._replay_settings(), "gamma": self.gamma}
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -215,22 +180,25 @@ class Rainbow(QLearning):
     def _gradient_step(self, batch: PrioritizedSamples) -> Update:
         """Tensors in and out, fixed shapes, and nothing waits for the device."""
         assert batch.discounts is not None
-        sample_noise(self.q_net.head)
-        sample_noise(self.q_net_target.head)
-        out = self.q_net.outputs(batch.observations)  # [B, A, ...]
-        head = self.q_net.head
+        head = self.head
+        sample_noise(self.q_net.head_net)
+        sample_noise(self.q_net_target.head_net)
+        out = self.q_net.outputs(batch.observations)  # leading axis B
         with th.no_grad():
             next_out = self.q_net_target.outputs(batch.next_observations)
-            chooser = head.q_values(self.q_net.outputs(batch.next_observations) if self.double_q else next_out)
-            next_action = chooser.argmax(dim=-1, keepdim=True)  # [B, 1]
+            chooser_out = self.q_net.outputs(batch.next_observations) if self.double_q else next_out
+            policy = head.next_policy(chooser_out, next_out)
+            target_now = self.q_net_target.outputs(batch.observations) if head.needs_target_now else None
             returns = NStepReturns(
                 reward_sum=batch.rewards.squeeze(1),
                 discount=(batch.discounts * (1.0 - batch.dones)).squeeze(1),
-                bootstrap_index=th.zeros_like(next_action.squeeze(1)),  # that observation has been gathered already
+                bootstrap_index=th.zeros_like(batch.actions.squeeze(1)),  # that observation has been gathered already
             )
-        step_loss, surprise = head.loss(out, batch.actions, returns, next_out, next_action, self.transform)
+        step_loss, surprise = head.loss(
+            out, batch.actions, Backup(returns, next_out, policy, self.transform, target_now)
+        )
         loss = (batch.weights * step_loss).mean()
         self._step_optimizer(loss)
         with th.no_grad():
-            q_values = head.expected_returns(head.of_action(out, batch.actions), self.transform)
+            q_values = head.expected_returns(out, batch.actions, self.transform)
         return Update(surprise, th.stack((loss.detach(), surprise.mean(), q_values.mean())))

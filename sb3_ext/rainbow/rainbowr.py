@@ -8,11 +8,12 @@ import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
+from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.buffers.sequence import SequenceReplayBuffer
-from sb3_ext.networks.heads import DuelingMode
-from sb3_ext.ops.exploration import Exploration
+from sb3_ext.moved_keywords import names_moved_keywords
+from sb3_ext.networks.heads import C51, HeadLike
+from sb3_ext.ops.exploration import ExplorationLike
 from sb3_ext.ops.value_rescaling import ValueTransform
-from sb3_ext.q_learning import Distributional
 from sb3_ext.r2d2 import R2D2, R2D2Policy
 from sb3_ext.rainbow.policies import RainbowRCnnPolicy, RainbowRMultiInputPolicy, RainbowRPolicy
 
@@ -31,6 +32,7 @@ class RainbowR(R2D2):
         "MultiInputLstmPolicy": RainbowRMultiInputPolicy,
     }
 
+    @names_moved_keywords
     def __init__(
         self,
         policy: str | type[R2D2Policy],
@@ -46,28 +48,17 @@ class RainbowR(R2D2):
         burn_in: int = 20,
         sequence_length: int = 40,
         period: int = 20,
-        n_step: int = 3,
+        n_steps: int = 3,
         state_init: str = "stored",
         value_rescaling: bool | ValueTransform = True,
         normalize_reward: bool | None = None,
-        prioritized: bool = True,
-        priority_exponent: float = 0.5,
-        importance_exponent: float = 0.4,
-        importance_exponent_final: float | None = 1.0,
+        head: HeadLike = C51(noise=0.5),
+        sampler: SamplerLike = Proportional(0.5, 0.4, 1.0),
+        exploration: ExplorationLike | None = None,
         eta: float = 0.9,
-        distributional: Distributional | None = "c51",
-        dueling: DuelingMode | None = "avg",
-        noisy_std: float | None = 0.5,
-        head_kwargs: dict[str, Any] | None = None,
         double_q: bool = True,
         target_update_interval: int = 20,
         max_grad_norm: float = 10.0,
-        exploration: Exploration | None = None,
-        exploration_initial_eps: float = 1.0,
-        exploration_final_eps: float = 0.01,
-        exploration_fraction: float = 0.1,
-        ladder_base: float = 0.4,
-        ladder_alpha: float = 7.0,
         evaluation_eps: float = 1e-3,
         replay_buffer_class: type[SequenceReplayBuffer] | None = None,
         replay_buffer_kwargs: dict[str, Any] | None = None,
@@ -94,28 +85,17 @@ class RainbowR(R2D2):
             burn_in=burn_in,
             sequence_length=sequence_length,
             period=period,
-            n_step=n_step,
+            n_steps=n_steps,
             state_init=state_init,
             value_rescaling=value_rescaling,
             normalize_reward=normalize_reward,
-            prioritized=prioritized,
-            priority_exponent=priority_exponent,
-            importance_exponent=importance_exponent,
-            importance_exponent_final=importance_exponent_final,
+            head=head,
+            sampler=sampler,
+            exploration=exploration,
             eta=eta,
-            distributional=distributional,
-            dueling=dueling,
-            noisy_std=noisy_std,
-            head_kwargs=head_kwargs,
             double_q=double_q,
             target_update_interval=target_update_interval,
             max_grad_norm=max_grad_norm,
-            exploration=exploration,
-            exploration_initial_eps=exploration_initial_eps,
-            exploration_final_eps=exploration_final_eps,
-            exploration_fraction=exploration_fraction,
-            ladder_base=ladder_base,
-            ladder_alpha=ladder_alpha,
             evaluation_eps=evaluation_eps,
             replay_buffer_class=replay_buffer_class,
             replay_buffer_kwargs=replay_buffer_kwargs,

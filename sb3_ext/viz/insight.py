@@ -34,6 +34,7 @@ from sb3_ext.networks.noisy import noise_for_acting
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
+from sb3_ext.networks.streams import Streams
 
 State = tuple[np.ndarray, ...] | None  # as `predict` takes and returns it
 
@@ -105,24 +106,29 @@ class QMind(Mind):
         super().__init__(model)
         self.net: QNetwork | RecurrentQNetwork = self.policy.q_net
         self.transform = model.transform  # type: ignore[attr-defined]  # of QLearning
-        self.streams = ("q",) if self.net.head.value is None else ("value", "advantage")
+        streams = self.net.head_net
+        is_dueling = isinstance(streams, Streams) and streams.dueling is not None
+        self.streams = ("value", "advantage") if is_dueling else ("q",)
 
     def think(self, obs: PyTorchObs, state: State, starts: np.ndarray) -> Insight:
         with th.no_grad():
             features = self._features(obs, state, starts)
-            q_values = self.transform.invert(self.net.head.q_values(self.net.head(features))).cpu().numpy()
+            q_values = self.transform.invert(self.net.head.q_values(self.net.head_net(features))).cpu().numpy()
         hidden = features.cpu().numpy() if isinstance(self.net, RecurrentQNetwork) else None
         return Insight(value=q_values.max(axis=1), q_values=q_values, hidden=hidden)
 
     def score(self, obs: PyTorchObs, state: State, starts: np.ndarray, stream: str) -> th.Tensor:
         self._check(stream)
-        head = self.net.head
-        value, advantage = head.streams(self._features(obs, state, starts))
-        if value is not None and stream == "value":
+        features, net = self._features(obs, state, starts), self.net.head_net
+        if not isinstance(net, Streams) or stream == "q":
+            return self.net.head.q_values(net(features)).amax(dim=1)
+        value, advantage = net.split(features)
+        assert value is not None
+        if stream == "value":
             advantage = advantage.detach()
-        if value is not None and stream == "advantage":
+        else:
             value = value.detach()
-        return head.q_values(head.merge(value, advantage)).amax(dim=1)
+        return self.net.head.q_values(net.merge(value, advantage)).amax(dim=1)
 
     def torso(self, stream: str) -> nn.Module | None:
         return self.net.features_extractor

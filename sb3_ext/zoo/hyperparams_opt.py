@@ -38,8 +38,8 @@ def sample_r2d2_params(
     """
     drawn = _draw_windows(trial)
     if n_envs == 1:
-        drawn["exploration_fraction"] = trial.suggest_float("exploration_fraction", 0.05, 0.5)
-        drawn["exploration_final_eps"] = trial.suggest_float("exploration_final_eps", 0.005, 0.1, log=True)
+        drawn["epsilon_fraction"] = trial.suggest_float("epsilon_fraction", 0.05, 0.5)
+        drawn["epsilon_final"] = trial.suggest_float("epsilon_final", 0.005, 0.1, log=True)
     else:
         drawn["ladder_base"] = trial.suggest_float("ladder_base", 0.1, 0.6)
         drawn["ladder_alpha"] = trial.suggest_float("ladder_alpha", 1.0, 9.0)
@@ -62,11 +62,11 @@ def _draw_q_learning(trial: optuna.Trial) -> dict[str, Any]:
         "learning_rate": trial.suggest_float("learning_rate", 1e-4, 3e-3, log=True),
         "one_minus_gamma": trial.suggest_float("one_minus_gamma", 1e-3, 5e-2, log=True),
         "batch_size_pow": trial.suggest_int("batch_size_pow", 4, 7),  # 16 to 128
-        "n_step": trial.suggest_int("n_step", 1, 5),
+        "n_steps": trial.suggest_int("n_steps", 1, 5),
         "gradient_steps": trial.suggest_int("gradient_steps", 1, 8),
         "target_update_interval": trial.suggest_int("target_update_interval", 5, 500, log=True),
-        "priority_exponent": trial.suggest_float("priority_exponent", 0.0, 0.9),
-        "importance_exponent": trial.suggest_float("importance_exponent", 0.0, 1.0),
+        "priority_alpha": trial.suggest_float("priority_alpha", 0.0, 0.9),
+        "priority_beta": trial.suggest_float("priority_beta", 0.0, 1.0),
         "net_arch": trial.suggest_categorical("net_arch", ["tiny", "small", "medium"]),
     }
 
@@ -90,6 +90,17 @@ def _convert_q_learning(sampled_params: dict[str, Any]) -> dict[str, Any]:
     keywords["batch_size"] = 2 ** keywords.pop("batch_size_pow")
     widths = {"tiny": [32], "small": [64], "medium": [128]}
     keywords["policy_kwargs"] = {"net_arch": widths[keywords.pop("net_arch")]}
+    proportional = {"alpha": keywords.pop("priority_alpha"), "beta": keywords.pop("priority_beta")}
+    if "head" in keywords:  # Rainbow's and RainbowR's
+        keywords["head"] = {keywords["head"]: {"noise": keywords.pop("noise")}}
+        proportional["beta_final"] = 1.0
+    keywords["sampler"] = {"proportional": proportional}
+    if "ladder_base" in keywords:
+        ladder = {"base": keywords.pop("ladder_base"), "alpha": keywords.pop("ladder_alpha")}
+        keywords["exploration"] = {"epsilon_ladder": ladder}
+    elif "epsilon_final" in keywords:
+        falling = {"final": keywords.pop("epsilon_final"), "fraction": keywords.pop("epsilon_fraction")}
+        keywords["exploration"] = {"epsilon_greedy": falling}
     return keywords
 
 
@@ -130,8 +141,8 @@ def sample_rainbowr_params(
 
 def _draw_rainbow(trial: optuna.Trial) -> dict[str, Any]:
     return {
-        "distributional": trial.suggest_categorical("distributional", ["c51", "quantile"]),
-        "noisy_std": trial.suggest_float("noisy_std", 0.05, 1.0, log=True),
+        "head": trial.suggest_categorical("head", ["c51", "quantile"]),
+        "noise": trial.suggest_float("noise", 0.05, 1.0, log=True),
     }
 
 

@@ -18,7 +18,6 @@ import stable_baselines3 as sb3
 import torch as th
 from support.agents import CARTPOLE, OFF, makers, small
 
-from sb3_ext import Rainbow
 from sb3_ext.errors import MAX_MESSAGE, UnsafeFile
 from sb3_ext.exchange import strict_json, tensor_files, torch_zip
 from sb3_ext.exchange.counted import at_most
@@ -231,12 +230,6 @@ def test_a_zip_makes_no_more_weights_than_it_has(tmp_path: Path) -> None:
     path = zip_of(dqn, tmp_path / "dqn.zip", data=wide)
     with pytest.raises(UnsafeFile, match=r"its networks have more weights than policy.pth"):
         load_zip_weights(path, sb3.DQN, env, "cpu", buffer_size=10)
-    rainbow = Rainbow("MlpPolicy", CARTPOLE, **OFF, **small())
-    for n_atoms, message in ((300_000_000, "n_atoms 300000000 is larger than"), (9 * 10**6, "more weights than")):
-        data = json.dumps({"policy_kwargs": {"head_kwargs": {"n_atoms": n_atoms}}}).encode()
-        path = zip_of(rainbow, tmp_path / "rainbow.zip", data=data)
-        with pytest.raises(UnsafeFile, match=message):
-            load_zip_weights(path, Rainbow, env, "cpu")
     int8 = {key: x.to(th.int8) for key, x in dqn.policy.state_dict().items()}
     path = zip_of(dqn, tmp_path / "dqn.zip", policy=saved(int8))
     with pytest.raises(UnsafeFile, match=r"is of torch.int8, that of the network of torch.float32"):

@@ -29,6 +29,7 @@ import sb3_ext
 from sb3_ext.buffers import Proportional
 from sb3_ext.exchange.plain_json import NotPlain, decode, encode
 from sb3_ext.exchange.safe_files import UnsafeFile, load_safe, load_vec_normalize, save_safe
+from sb3_ext.networks.heads import C51
 from sb3_ext.td3 import SimbaPolicy
 
 
@@ -93,7 +94,7 @@ def test_what_constructors_put_elsewhere_comes_back_too(tmp_path: Path) -> None:
 def test_others_come_back_too(name: str, tmp_path: Path) -> None:
     image = FakeImageEnv(screen_height=36, screen_width=36, n_channels=1)
     demos = demonstrations_of(gym.make(PENDULUM)) if name.startswith("dac") else None
-    wide = {"v_min": -5000.0, "v_max": 5000.0}
+    wide = C51(noise=0.5, v_min=-5000.0, v_max=5000.0)
     made: dict[str, Callable[[], BaseAlgorithm]] = {
         "dac": lambda: sb3_ext.DAC("MlpPolicy", PENDULUM, demos, **OFF),
         "dacsac": lambda: sb3_ext.DACSAC("MlpPolicy", PENDULUM, demos, **OFF),
@@ -101,7 +102,7 @@ def test_others_come_back_too(name: str, tmp_path: Path) -> None:
         "tqc": lambda: sb3_contrib.TQC("MlpPolicy", PENDULUM, **OFF, **small()),
         "crossq": lambda: sb3_contrib.CrossQ("MlpPolicy", PENDULUM, **OFF, **small()),
         "atari rainbow": lambda: sb3_ext.Rainbow("CnnPolicy", image, optimize_memory_usage=True, **OFF),
-        "wide atoms": lambda: sb3_ext.Rainbow("MlpPolicy", CARTPOLE, head_kwargs=wide, **OFF),
+        "wide atoms": lambda: sb3_ext.Rainbow("MlpPolicy", CARTPOLE, head=wide, **OFF),
     }
     model = made[name]()
     loaded = load_safe(save_safe(model, tmp_path / "agent"), device="cpu")
@@ -191,8 +192,10 @@ def changed(folder: Path, **values: Any) -> None:
         ({"observation_space": {"$space": {"type": "Dict", "spaces": [[str(i), MILLION] for i in range(5)]}}},
          "has more than 0 numbers"),
         ({"keywords": {"policy_kwargs": {"net_arch": [1024] * 5000}}}, "its networks have more weights than"),
-        ({"keywords": {"policy_kwargs": {"head_kwargs": {"n_atoms": 8 * 10**6}}}}, "have more weights than"),
-        ({"keywords": {"head_kwargs": {"n_atoms": 10**9}}}, "n_atoms 1000000000 is larger than"),
+        ({"keywords": {"head": {"$object": "sb3_ext.C51", "n_atoms": 8 * 10**6}}}, "have more weights than"),
+        ({"keywords": {"head": {"c51": {"n_atoms": 8 * 10**6}}}}, "have more weights than"),
+        ({"keywords": {"head": {"$object": "sb3_ext.C51", "n_atoms": 10**9}}}, "n_atoms 1000000000 is larger than"),
+        ({"keywords": {"head": {"c51": {"n_atoms": 10**9}}}}, "n_atoms 1000000000 is larger than"),
         ({"keywords": {"learning_rate": 10**400}}, "learning_rate .* is larger than"),
         ({"keywords": {"train_freq": {"$tuple": []}}}, r"train_freq \(\) is no int"),
         ({"policy": ["a"]}, "has no policy"),

@@ -43,10 +43,10 @@ VALUES: tuple[str, ...] = ("null", '"x"', "-1", "1e400", "NaN", "[]", "{}", "1" 
 ALSO = {
     r"versions\..*|approximated\..*": r'"x"',
     # None is a default, or turns a part off.
-    r"keywords\.(seed|target_kl|clip_range_vf|policy_kwargs|action_noise|exploration|head_kwargs|noisy_std)": "null",
-    r"keywords\.(distributional|dueling|importance_exponent_final|update_ratio|target_update_interval)": "null",
+    r"keywords\.(seed|target_kl|clip_range_vf|policy_kwargs|action_noise|exploration)": "null",
+    r"keywords\.(head\.(noise|dueling)|sampler\.beta_final|update_ratio|target_update_interval)": "null",
     r"keywords\.policy_kwargs(\.net_arch|\.optimizer_kwargs)?": r"null|\{\}|\[\]",
-    r"keywords\.(head_kwargs|state|counters|approximated|versions|policy_kwargs)": r"\{\}",
+    r"keywords\.(state|counters|approximated|versions|policy_kwargs)": r"\{\}",
     r"keywords|state|counters": r"\{\}",
     r"approximated|versions": r"\{.*\}",
     r"env_id": '"x"',
@@ -57,9 +57,9 @@ ALSO = {
     r"keywords\.policy_kwargs\.use_sde": "true",
     r"keywords\.(gradient_steps|sde_sample_freq|checkpoint_episodes)": "-1",
     # Any number is a coefficient, and 1 is one of the numbers and times that may be.
-    r"keywords\.(ent_coef|vf_coef|target_entropy|eta)": "-1",
+    r"keywords\.(ent_coef|vf_coef|target_entropy|eta|head\.v_min|head\.v_max)": "-1",
     # Flags may be either way.
-    r"keywords\.(use_sde|normalize_advantage|use_rms_prop|prioritized|double_q|value_rescaling)": "true",
+    r"keywords\.(use_sde|normalize_advantage|use_rms_prop|double_q|value_rescaling)": "true",
     r"keywords\.(optimize_memory_usage|use_sde_at_warmup)": "true",
     # Bounds may lie anywhere that an observation may.
     r"(observation|action)_space\.\$space\.(low|high)(\.\d+)?": "-1|1" + "0" * 30,

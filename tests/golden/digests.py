@@ -33,6 +33,7 @@ from sb3_ext.buffers import Proportional
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.envs import MaskObservation
 from sb3_ext.networks.cores import GRUCore
+from sb3_ext.networks.heads import Quantile, Scalar
 from sb3_ext.td3 import Laddered, Scheduled
 
 SMALL: dict[str, Any] = {"seed": 3, "device": "cpu"}
@@ -197,14 +198,12 @@ def _dac(cls: Any) -> Any:
 CASES: dict[str, tuple[Callable[[], Any], int]] = {
     "R2D2": (lambda: _r2d2(), 700),
     "R2D2, no priorities, epsilon falls, states zero": (
-        lambda: _r2d2(env=novel(1, norm=True), prioritized=False, state_init="zero"),
+        lambda: _r2d2(env=novel(1, norm=True), sampler="uniform", state_init="zero"),
         500,
     ),
     "R2D2, quantiles": (
         lambda: _r2d2(
-            distributional="quantile",
-            head_kwargs={"n_quantiles": 5, "kappa": 0.5},
-            dueling="max",
+            head=Quantile(n_quantiles=5, kappa=0.5, dueling="max"),
             normalize_reward=False,
             double_q=False,
         ),
@@ -220,7 +219,7 @@ CASES: dict[str, tuple[Callable[[], Any], int]] = {
     ),
     "Rainbow": (lambda: Rainbow("MlpPolicy", cartpole(), **FLAT, **arch()), 700),
     "Rainbow, quantiles": (
-        lambda: Rainbow("MlpPolicy", cartpole(), distributional="quantile", noisy_std=None, **FLAT, **arch()),
+        lambda: Rainbow("MlpPolicy", cartpole(), head="quantile", **FLAT, **arch()),
         500,
     ),
     "DQN": (
@@ -228,14 +227,11 @@ CASES: dict[str, tuple[Callable[[], Any], int]] = {
             "MlpPolicy",
             cartpole(),
             double_q=False,
-            dueling=None,
-            prioritized=False,
-            n_step=1,
-            distributional=None,
-            noisy_std=None,
+            head=Scalar(td_loss="huber", dueling=None),
+            sampler="uniform",
+            n_steps=1,
             value_rescaling=False,
             normalize_reward=False,
-            head_kwargs={"loss": "huber"},
             **FLAT,
             **arch(),
         ),

@@ -17,14 +17,15 @@ from torch import nn
 from sb3_ext import nested
 from sb3_ext.networks import (
     GRUCore,
+    Head,
     ImpalaResNet,
     LSTMCore,
-    QHead,
     RecurrentCore,
     RecurrentQNetwork,
     RecurrentState,
-    ScalarHead,
+    Scalar,
 )
+from sb3_ext.networks.streams import Streams
 
 CORES = [LSTMCore, GRUCore]
 N_ACTIONS, OBS_DIM, HIDDEN = 3, 4, 8
@@ -44,8 +45,7 @@ def make_net(
     torso: type[BaseFeaturesExtractor] = FlattenExtractor,
     core_class: type[RecurrentCore] = LSTMCore,
     n_layers: int = 1,
-    head_class: type[QHead] = ScalarHead,
-    head_kwargs: dict[str, Any] | None = None,
+    head: Head | None = None,
     net_arch: list[int] | None = None,
     **torso_kwargs: Any,
 ) -> RecurrentQNetwork:
@@ -57,8 +57,7 @@ def make_net(
         spaces.Discrete(N_ACTIONS),
         features_extractor=extractor,
         features_dim=extractor.features_dim,
-        head_class=head_class,
-        head_kwargs=head_kwargs,
+        head=Scalar() if head is None else head,
         core_class=core_class,
         hidden_size=HIDDEN,
         n_layers=n_layers,
@@ -308,7 +307,7 @@ def test_images_are_scaled_by_255_once() -> None:
     assert net.features_extractor is not None
     features = net.features_extractor(obs[:, 0].float() / 255)
     y, _ = net.core(features[:, None], net.initial_state(2))
-    th.testing.assert_close(net.head(y)[:, 0], net(obs[:, 0]))
+    th.testing.assert_close(net.head_net(y)[:, 0], net(obs[:, 0]))
 
 
 @pytest.mark.parametrize(
@@ -361,9 +360,9 @@ def test_forward_and_predict_start_from_a_fresh_state(core_class: type[Recurrent
 
 
 def test_a_head_without_hidden_layers_and_one_stream() -> None:
-    net = make_net(head_kwargs={"dueling": None}, net_arch=[])
-    assert isinstance(net.head, ScalarHead)
-    assert [type(layer) for layer in net.head.advantage] == [nn.Linear]
+    net = make_net(head=Scalar(dueling=None), net_arch=[])
+    assert isinstance(net.head_net, Streams)
+    assert [type(layer) for layer in net.head_net.advantage] == [nn.Linear]
     assert net(th.randn(2, OBS_DIM)).shape == (2, N_ACTIONS)
 
 

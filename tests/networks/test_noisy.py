@@ -99,7 +99,7 @@ def test_both_sets_of_weights_are_trained() -> None:
 
 @pytest.mark.parametrize("std", [0.0, -0.5, float("nan")])
 def test_std_must_be_positive(std: float) -> None:
-    with pytest.raises(ValueError, match=f"noisy_std {std} must be > 0"):
+    with pytest.raises(ValueError, match=f"std {std} must be > 0"):
         NoisyLinear(3, 2, std)
 
 

@@ -41,7 +41,7 @@ def model_of(cls: type[QLearning], env: VecEnv | gym.Env, **keywords: Any) -> QL
     name = ("MultiInput" if dictionary else "Mlp") + ("LstmPolicy" if recurrent else "Policy")
     windows = dict(burn_in=2, sequence_length=4, period=2) if recurrent else {}
     arch = dict(net_arch=[8], **({"lstm_hidden_size": 8} if recurrent else {}))
-    return cls(name, env, n_step=2, policy_kwargs=arch, **{**SMALL, **windows, **keywords})
+    return cls(name, env, n_steps=2, policy_kwargs=arch, **{**SMALL, **windows, **keywords})
 
 
 def stored_episodes(model: QLearning) -> list[tuple[int, dict[str, np.ndarray]]]:

@@ -14,7 +14,7 @@ from support.worlds import TaggedEnv
 from sb3_ext import R2D2, Rainbow
 from sb3_ext.buffers import PrioritizedReplayBuffer, SequenceReplayBuffer
 from sb3_ext.metrics import LearnerMetrics, _names
-from sb3_ext.ops.exploration import epsilon_ladder
+from sb3_ext.ops.exploration import EpsilonLadder, epsilon_ladder
 
 SMALL: dict[str, Any] = {"learning_starts": 60, "batch_size": 8, "seed": 0, "device": "cpu"}
 
@@ -58,7 +58,7 @@ def test_age_and_spread_of_transitions() -> None:
 
 
 def test_age_of_windows_and_returns_by_epsilon() -> None:
-    model = R2D2("MlpLstmPolicy", tagged(3), buffer_size=600, prioritized=False, **SMALL)
+    model = R2D2("MlpLstmPolicy", tagged(3), buffer_size=600, sampler="uniform", **SMALL)
     values = logged(model, 400)
     replay = model.replay_buffer
     assert isinstance(replay, SequenceReplayBuffer)
@@ -91,7 +91,13 @@ def test_each_epsilon_of_the_ladder_has_a_name_of_its_own(n_envs: int, alpha: fl
 
 
 def test_environments_of_one_epsilon_share_a_curve_and_others_do_not() -> None:
-    model = R2D2("MlpLstmPolicy", make_vec_env(TaggedEnv, 4, seed=0), ladder_alpha=0.0, buffer_size=800, **SMALL)
+    model = R2D2(
+        "MlpLstmPolicy",
+        make_vec_env(TaggedEnv, 4, seed=0),
+        exploration=EpsilonLadder(alpha=0.0),
+        buffer_size=800,
+        **SMALL,
+    )
     callback = LearnerMetrics(10_000)
     model.set_logger(Logger(None, []))
     model.learn(8, callback=callback)
@@ -100,7 +106,7 @@ def test_environments_of_one_epsilon_share_a_curve_and_others_do_not() -> None:
         callback._returns[env].append(10.0 * env)
     callback._record()
     assert model.logger.name_to_value["rollout/return_eps_0.4"] == 15
-    model.ladder_alpha = 0.01  # 0.4, 0.39878, 0.39756, 0.39635: alike with two digits
+    model.exploration = EpsilonLadder(alpha=0.01)  # 0.4, 0.39878, 0.39756, 0.39635: alike with two digits
     callback._record()
     returns = {name: value for name, value in model.logger.name_to_value.items() if "return_eps_" in name}
     assert [returns.pop(f"rollout/return_eps_{name}") for name in ("0.4", "0.399", "0.398", "0.396")] == [0, 10, 20, 30]

@@ -57,7 +57,7 @@ def test_what_is_annealed_stops_at_its_end_where_the_last_episode_overshoots(mak
 
 
 def test_the_last_actions_are_not_the_worst_ones() -> None:
-    model = make_rainbow(n_envs=1, noisy_std=None, exploration=Boltzmann(1.0, final=0.05), gradient_steps=0,
+    model = make_rainbow(n_envs=1, exploration=Boltzmann(1.0, final=0.05), gradient_steps=0,
                          env=make_env(1, lengths=(400,)), train_freq=(1, "episode"))  # fmt: skip
     q_values = np.array([[1.0, 0.0, -1.0]])
     model.policy.act = lambda obs: q_values  # type: ignore[method-assign, assignment]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,13 +18,13 @@ from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack
 from support.checks import assert_same_weights
-from support.q_models import Make, QValueLog, make_model, make_rainbow, make_rainbowr
+from support.q_models import Make, QValueLog, make_env, make_model, make_rainbow, make_rainbowr
 
 from sb3_ext import R2D2
-from sb3_ext.buffers import SumTree
+from sb3_ext.buffers import Proportional, SumTree
 from sb3_ext.networks import GRUCore
-from sb3_ext.networks.heads import C51Head, QHead, QuantileHead, ScalarHead
-from sb3_ext.ops.exploration import Greedy
+from sb3_ext.networks.heads import HEADS, Scalar
+from sb3_ext.ops.exploration import EpsilonGreedy, EpsilonLadder, Greedy
 from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling
 from sb3_ext.q_learning import QLearning
 
@@ -44,17 +45,13 @@ def seeded(work: Callable[[], None]) -> None:
 # ---------------------------------------------------------------------- train/q_mean
 
 
-def head_of(name: str) -> QHead:
-    th.manual_seed(1)
-    heads: dict[str, type[QHead]] = {"scalar": ScalarHead, "c51": C51Head, "quantile": QuantileHead}
-    return heads[name](6, 3, [8])
-
-
 @pytest.mark.parametrize("name", ["scalar", "c51", "quantile"])
 def test_expected_returns_are_means_of_returns(name: str) -> None:
-    head, h = head_of(name), ValueRescaling(eps=0.1)
-    out = 4 * head(th.randn(5, 6)).detach()
-    returns = head.expected_returns(out, h)
+    th.manual_seed(1)
+    head, h = HEADS[name](), ValueRescaling(eps=0.1)
+    out = 4 * head.network(6, 3, [8])(th.randn(5, 6)).detach()
+    each = [th.full((5, 1), a) for a in range(3)]
+    returns = th.stack([head.expected_returns(out, action, h) for action in each], dim=1)
     assert returns.shape == (5, 3)
     for i in range(5):
         for a in range(3):
@@ -67,14 +64,15 @@ def test_expected_returns_are_means_of_returns(name: str) -> None:
                 expected = sum(float(h.invert(q)) for q in out[i, a]) / 51
             assert float(returns[i, a]) == pytest.approx(expected, rel=1e-4, abs=1e-5)
     action = th.tensor([[0], [2], [1], [1], [0]])
-    th.testing.assert_close(head.expected_returns(head.of_action(out, action), h), returns.gather(1, action).squeeze(1))
-    th.testing.assert_close(head.expected_returns(out, IDENTITY), head.q_values(out))
+    th.testing.assert_close(head.expected_returns(out, action, h), returns.gather(1, action).squeeze(1))
+    same = head.q_values(out).gather(1, action).squeeze(1)
+    th.testing.assert_close(head.expected_returns(out, action, IDENTITY), same)
 
 
-@pytest.mark.parametrize("distributional", [None, "c51", "quantile"])
+@pytest.mark.parametrize("head", ["scalar", "c51", "quantile"])
 @ALL
-def test_q_mean_is_that_of_real_steps_taken_actions_and_rewards(make: Make, distributional: Any) -> None:
-    model = make(distributional=distributional, noisy_std=None, gradient_steps=0, value_rescaling=ValueRescaling(0.1))
+def test_q_mean_is_that_of_real_steps_taken_actions_and_rewards(make: Make, head: str) -> None:
+    model = make(head=head, gradient_steps=0, value_rescaling=ValueRescaling(0.1))
     model.learn(200, log_interval=10_000)
     assert model.replay_buffer is not None
     np.random.seed(3)
@@ -84,18 +82,16 @@ def test_q_mean_is_that_of_real_steps_taken_actions_and_rewards(make: Make, dist
             p.mul_(2.0)  # far from the line where h is nearly 1
         if isinstance(model, R2D2):
             out = model._unroll(model.q_net, batch)
-            of_steps = model.q_net.head.expected_returns(out, model.transform)
+            of_steps = model.head.expected_returns(out[:, : model.sequence_length], batch.actions, model.transform)
             values = [
-                float(of_steps[i, t, int(batch.actions[i, t])])
-                for i in range(16)
-                for t in range(model.sequence_length)
-                if batch.mask[i, t]
+                float(of_steps[i, t]) for i in range(16) for t in range(model.sequence_length) if batch.mask[i, t]
             ]
             assert len(values) < 16 * model.sequence_length, "nothing is padded"
         else:
             net: Any = model.q_net
-            of_all = net.head.expected_returns(net.outputs(batch.observations), model.transform)
-            values = [float(of_all[i, int(batch.actions[i])]) for i in range(16)]
+            values = model.head.expected_returns(
+                net.outputs(batch.observations), batch.actions, model.transform
+            ).tolist()
     model.set_logger(Logger(None, []))
     np.random.seed(3)
     model.train(1, 16)
@@ -105,10 +101,10 @@ def test_q_mean_is_that_of_real_steps_taken_actions_and_rewards(make: Make, dist
 # ---------------------------------------------------------------------- what has gone wrong is said
 
 
-@pytest.mark.parametrize("prioritized", [True, False])
+@pytest.mark.parametrize("sampler", ["proportional", "uniform"])
 @ALL
-def test_a_network_that_diverges_stops_the_training(make: Make, prioritized: bool) -> None:
-    model = make(learning_rate=1e30, max_grad_norm=float("inf"), prioritized=prioritized)
+def test_a_network_that_diverges_stops_the_training(make: Make, sampler: str) -> None:
+    model = make(learning_rate=1e30, max_grad_norm=float("inf"), sampler=sampler)
     with pytest.raises(ValueError, match="the network has diverged: lower learning_rate or max_grad_norm"):
         model.learn(400)
     assert 1 <= model._n_updates <= 10
@@ -134,7 +130,7 @@ def test_networks_and_policies_alone_are_saved(make: Make, core: Any, tmp_path: 
     keywords: dict[str, Any] = {}
     if core is not None:
         arch = dict(lstm_hidden_size=8, n_lstm_layers=2, core_class=core, net_arch=[7, 5], activation_fn=th.nn.Tanh)
-        keywords = dict(policy_kwargs=arch, distributional="quantile", head_kwargs=dict(n_quantiles=7))
+        keywords = dict(policy_kwargs=arch, head={"quantile": {"n_quantiles": 7}})
     model = make(**keywords)
     model.learn(60)
     obs = np.random.default_rng(1).normal(size=(9, 3)).astype(np.float32)
@@ -197,12 +193,12 @@ def test_a_file_has_no_state_of_an_episode_under_way_so_it_ends(make: Make, tmp_
 
 @ALL
 def test_what_may_be_changed_later_counts(make: Make) -> None:
-    model = filled(make, noisy_std=None)
+    model = filled(make, head="scalar")
     model.learning_rate, model.train_freq, model.exploration = 1e-2, 2, Greedy()
     model.learn(50, reset_num_timesteps=False, log_interval=10_000)
     model.train(1)
     assert model.policy.optimizer.param_groups[0]["lr"] == 1e-2
-    assert model.train_freq.frequency == 2 and model.strategy == Greedy()  # type: ignore[attr-defined]
+    assert model.train_freq.frequency == 2 and model.exploration == Greedy()  # type: ignore[attr-defined]
     assert model.logger.name_to_value["rollout/exploration_rate"] == 0
 
 
@@ -230,14 +226,54 @@ def test_a_changed_gamma_is_that_of_a_model_made_with_it(make: Make) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("n_step", 4), ("importance_exponent", 0.1), ("priority_exponent", 0.3), ("dueling", None), ("buffer_size", 99)],
+    [("n_steps", 4), ("sampler", Proportional(0.1)), ("head", Scalar(dueling=None)), ("buffer_size", 99)],
 )
 @ALL
 def test_what_is_built_in_is_refused_when_it_is_changed(make: Make, name: str, value: Any, tmp_path: Path) -> None:
     model = make(gradient_steps=0)
     setattr(model, name, value)
-    with pytest.raises(ValueError, match=rf"{name} is now {value}, but the networks and the replay were built with"):
+    with pytest.raises(
+        ValueError, match=rf"{name} is now {re.escape(str(value))}, but the networks and the replay were built with"
+    ):
         model.learn(20)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"head": "c52"},
+        {"sampler": {"proportional": {"alpha": 2}}},
+        {"exploration": 0.1},
+        {"policy_kwargs": {"widths": [3]}},
+        {"replay_buffer_kwargs": {"sampler": "rank"}},
+        {"gamma": 2.0},
+    ],
+    ids=str,
+)
+@ALL
+def test_a_failed_construction_leaves_the_model_as_it_was(make: Make, wrong: dict[str, Any]) -> None:
+    model = make(gradient_steps=0)
+    model.replay_buffer = None
+    for name, value in wrong.items():
+        setattr(model, name, value)
+    before = dict(vars(model))
+    with pytest.raises((ValueError, TypeError)):
+        model._setup_model()
+    after = vars(model)
+    assert {name for name in before | after if before.get(name) is not after.get(name)} <= {"lr_schedule"}
+
+
+def test_the_default_exploration_follows_the_number_of_environments(tmp_path: Path) -> None:
+    many, one = make_model(3), make_model(1)
+    assert many.exploration == EpsilonLadder() and one.exploration == EpsilonGreedy(1.0, 0.01, 0.1)
+    many.save(tmp_path / "many.zip")
+    assert R2D2.load(tmp_path / "many.zip", env=make_env(1), device="cpu").exploration == one.exploration
+    assert R2D2.load(tmp_path / "many.zip", exploration="greedy", device="cpu").exploration == Greedy()
+    many.exploration = None  # type: ignore[assignment]  # as in the constructor
+    many.learn(3)
+    assert many.exploration == EpsilonLadder()
+    make_model(3, exploration=EpsilonLadder(0.3)).save(tmp_path / "mine.zip")
+    assert R2D2.load(tmp_path / "mine.zip", env=make_env(1), device="cpu").exploration == EpsilonLadder(0.3)
 
 
 @pytest.mark.parametrize(("name", "value"), [("period", 2), ("state_init", "zero"), ("sequence_length", 12)])

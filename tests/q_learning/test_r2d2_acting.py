@@ -19,6 +19,7 @@ from support.worlds import TaggedEnv
 
 from sb3_ext import nested
 from sb3_ext.networks import GRUCore, LSTMCore, RecurrentCore
+from sb3_ext.ops.exploration import EpsilonGreedy
 from sb3_ext.r2d2 import R2D2
 
 
@@ -28,9 +29,9 @@ from sb3_ext.r2d2 import R2D2
 def test_trap_09_replayed_windows_reproduce_the_acting_q_values(
     n_envs: int, core: type[RecurrentCore], geometry: tuple[int, int, int, int]
 ) -> None:
-    burn_in, sequence_length, period, n_step = geometry
+    burn_in, sequence_length, period, n_steps = geometry
     model = make_model(
-        n_envs, burn_in=burn_in, sequence_length=sequence_length, period=period, n_step=n_step, gradient_steps=0,
+        n_envs, burn_in=burn_in, sequence_length=sequence_length, period=period, n_steps=n_steps, gradient_steps=0,
         buffer_size=150 * n_envs, policy_kwargs=dict(lstm_hidden_size=16, core_class=core, n_lstm_layers=2),
     )  # fmt: skip
     assert_replayed_as_acted(model, 400)
@@ -68,20 +69,20 @@ def test_trap_22_every_environment_has_its_own_epsilon() -> None:
     model = make_model(n_envs=4)
     model.learn(50)
     q_values = np.tile([1.0, 0.0, 0.0], (4, 1))
-    chosen = np.stack([model.strategy.choose(q_values, 0.5) for _ in range(4000)])
+    chosen = np.stack([model.exploration.choose(q_values, 0.5) for _ in range(4000)])
     expected = [0.4 ** (1 + 7 * i / 3) for i in range(4)]
     np.testing.assert_allclose((chosen != 0).mean(axis=0) * 3 / 2, expected, atol=0.04)  # a third of them is action 0
 
 
 def test_a_single_environment_follows_the_linear_schedule() -> None:
-    model = make_model(n_envs=1, exploration_initial_eps=1.0, exploration_final_eps=0.1, exploration_fraction=0.5)
+    model = make_model(n_envs=1, exploration=EpsilonGreedy(1.0, 0.1, 0.5))
     rates: list[float] = []
 
     class Watch(BaseCallback):
         def _on_step(self) -> bool:
             model = self.model
             assert isinstance(model, R2D2)
-            rates.append(model.strategy.rate(model._current_progress_remaining, 1))
+            rates.append(model.exploration.rate(model._current_progress_remaining, 1))
             return True
 
     model.learn(100, callback=Watch())
@@ -191,7 +192,7 @@ def test_going_on_in_mid_episode_keeps_the_acting_state() -> None:
 def test_vec_normalize_keeps_the_cells_raw() -> None:
     env = VecNormalize(make_env(2), norm_reward=True)
     model = R2D2(
-        "MlpLstmPolicy", env, burn_in=4, sequence_length=6, period=3, n_step=2, learning_starts=10, batch_size=8,
+        "MlpLstmPolicy", env, burn_in=4, sequence_length=6, period=3, n_steps=2, learning_starts=10, batch_size=8,
         seed=0, policy_kwargs=dict(lstm_hidden_size=8), device="cpu",
     )  # fmt: skip
     model.learn(300)
@@ -229,7 +230,7 @@ def test_dict_and_image_observations_train(policy: str) -> None:
 
     env = DummyVecEnv([lambda: Monitor(Pictures())] * 2)
     model = R2D2(
-        policy, env, burn_in=2, sequence_length=4, period=2, n_step=2, learning_starts=20, batch_size=4, seed=0,
+        policy, env, burn_in=2, sequence_length=4, period=2, n_steps=2, learning_starts=20, batch_size=4, seed=0,
         device="cpu", policy_kwargs=dict(lstm_hidden_size=8), buffer_size=1000,
     )  # fmt: skip
     model.learn(80)

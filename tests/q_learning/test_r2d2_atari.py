@@ -18,7 +18,7 @@ ale_py = pytest.importorskip("ale_py", reason="the atari extra is not installed"
 gym.register_envs(ale_py)
 
 SMALL = dict(
-    burn_in=4, sequence_length=8, period=4, n_step=3, batch_size=4, learning_starts=60, train_freq=8, buffer_size=500,
+    burn_in=4, sequence_length=8, period=4, n_steps=3, batch_size=4, learning_starts=60, train_freq=8, buffer_size=500,
     seed=0, device="cpu", policy_kwargs=dict(lstm_hidden_size=32),
 )  # fmt: skip
 

@@ -20,6 +20,7 @@ from support.q_models import OBS, make_env, make_model
 from support.worlds import TaggedEnv
 
 from sb3_ext import nested
+from sb3_ext.buffers import Proportional
 from sb3_ext.networks import GRUCore
 from sb3_ext.r2d2 import R2D2
 
@@ -38,7 +39,7 @@ def test_a_loaded_model_predicts_the_same(tmp_path: Path, policy_kwargs: dict[st
     np.testing.assert_array_equal(actions, same_actions)
     for ours, theirs in zip(nested.leaves(state), nested.leaves(same_state), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert loaded.burn_in == model.burn_in and loaded.n_step == model.n_step
+    assert loaded.burn_in == model.burn_in and loaded.n_steps == model.n_steps
 
 
 def test_loading_to_act_takes_no_replay_memory(tmp_path: Path) -> None:
@@ -62,7 +63,7 @@ def test_the_number_of_environments_may_change_on_loading(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_stop_and_resume_gives_the_same_next_100_updates(tmp_path: Path, n_envs: int) -> None:
-    model = make_model(n_envs=n_envs, target_update_interval=7, importance_exponent_final=1.0)
+    model = make_model(n_envs=n_envs, target_update_interval=7, sampler=Proportional(0.9, 0.6, 1.0))
     model.learn(300)
     model.save(tmp_path / "model.zip")
     model.save_replay_buffer(tmp_path / "replay.pkl")
@@ -152,10 +153,10 @@ def test_the_zip_does_not_hold_the_replay_or_the_acting_state(tmp_path: Path) ->
         ({"n_envs": 3}, "n_envs 3"),
         ({"burn_in": 5}, "burn_in 5"),
         ({"sequence_length": 9}, "sequence_length 9"),
-        ({"n_step": 4}, "n_steps 4"),
+        ({"n_steps": 4}, "n_steps 4"),
         ({"period": 2}, "period 2"),
-        ({"prioritized": False}, "sampler Uniform"),
-        ({"priority_exponent": 0.3}, "sampler Proportional.alpha=0.3, "),
+        ({"sampler": "uniform"}, "sampler Uniform"),
+        ({"sampler": Proportional(0.3)}, "sampler Proportional.alpha=0.3, "),
         ({"state_init": "zero"}, "recurrent states of shapes None"),
         ({"policy_kwargs": {"lstm_hidden_size": 7}}, "recurrent states of shapes"),
     ],
@@ -176,7 +177,7 @@ def test_a_replay_of_other_settings_is_refused_and_the_present_one_kept(
 def test_a_replay_of_another_space_or_kind_is_refused(tmp_path: Path) -> None:
     model = make_model()
     stranger = R2D2(
-        "MlpLstmPolicy", "CartPole-v1", burn_in=4, sequence_length=6, period=3, n_step=2, device="cpu", buffer_size=500
+        "MlpLstmPolicy", "CartPole-v1", burn_in=4, sequence_length=6, period=3, n_steps=2, device="cpu", buffer_size=500
     )
     stranger.save_replay_buffer(tmp_path / "replay.pkl")
     with pytest.raises(ValueError, match="observation_space"):
@@ -193,20 +194,20 @@ def test_a_replay_of_another_space_or_kind_is_refused(tmp_path: Path) -> None:
         ({"period": 4}, "period 4 must divide sequence_length 6"),
         ({"burn_in": -1}, "burn_in -1 must be an integer >= 0"),
         ({"sequence_length": 0}, "sequence_length 0 must be an integer >= 1"),
-        ({"n_step": 0}, "n_step 0 must be an integer >= 1"),
+        ({"n_steps": 0}, "n_steps 0 must be an integer >= 1"),
         ({"period": 0}, "period 0 must be an integer >= 1"),
         ({"state_init": "ones"}, "state_init 'ones' must be 'stored' or 'zero'"),
         ({"eta": 1.5}, r"eta 1.5 must lie in \[0.0, 1.0\]"),
-        ({"priority_exponent": -0.1}, "priority_exponent -0.1"),
+        ({"sampler": {"proportional": {"alpha": -0.1}}}, "alpha -0.1"),
         ({"gamma": 1.2}, "gamma 1.2"),
         (
             {"buffer_size": 20},
             r"buffer_size gives 10 cells to each of 2 environments, but one window needs 13 .* >= 26",
         ),
-        ({"dueling": "median"}, "dueling 'median' must be one of 'avg', 'max', 'naive', None"),
+        ({"head": {"scalar": {"dueling": "median"}}}, "dueling 'median' must be one of 'avg', 'max', 'naive', None"),
         ({"target_update_interval": 0}, "target_update_interval 0"),
         ({"batch_size": 0}, "batch_size 0"),
-        ({"exploration_fraction": 0.0}, r"exploration_fraction 0.0 must lie in \(0, 1\]"),
+        ({"exploration": {"epsilon_greedy": {"fraction": 0.0}}}, r"fraction 0.0 must lie in \(0, 1\]"),
     ],
 )
 def test_impossible_settings_are_refused_in_the_constructor(keywords: dict[str, Any], message: str) -> None:
@@ -234,7 +235,7 @@ def test_nan_from_the_environment_is_named_and_nothing_is_stored(what: str) -> N
     from stable_baselines3.common.vec_env import DummyVecEnv
 
     env = DummyVecEnv([lambda i=i: Breaks(i, lengths=(9,)) for i in range(2)])  # type: ignore[misc]
-    model = R2D2("MlpLstmPolicy", env, burn_in=2, sequence_length=2, period=2, n_step=1, device="cpu", buffer_size=500)
+    model = R2D2("MlpLstmPolicy", env, burn_in=2, sequence_length=2, period=2, n_steps=1, device="cpu", buffer_size=500)
     with pytest.raises(ValueError, match=f"{what} of env 1 at step 4 of its episode is not finite"):
         model.learn(100)
     assert model.replay_buffer is not None

@@ -40,7 +40,7 @@ def test_prioritized_windows_learn_as_well() -> None:
     env = make_vec_env("sb3_ext/MemoryChain-v0", n_envs=16, seed=1, env_kwargs={"length": 6})
     model = R2D2(
         "MlpLstmPolicy", env, learning_rate=2e-3, burn_in=4, sequence_length=4, period=2, gamma=0.9, train_freq=1,
-        learning_starts=500, target_update_interval=20, batch_size=32, seed=1, device="cpu", prioritized=True,
+        learning_starts=500, target_update_interval=20, batch_size=32, seed=1, device="cpu",
         policy_kwargs=dict(lstm_hidden_size=32),
     )  # fmt: skip
     model.learn(2_000)

@@ -30,13 +30,14 @@ from support.q_models import OBS, Fails, NormedTorso, assert_windows_are_contigu
 from support.worlds import SPACES, Interrupted, SpaceEnv, TaggedEnv
 
 from sb3_ext.envs import PreviousActionReward
+from sb3_ext.networks.heads import Scalar
 from sb3_ext.r2d2 import R2D2
 from sb3_ext.zoo import config_path, register
 
 
 def make_small(policy: str | type[BasePolicy], env: VecEnv | gym.Env, **kwargs: Any) -> R2D2:
     defaults: dict[str, Any] = dict(
-        burn_in=2, sequence_length=4, period=2, n_step=2, learning_starts=20, batch_size=4, train_freq=4, seed=0,
+        burn_in=2, sequence_length=4, period=2, n_steps=2, learning_starts=20, batch_size=4, train_freq=4, seed=0,
         buffer_size=400, policy_kwargs=dict(lstm_hidden_size=8), device="cpu", learning_rate=1e-4,
     )  # fmt: skip
     return R2D2(policy, env, **{**defaults, **kwargs})  # type: ignore[arg-type]
@@ -173,11 +174,13 @@ def test_environments_in_other_processes() -> None:
 # ---------------------------------------------------------------------- construction and files
 
 
-def test_trap_02_sb3_sees_single_steps_and_says_nothing() -> None:
+def test_trap_02_the_replay_alone_sums_rewards_and_sb3_says_nothing() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        model = make_model(n_step=3)
-    assert model.n_steps == 1
+        model = make_model(n_steps=3)
+    assert model.replay_buffer is not None and type(model.replay_buffer) is model.replay_base
+    assert model.replay_buffer.n_steps == model.n_steps == 3
+    assert model.replay_buffer_kwargs == {}
 
 
 def test_trap_08_no_atari_setting_ends_episodes_at_a_lost_life() -> None:
@@ -189,7 +192,7 @@ def test_trap_08_no_atari_setting_ends_episodes_at_a_lost_life() -> None:
 
 def test_the_users_policy_kwargs_stay_as_they_were_and_load_accepts_them_again(tmp_path: Path) -> None:
     given = dict(lstm_hidden_size=8)
-    model = make_model(policy_kwargs=given, dueling=None)
+    model = make_model(policy_kwargs=given, head=Scalar(dueling=None))
     assert given == dict(lstm_hidden_size=8)
     model.save(tmp_path / "model.zip")
     loaded = R2D2.load(tmp_path / "model.zip", policy_kwargs=dict(lstm_hidden_size=8), device="cpu")
@@ -199,9 +202,9 @@ def test_the_users_policy_kwargs_stay_as_they_were_and_load_accepts_them_again(t
 
 
 def test_trap_11_another_network_is_named_and_not_taken(tmp_path: Path) -> None:
-    make_model(dueling="avg").save(tmp_path / "model.zip")
-    with pytest.raises(RuntimeError, match=r"q_net\.head\.value"):
-        R2D2.load(tmp_path / "model.zip", dueling=None)
+    make_model().save(tmp_path / "model.zip")
+    with pytest.raises(RuntimeError, match=r"q_net\.head_net\.value"):
+        R2D2.load(tmp_path / "model.zip", head=Scalar(dueling=None))
     with pytest.raises(RuntimeError, match=r"size mismatch for q_net\.core"):
         make_model(policy_kwargs=dict(lstm_hidden_size=9)).set_parameters(str(tmp_path / "model.zip"))
 
@@ -242,7 +245,10 @@ def test_another_optimizer_and_a_schedule_of_its_rate(tmp_path: Path) -> None:
     [
         ({"replay_buffer_class": HerReplayBuffer}, "replay_buffer_class HerReplayBuffer must be SequenceReplayBuffer"),
         ({"max_grad_norm": -1.0}, "max_grad_norm -1.0 must be > 0"),
-        ({"importance_exponent_final": 2.0, "prioritized": False}, "importance_exponent_final 2.0 must lie in"),
+        (
+            {"replay_buffer_kwargs": {"burn_in": 3}},
+            "replay_buffer_kwargs 'burn_in' is a keyword of R2D2 itself: burn_in=3",
+        ),
         ({"batch_size": 2.5}, "batch_size 2.5 must be an integer >= 1"),
         ({"buffer_size": 1e5}, "buffer_size 100000.0 must be an integer >= 1"),
         ({"gradient_steps": 1.5}, "gradient_steps 1.5 must be an integer >= -1"),

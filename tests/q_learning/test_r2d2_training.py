@@ -14,8 +14,9 @@ from support.q_models import make_image_model, make_model
 from support.worlds import ConstantReward
 
 from sb3_ext import nested
-from sb3_ext.buffers import SequenceSamples
+from sb3_ext.buffers import Proportional, SequenceSamples
 from sb3_ext.networks import GRUCore, ImpalaResNet, LSTMCore, RecurrentCore, RecurrentQNetwork
+from sb3_ext.networks.heads import Scalar
 from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.r2d2 import R2D2
 
@@ -45,7 +46,7 @@ def slow_loss(model: R2D2, batch: SequenceSamples) -> tuple[th.Tensor, list[floa
         n_real = int(batch.mask[i].sum())
         window, tds = th.zeros(()), []
         for t in range(min(n_real, model.sequence_length)):
-            k = min(model.n_step, n_real - t)
+            k = min(model.n_steps, n_real - t)
             value = sum(model.gamma**j * float(batch.rewards[i, t + j]) for j in range(k))
             if not bool(batch.terminated[i, t + k - 1]):
                 chooser = online if model.double_q else target
@@ -67,8 +68,8 @@ def slow_loss(model: R2D2, batch: SequenceSamples) -> tuple[th.Tensor, list[floa
         {},
         {"state_init": "zero"},
         {"double_q": False, "value_rescaling": False},
-        {"dueling": None, "n_step": 1, "burn_in": 0},
-        {"n_step": 7, "burn_in": 5, "prioritized": False},
+        {"head": Scalar(dueling=None), "n_steps": 1, "burn_in": 0},
+        {"n_steps": 7, "burn_in": 5, "sampler": "uniform"},
     ],
 )
 def test_one_update_equals_the_slow_computation(core: type[RecurrentCore], settings: dict[str, Any]) -> None:
@@ -108,7 +109,7 @@ def test_one_update_equals_the_slow_computation(core: type[RecurrentCore], setti
     model.train(gradient_steps=1, batch_size=16)
     for ours, theirs in zip(model.q_net.parameters(), reference.q_net.parameters(), strict=True):
         th.testing.assert_close(ours, theirs, atol=1e-5, rtol=1e-5)
-    assert len(written) == int(model.prioritized)  # uniform draws do not read them
+    assert len(written) == int(model.sampler.reads_priorities)  # uniform draws do not read them
     for each in written:
         np.testing.assert_allclose(each, priorities, rtol=1e-4, atol=1e-6)
 
@@ -228,10 +229,10 @@ def test_a_seed_repeats_a_run_to_the_last_bit() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        {"dueling": "max"},
-        {"dueling": "naive"},
+        {"head": Scalar(dueling="max")},
+        {"head": Scalar(dueling="naive")},
         {"tau": 0.1, "target_update_interval": 1},
-        {"importance_exponent": 0.4, "importance_exponent_final": 1.0},
+        {"sampler": Proportional(0.9, 0.4, 1.0)},
         {"value_rescaling": ValueRescaling(eps=1e-2)},
         {"state_init": "zero", "burn_in": 0},  # DRQN, random updates
         {"state_init": "zero", "burn_in": 0, "sequence_length": 24, "period": 24},  # DRQN, sequential updates
@@ -270,7 +271,7 @@ def test_the_impala_torso_trains() -> None:
 def learned_value(env: ConstantReward, gamma: float, updates: int, **kwargs: Any) -> R2D2:
     model = R2D2(
         "MlpLstmPolicy", DummyVecEnv([lambda: Monitor(env)]), gamma=gamma, burn_in=2, sequence_length=8, period=4,
-        n_step=5, batch_size=16, learning_rate=3e-3, target_update_interval=5, gradient_steps=0, learning_starts=0,
+        n_steps=5, batch_size=16, learning_rate=3e-3, target_update_interval=5, gradient_steps=0, learning_starts=0,
         seed=0, policy_kwargs=dict(lstm_hidden_size=8), device="cpu", **kwargs,
     )  # fmt: skip
     model.learn(200)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,18 @@ from torch import nn
 
 from sb3_ext import Rainbow, RainbowR
 from sb3_ext.buffers.prioritized import PrioritizedSamples
-from sb3_ext.buffers.samplers import GreedyPriority, RankBased, Uniform
+from sb3_ext.buffers.samplers import GreedyPriority, Proportional, RankBased, Uniform
 from sb3_ext.buffers.sampling import Sampler
-from sb3_ext.networks.heads import C51Head
+from sb3_ext.networks.heads import C51, Quantile, Scalar
 from sb3_ext.networks.noisy import NoisyLinear, sample_noise
+from sb3_ext.networks.streams import Streams
 from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Exploration, Greedy
 from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.q_learning import QLearning
 
 PLAIN: dict[str, Any] = dict(
-    double_q=False, dueling=None, prioritized=False, n_step=1, distributional=None, noisy_std=None,
-    value_rescaling=False, normalize_reward=False, head_kwargs=dict(loss="huber"),
+    head=Scalar(td_loss="huber", dueling=None), sampler="uniform", double_q=False, n_steps=1, value_rescaling=False,
+    normalize_reward=False,
 )  # fmt: skip
 OBS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
 
@@ -78,7 +80,7 @@ def test_with_everything_off_it_is_sb3s_dqn(max_grad_norm: float) -> None:
     )  # fmt: skip
     env = make_env(1, lengths=(3, 1, 4, 2))
     stock = DQN("MlpPolicy", env, **common)
-    ours = Rainbow("MlpPolicy", env, **common, **PLAIN, replay_buffer_kwargs=dict(sampler=EverySampler()))
+    ours = Rainbow("MlpPolicy", env, **common, **{**PLAIN, "sampler": EverySampler()})
     assert stock.replay_buffer is not None
     with th.no_grad():
         for mine, theirs in ((ours.q_net, stock.q_net), (ours.q_net_target, stock.q_net_target)):
@@ -128,7 +130,7 @@ def slow_loss(model: Rainbow, online: Any, target: Any, batch: PrioritizedSample
     for i, obs in enumerate(batch.observations):
         number, episode, t = (round(16 * x) for x in obs.tolist())
         length = lengths[episode % 4]
-        k = min(model.n_step, length - t)
+        k = min(model.n_steps, length - t)
         reward = sum(model.gamma**j * (t + j + 1) for j in range(k))
         next_obs = th.tensor([[number, episode, t + k]], dtype=th.float32) / 16
         bootstraps = t + k < length or episode % 2 == 1
@@ -138,8 +140,8 @@ def slow_loss(model: Rainbow, online: Any, target: Any, batch: PrioritizedSample
             best = int(chooser[0].argmax())
             theirs = target.outputs(next_obs)[0, best]
         ours = online.outputs(obs.unsqueeze(0))[0, int(batch.actions[i])]
-        if isinstance(model.q_net.head, C51Head):
-            support = model.q_net.head.support.tolist()
+        if isinstance(model.head, C51):
+            support = model.head.support(ours).tolist()
             atoms = [float(h.apply(reward + discount * h.invert(th.tensor(z, dtype=th.float64)))) for z in support]
             mass = slow_projection(atoms, theirs.softmax(0).tolist(), support)
             loss = -sum(m * log_p for m, log_p in zip(mass, ours.log_softmax(0), strict=True))
@@ -154,19 +156,21 @@ def slow_loss(model: Rainbow, online: Any, target: Any, batch: PrioritizedSample
     return total / len(batch.weights), priorities
 
 
-@pytest.mark.parametrize("distributional", ["c51", None])
+@pytest.mark.parametrize("head", [C51(noise=0.5), Scalar(noise=0.5)], ids=repr)
 @pytest.mark.parametrize(
     "settings",
     [
         {},
         {"double_q": False, "value_rescaling": False},
-        {"n_step": 1, "noisy_std": None, "dueling": "max"},
-        {"n_step": 5, "dueling": None, "value_rescaling": ValueRescaling(eps=1e-2)},
+        {"n_steps": 1, "noise": None, "dueling": "max"},
+        {"n_steps": 5, "dueling": None, "value_rescaling": ValueRescaling(eps=1e-2)},
     ],
 )
-def test_one_update_equals_the_slow_computation(distributional: Any, settings: dict[str, Any]) -> None:
+def test_one_update_equals_the_slow_computation(head: C51 | Scalar, settings: dict[str, Any]) -> None:
     """Traps 2, 3, 4, 16: targets, weights of the loss, priorities and weights of the network after the update."""
-    model = make_rainbow(gradient_steps=0, gamma=0.9, distributional=distributional, **settings)
+    of_head = {name: value for name, value in settings.items() if name in ("noise", "dueling")}
+    others = {name: value for name, value in settings.items() if name not in of_head}
+    model = make_rainbow(gradient_steps=0, gamma=0.9, head=replace(head, **of_head), **others)
     model.learn(200)
     buffer = buffer_of(model)
     with th.no_grad():  # the two networks must differ, or using the wrong one would not show
@@ -204,11 +208,12 @@ def test_one_update_equals_the_slow_computation(distributional: Any, settings: d
 
 def test_double_q_takes_the_online_networks_action_and_the_targets_value() -> None:
     """Networks that disagree by construction: the target must not be the maximum of either."""
-    model = make_rainbow(gradient_steps=0, **{**PLAIN, "double_q": True, "head_kwargs": {}}, gamma=1.0)
+    model = make_rainbow(gradient_steps=0, **{**PLAIN, "double_q": True, "head": Scalar(dueling=None)}, gamma=1.0)
     model.learn(40)
     with th.no_grad():
         for net, values in ((model.q_net, [3.0, 1.0, 2.0]), (model.q_net_target, [10.0, 30.0, 20.0])):
-            last = net.head.advantage[-1]
+            assert isinstance(net.head_net, Streams)
+            last = net.head_net.advantage[-1]
             assert isinstance(last, nn.Linear)
             last.weight.zero_()
             last.bias.copy_(th.tensor(values))
@@ -218,12 +223,12 @@ def test_double_q_takes_the_online_networks_action_and_the_targets_value() -> No
     th.testing.assert_close(model._gradient_step(batch).priorities, expected.abs())
 
 
-@pytest.mark.parametrize("distributional", ["c51", "quantile", None])
+@pytest.mark.parametrize("head", [C51(noise=0.5), Quantile(noise=0.5), Scalar(noise=0.5)], ids=repr)
 @BOTH
-def test_trap_04_importance_weights_scale_the_gradient_and_nothing_else(make: Make, distributional: Any) -> None:
+def test_trap_04_importance_weights_scale_the_gradient_and_nothing_else(make: Make, head: Any) -> None:
     sgd = dict(net_arch=[8], optimizer_class=th.optim.SGD)
     model = make(
-        gradient_steps=0, distributional=distributional, policy_kwargs=sgd, max_grad_norm=float("inf"),
+        gradient_steps=0, head=head, policy_kwargs=sgd, max_grad_norm=float("inf"),
         learning_rate=1.0,
     )  # fmt: skip
     model.learn(80)
@@ -248,7 +253,7 @@ def test_trap_04_importance_weights_scale_the_gradient_and_nothing_else(make: Ma
 
 
 def test_priorities_are_written_to_the_transitions_that_were_drawn() -> None:
-    model = make_rainbow(gradient_steps=0, noisy_std=None, priority_exponent=1.0, value_rescaling=False)
+    model = make_rainbow(gradient_steps=0, head="c51", sampler=Proportional(1.0), value_rescaling=False)
     model.learn(60)
     buffer = buffer_of(model)
     model.policy.optimizer.param_groups[0]["lr"] = 0.0
@@ -409,28 +414,27 @@ def test_the_given_strategy_chooses_and_is_logged(
     [
         (make_rainbow, 1, {}, Greedy()),
         (make_rainbow, 4, {}, Greedy()),
-        (make_rainbow, 4, {"noisy_std": None, "exploration_final_eps": 0.2}, EpsilonGreedy(1.0, 0.2, 0.1)),
+        (make_rainbow, 4, {"head": "c51", "exploration": EpsilonGreedy(1.0, 0.2, 0.1)}, EpsilonGreedy(1.0, 0.2, 0.1)),
         (make_rainbowr, 4, {}, Greedy()),
-        (make_rainbowr, 1, {"noisy_std": None, "exploration_initial_eps": 0.9}, EpsilonGreedy(0.9, 0.01, 0.1)),
-        (make_rainbowr, 4, {"noisy_std": None, "ladder_base": 0.3}, EpsilonLadder(0.3, 7.0)),
-        # What counts is the noise that the network has.
-        (make_rainbow, 1, {"head_kwargs": {"noisy_std": None}}, EpsilonGreedy(1.0, 0.05, 0.1)),
-        (make_rainbow, 1, {"noisy_std": None, "head_kwargs": {"noisy_std": 0.1}}, Greedy()),
-        (make_rainbowr, 4, {"policy_kwargs": {"head_kwargs": {"noisy_std": None}}}, EpsilonLadder(0.4, 7.0)),
+        (make_rainbow, 4, {"head": "c51"}, EpsilonGreedy(1.0, 0.05, 0.1)),
+        (make_rainbowr, 1, {"head": "quantile"}, EpsilonGreedy(1.0, 0.01, 0.1)),
+        (make_rainbowr, 4, {"head": "c51", "exploration": {"epsilon_ladder": {"base": 0.3}}}, EpsilonLadder(0.3, 7.0)),
+        (make_rainbowr, 4, {"head": "scalar"}, EpsilonLadder(0.4, 7.0)),
+        (make_rainbow, 1, {"head": {"quantile": {"noise": 0.1}}}, Greedy()),
     ],
 )
 def test_noise_explores_in_place_of_epsilon(
     make: Make, n_envs: int, settings: dict[str, Any], default: Exploration, tmp_path: Path
 ) -> None:
     model = make(n_envs=n_envs, **settings)
-    assert model.strategy == default
+    assert model.exploration == default
     assert bool(noisy_layers(model.q_net)) == (default == Greedy())
     model.save(tmp_path / "model.zip")
-    assert type(model).load(tmp_path / "model.zip", device="cpu").strategy == default
+    assert type(model).load(tmp_path / "model.zip", device="cpu").exploration == default
 
 
 def test_the_schedule_of_epsilon_follows_the_steps() -> None:
-    model = make_rainbow(1, noisy_std=None, exploration_final_eps=0.2, exploration_fraction=0.5, gradient_steps=0)
+    model = make_rainbow(1, exploration=EpsilonGreedy(1.0, 0.2, 0.5), gradient_steps=0)
     rates: list[float] = []
 
     class Watch(BaseCallback):
@@ -445,7 +449,7 @@ def test_the_schedule_of_epsilon_follows_the_steps() -> None:
 
 @BOTH
 def test_predictions_without_determinism_explore_at_the_evaluation_rate(make: Make) -> None:
-    model = make(evaluation_eps=0.3, noisy_std=None)
+    model = make(evaluation_eps=0.3, head="c51")
     obs = np.zeros((4000, 3), dtype=np.float32)
     greedy, _ = model.predict(obs, deterministic=True)
     np.random.seed(0)
@@ -461,7 +465,7 @@ def test_predictions_without_determinism_explore_at_the_evaluation_rate(make: Ma
 )
 @BOTH
 def test_any_sampler_by_object(make: Make, sampler: Sampler, tmp_path: Path) -> None:
-    model = make(replay_buffer_kwargs=dict(sampler=sampler))
+    model = make(sampler=sampler)
     model.learn(100)
     assert model._n_updates > 0 and model.replay_buffer is not None
     used = model.replay_buffer.sampler
@@ -477,7 +481,7 @@ def test_any_sampler_by_object(make: Make, sampler: Sampler, tmp_path: Path) -> 
 
 
 def test_greedy_draws_have_the_highest_priorities() -> None:
-    model = make_rainbow(replay_buffer_kwargs=dict(sampler=GreedyPriority()), gradient_steps=0)
+    model = make_rainbow(sampler=GreedyPriority(), gradient_steps=0)
     model.learn(100)
     buffer = buffer_of(model)
     leaves = buffer._active_leaves()
@@ -487,13 +491,16 @@ def test_greedy_draws_have_the_highest_priorities() -> None:
 
 
 @BOTH
-def test_the_exponents_reach_the_sampler(make: Make) -> None:
-    model = make(priority_exponent=0.3, importance_exponent=0.2, importance_exponent_final=0.7)
-    assert model.replay_buffer is not None
-    assert repr(model.replay_buffer.sampler) == "Proportional(alpha=0.3, beta=0.2, beta_final=0.7)"
-    uniform = make(prioritized=False)
-    assert uniform.replay_buffer is not None
-    assert repr(uniform.replay_buffer.sampler) == "Uniform()"
+def test_the_sampler_is_what_draws(make: Make) -> None:
+    for said, meant in (
+        (Proportional(0.3, 0.2, 0.7), Proportional(0.3, 0.2, 0.7)),
+        ({"proportional": {"alpha": 0.3}}, Proportional(0.3)),
+        ("uniform", Uniform()),
+    ):
+        model = make(sampler=said)
+        assert model.replay_buffer is not None
+        assert model.sampler == model.replay_buffer.sampler == meant
+        assert model.sampler is not model.replay_buffer.sampler
 
 
 # ---------------------------------------------------------------------- every switch alone
@@ -501,14 +508,14 @@ def test_the_exponents_reach_the_sampler(make: Make) -> None:
 SWITCHES: list[dict[str, Any]] = [
     {},
     {"double_q": False},
-    {"dueling": "max"},
-    {"dueling": "naive"},
-    {"dueling": None},
-    {"prioritized": False},
-    {"n_step": 1},
-    {"distributional": "quantile"},
-    {"distributional": None},
-    {"noisy_std": None},
+    {"head": C51(noise=0.5, dueling="max")},
+    {"head": C51(noise=0.5, dueling="naive")},
+    {"head": C51(noise=0.5, dueling=None)},
+    {"sampler": Uniform()},
+    {"n_steps": 1},
+    {"head": Quantile(noise=0.5)},
+    {"head": Scalar(noise=0.5)},
+    {"head": C51()},
     {"value_rescaling": False},
     {"tau": 0.1, "target_update_interval": 1},
     PLAIN,
@@ -535,7 +542,7 @@ def assert_trains_and_loads_alike(model: QLearning, tmp_path: Path, n_steps: int
     actions = model.predict(obs, deterministic=True)[0]
     assert actions.shape == (env.num_envs,)
     np.testing.assert_array_equal(loaded.predict(obs, deterministic=True)[0], actions)
-    for name in ("n_step", "dueling", "noisy_std", "distributional", "double_q", "value_rescaling", "prioritized"):
+    for name in ("n_steps", "head", "sampler", "exploration", "double_q", "value_rescaling"):
         assert getattr(loaded, name) == getattr(model, name)
 
 
@@ -580,13 +587,10 @@ def test_every_observation_space(name: str, tmp_path: Path) -> None:
     assert model.predict(single, deterministic=True)[0].shape == ()
 
 
-@pytest.mark.parametrize("head_kwargs", [{"priority": "td"}, {"n_atoms": 2}, {"v_min": -1.0, "v_max": 50.0}])
-def test_keywords_of_the_head_reach_it(head_kwargs: dict[str, Any]) -> None:
+@pytest.mark.parametrize("head", [C51(priority="td"), C51(n_atoms=2), C51(v_min=-1.0, v_max=50.0)], ids=repr)
+def test_the_head_is_what_trains(head: C51) -> None:
     for make in (make_rainbow, make_rainbowr):
-        model = make(head_kwargs=head_kwargs)
+        model = make(head=head)
         model.learn(60)
-        head = model.q_net.head
-        assert isinstance(head, C51Head)
-        assert head.priority == head_kwargs.get("priority", "loss")
-        assert len(head.support) == head_kwargs.get("n_atoms", 51)
-        assert float(head.support[-1]) == head_kwargs.get("v_max", 15.0)
+        assert model.head is model.policy.head is model.q_net.head is model.q_net_target.head is head
+        assert len(list(model.q_net.head_net.parameters())[-1]) == head.n_atoms

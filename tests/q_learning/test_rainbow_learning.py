@@ -27,10 +27,10 @@ def mean_return(model: QLearning, env: VecEnv, n_episodes: int) -> float:
 def test_rainbow_balances_a_pole() -> None:
     """A random agent gets 22. Seeds 0 to 4 reach 150 to 370."""
     model = Rainbow(
-        "MlpPolicy", make_vec_env("CartPole-v1", seed=0), learning_rate=5e-4, batch_size=64, train_freq=2, n_step=3,
+        "MlpPolicy", make_vec_env("CartPole-v1", seed=0), learning_rate=5e-4, batch_size=64, train_freq=2, n_steps=3,
         learning_starts=1_000, target_update_interval=200, gamma=0.99, seed=0, device="cpu",
     )  # fmt: skip
-    assert model.strategy == Greedy()
+    assert model.exploration == Greedy()
     model.learn(8_000)
     assert mean_return(model, make_vec_env("CartPole-v1", seed=1), 20) > 100
 
@@ -43,7 +43,7 @@ def test_rainbowr_remembers_a_cue_to_the_end_of_the_episode() -> None:
         learning_starts=500, target_update_interval=20, batch_size=32, seed=0, device="cpu",
         policy_kwargs=dict(lstm_hidden_size=32),
     )  # fmt: skip
-    assert model.strategy == Greedy()
+    assert model.exploration == Greedy()
     model.learn(12_000)
     assert mean_return(model, env, 50) > 0.9  # 50 coin flips reach this with probability 1e-12
 

@@ -37,8 +37,9 @@ from support.worlds import SPACES, Interrupted, SpaceEnv, TaggedEnv, TaggedPictu
 
 from sb3_ext import Rainbow, RainbowR
 from sb3_ext.buffers import PrioritizedReplayBuffer, SequenceReplayBuffer
-from sb3_ext.buffers.samplers import GreedyPriority, RankBased, Uniform
+from sb3_ext.buffers.samplers import GreedyPriority, Proportional, RankBased, Uniform
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
+from sb3_ext.networks.heads import C51
 from sb3_ext.ops.exploration import Boltzmann, EpsilonLadder
 from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.q_learning import QLearning
@@ -59,7 +60,7 @@ def assert_items_are_whole(model: QLearning, lengths: tuple[int, ...] = (7, 1, 2
     before, after = batch.observations.numpy() * 16, batch.next_observations.numpy() * 16
     np.testing.assert_allclose(before[:, :2], after[:, :2], atol=slack)
     k = (after[:, 2] - before[:, 2]).round().astype(int)
-    assert k.min() >= 1 and k.max() <= model.n_step
+    assert k.min() >= 1 and k.max() <= model.n_steps
     for i, steps in enumerate(k.tolist()):
         _, episode, t = (round(x) for x in before[i].tolist())
         rewards = sum(model.gamma**j * (t + j + 1) for j in range(steps))
@@ -88,8 +89,8 @@ def test_a_seed_repeats_a_run_to_the_last_bit(make: Make) -> None:
 @pytest.mark.parametrize("n_envs", [1, 3])
 @BOTH
 def test_stop_and_resume_gives_the_same_next_50_updates(make: Make, n_envs: int, sampler: Any, tmp_path: Path) -> None:
-    keywords = {} if sampler is None else {"replay_buffer_kwargs": dict(sampler=sampler)}
-    model = make(n_envs=n_envs, target_update_interval=7, importance_exponent_final=1.0, gradient_steps=4, **keywords)
+    keywords = {} if sampler is None else {"sampler": sampler}
+    model = make(n_envs=n_envs, target_update_interval=7, gradient_steps=4, **keywords)
     model.learn(200)
     model.save(tmp_path / "model.zip")
     model.save_replay_buffer(tmp_path / "replay.pkl")
@@ -138,10 +139,10 @@ def test_objects_are_saved_with_the_model(make: Make, tmp_path: Path) -> None:
         model = make(exploration=exploration, value_rescaling=ValueRescaling(eps=1e-2))
         model.save(tmp_path / "model.zip")
         loaded = type(model).load(tmp_path / "model.zip", env=make_env(2), device="cpu")
-        assert loaded.exploration == loaded.strategy == exploration
+        assert loaded.exploration == exploration
         assert loaded.transform == ValueRescaling(eps=1e-2)
         loaded.learn(20)
-    model = make(exploration=Contrary(), replay_buffer_kwargs=dict(sampler=RankBased(alpha=0.25)))
+    model = make(exploration=Contrary(), sampler=RankBased(alpha=0.25))
     model.save(tmp_path / "model.zip")
     loaded = type(model).load(tmp_path / "model.zip", env=make_env(2), device="cpu")
     loaded.learn(20, log_interval=10_000)
@@ -188,7 +189,7 @@ def test_a_zip_holds_no_replay_and_an_open_file_is_fine(tmp_path: Path) -> None:
 
 @BOTH
 def test_a_policy_alone_is_saved(make: Make, tmp_path: Path) -> None:
-    model = make(head_kwargs=dict(n_atoms=7), dueling="max")
+    model = make(head=C51(n_atoms=7, dueling="max"))
     model.learn(40)
     model.policy.save(str(tmp_path / "policy.zip"))
     loaded = type(model.policy).load(str(tmp_path / "policy.zip"), device="cpu")
@@ -207,11 +208,12 @@ def test_parameters_go_to_another_model(make: Make) -> None:
 
 @BOTH
 def test_the_users_keywords_stay_as_they_were(make: Make, tmp_path: Path) -> None:
-    policy_kwargs, head_kwargs, replay_kwargs = dict(net_arch=[8]), dict(n_atoms=5), dict(sampler=Uniform())
-    model = make(policy_kwargs=policy_kwargs, head_kwargs=head_kwargs, replay_buffer_kwargs=replay_kwargs)
+    policy_kwargs, head, sampler = dict(net_arch=[8]), {"c51": {"n_atoms": 5}}, Uniform()
+    replay_kwargs = dict(handle_timeout_termination=True)
+    model = make(policy_kwargs=policy_kwargs, head=head, sampler=sampler, replay_buffer_kwargs=replay_kwargs)
     model.learn(60)
-    assert policy_kwargs == dict(net_arch=[8]) and head_kwargs == dict(n_atoms=5)
-    assert replay_kwargs["sampler"].n_active == 0
+    assert policy_kwargs == dict(net_arch=[8]) and head == {"c51": {"n_atoms": 5}}
+    assert replay_kwargs == dict(handle_timeout_termination=True) and sampler.n_active == 0
     model.save(tmp_path / "model.zip")
     loaded = type(model).load(tmp_path / "model.zip", policy_kwargs=dict(net_arch=[8]), device="cpu")
     assert_same_weights(model, loaded)
@@ -384,34 +386,36 @@ def test_batch_norm_and_dropout_rest_while_acting_and_reach_the_target() -> None
 @pytest.mark.parametrize(
     ("keywords", "message"),
     [
-        ({"head_kwargs": {"n_atoms": 1}}, "n_atoms 1 must be >= 2"),
-        ({"head_kwargs": {"v_min": 3.0, "v_max": 3.0}}, "v_min 3.0 must be less than v_max 3.0"),
-        ({"head_kwargs": {"v_max": -20.0}}, "v_min -15.0 must be less than v_max -20.0"),
-        ({"head_kwargs": {"n_quantiles": 0}, "distributional": "quantile"}, "n_quantiles 0 must be >= 1"),
-        ({"head_kwargs": {"priority": "kl"}}, "priority 'kl' must be one of 'loss', 'td'"),
-        ({"priority_exponent": 1.5}, r"priority_exponent 1.5 must lie in \[0.0, 1.0\]"),
-        ({"priority_exponent": -0.5, "prioritized": False}, r"priority_exponent -0.5 must lie in \[0.0, 1.0\]"),
-        ({"importance_exponent": -0.1}, r"importance_exponent -0.1 must lie in"),
-        ({"importance_exponent_final": 2.0}, r"importance_exponent_final 2.0 must lie in"),
-        ({"n_step": 0}, "n_step 0 must be an integer >= 1"),
-        ({"n_step": 2.5}, "n_step 2.5 must be an integer >= 1"),
-        ({"noisy_std": 0.0}, "noisy_std 0.0 must be > 0: None gives layers without noise"),
-        ({"noisy_std": -0.5}, "noisy_std -0.5 must be > 0"),
-        ({"distributional": "c52"}, "distributional 'c52' must be 'c51', 'quantile' or None"),
-        ({"dueling": "median"}, "dueling 'median' must be one of 'avg', 'max', 'naive', None"),
+        ({"head": {"c51": {"n_atoms": 1}}}, "n_atoms 1 must be an integer >= 2"),
+        ({"head": {"c51": {"v_max": -20.0}}}, "v_min -15.0 must be less than v_max -20.0"),
+        ({"head": {"c51": {"n_quantiles": 8}}}, "head 'c51' has no keyword 'n_quantiles': .*n_atoms"),
+        ({"head": {"c51": {"noise": -0.5}}}, "noise -0.5 must be > 0"),
+        ({"head": "c52"}, "head 'c52' is none of 'scalar', 'c51', 'quantile'"),
+        ({"head": None}, "head None is none of 'scalar', 'c51', 'quantile'"),
+        ({"head": C51}, "head C51 is a class: give an object"),
+        ({"sampler": {"proportional": {"alpha": 1.5}}}, r"alpha 1.5 must lie in \[0, 1\]"),
+        ({"sampler": None}, "sampler None is none of 'uniform'"),
+        ({"policy_kwargs": {"head": C51()}}, r"policy_kwargs 'head' is a keyword of Rainbow.* itself: head=C51\("),
+        ({"policy_kwargs": {"head_kwargs": {}}}, r"head_kwargs is now head=C51\("),
+        ({"n_steps": 0}, "n_steps 0 must be an integer >= 1"),
+        ({"n_steps": 2.5}, "n_steps 2.5 must be an integer >= 1"),
         ({"gamma": 1.5}, r"gamma 1.5 must lie in \[0.0, 1.0\]"),
         ({"batch_size": 0}, "batch_size 0 must be an integer >= 1"),
         ({"buffer_size": 2}, r"buffer_size gives 1 cells to each of 2 environments, but .* set buffer_size >= "),
         ({"target_update_interval": 0}, "target_update_interval 0 must be an integer >= 1"),
         ({"train_freq": 0}, "train_freq 0 must count at least 1 step or episode"),
         ({"max_grad_norm": 0.0}, "max_grad_norm 0.0 must be > 0"),
-        ({"exploration_fraction": 0.0}, r"exploration_fraction 0.0 must lie in \(0, 1\]"),
-        ({"exploration": 0.1}, r"exploration 0.1 must be None or a strategy such as EpsilonGreedy\(\)"),
-        ({"exploration": Boltzmann}, "exploration <class .*Boltzmann'> must be None or a strategy"),
+        ({"exploration": 0.1}, r"exploration 0.1 is none of 'epsilon_greedy'"),
+        ({"exploration": Boltzmann}, "exploration Boltzmann is a class: give an object"),
         ({"value_rescaling": "yes"}, "value_rescaling 'yes' must be True, False or a ValueTransform"),
+        ({"sampler": "best"}, "sampler 'best' is none of 'uniform', 'proportional'"),
         (
-            {"replay_buffer_kwargs": {"sampler": "best"}},
-            "sampler 'best' is none of 'uniform', 'proportional'",
+            {"replay_buffer_kwargs": {"sampler": "rank"}},
+            "replay_buffer_kwargs 'sampler' is a keyword of Rainbow.* itself: sampler='rank'",
+        ),
+        (
+            {"replay_buffer_kwargs": {"n_steps": 3}},
+            "replay_buffer_kwargs 'n_steps' is a keyword of Rainbow.* n_steps=3",
         ),
         (
             {"replay_buffer_class": ReplayBuffer},
@@ -438,11 +442,11 @@ def test_each_algorithm_wants_its_own_replay() -> None:
 def test_load_checks_the_settings_it_is_given(make: Make, tmp_path: Path) -> None:
     make().save(tmp_path / "model.zip")
     cls = type(make())
-    for setting in ({"gamma": 1.5}, {"n_step": 0}, {"train_freq": (0, "step")}, {"distributional": "c52"}):
+    for setting in ({"gamma": 1.5}, {"n_steps": 0}, {"train_freq": (0, "step")}, {"head": "c52"}):
         with pytest.raises(ValueError, match=next(iter(setting))):
             cls.load(tmp_path / "model.zip", device="cpu", **setting)
-    with pytest.raises(RuntimeError, match=r"q_net\.head\.value"):
-        cls.load(tmp_path / "model.zip", device="cpu", dueling=None)
+    with pytest.raises(RuntimeError, match=r"q_net\.head_net\.value"):
+        cls.load(tmp_path / "model.zip", device="cpu", head={"c51": {"noise": 0.5, "dueling": None}})
 
 
 @BOTH
@@ -473,10 +477,10 @@ def test_another_algorithms_policy_is_refused() -> None:
     ("other", "named"),
     [
         ({"n_envs": 3}, "has n_envs 3, the model 2"),
-        ({"n_step": 4}, "has n_steps 4, the model"),
-        ({"prioritized": False}, "has sampler Uniform"),
-        ({"priority_exponent": 0.3}, r"has sampler Proportional\(alpha=0.3, "),
-        ({"replay_buffer_kwargs": {"sampler": RankBased()}}, r"has sampler RankBased\("),
+        ({"n_steps": 4}, "has n_steps 4, the model"),
+        ({"sampler": "uniform"}, "has sampler Uniform"),
+        ({"sampler": Proportional(0.3)}, r"has sampler Proportional\(alpha=0.3, "),
+        ({"sampler": RankBased()}, r"has sampler RankBased\("),
     ],
 )
 @BOTH
@@ -543,14 +547,15 @@ def test_a_trial_builds_a_model_and_the_converter_repeats_it(cls: type[QLearning
         assert keywords == HYPERPARAMS_CONVERTER[algo](trial.params)
         check_keywords(keywords, keywords_of(cls), "keyword")
         check_keywords(keywords["policy_kwargs"], keywords_of(cls.policy_aliases[policy]), "keyword")
-        for name in ("distributional", "noisy_std", "n_step"):
-            drawn.setdefault(name, set()).add(keywords[name])
+        ((head, of_head),) = keywords["head"].items()
+        for name, value in (("head", head), ("noise", of_head["noise"]), ("n_steps", keywords["n_steps"])):
+            drawn.setdefault(name, set()).add(value)
         assert "net_arch" in keywords["policy_kwargs"]
         assert ("lstm_hidden_size" in keywords["policy_kwargs"]) == (cls is RainbowR)
         model = cls(policy, "CartPole-v1", **keywords)
         assert len(model.policy.net_arch) == (2 if cls is Rainbow else 1)
-    assert drawn["distributional"] == {"c51", "quantile"}
-    assert len(drawn["noisy_std"]) == 20 and drawn["n_step"] >= {1, 5}
+    assert drawn["head"] == {"c51", "quantile"}
+    assert len(drawn["noise"]) == 20 and drawn["n_steps"] >= {1, 5}
 
 
 def test_a_policy_or_a_file_of_another_algorithm_is_refused(tmp_path: Path) -> None:

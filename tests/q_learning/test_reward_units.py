@@ -14,6 +14,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_ext import R2D2, Rainbow, RainbowR
+from sb3_ext.networks.heads import C51, Quantile
 from sb3_ext.ops.reward_units import FITTED_VALUE, REFIT_AT, LargestReturn, fitted_scale
 from sb3_ext.ops.value_rescaling import IDENTITY, ScaledTransform, ValueRescaling
 from sb3_ext.q_learning import QLearning
@@ -89,7 +90,7 @@ def test_the_scaled_transform_is_its_own_inverse_s_inverse() -> None:
 
 
 @ALL
-@pytest.mark.parametrize("head", [{}, {"distributional": None}, {"distributional": "quantile"}])
+@pytest.mark.parametrize("head", [{}, {"head": "scalar"}, {"head": Quantile(noise=0.5)}])
 def test_another_unit_gives_the_same_weights_to_the_last_bit(algorithm: type[QLearning], head: dict[str, Any]) -> None:
     """Of powers of two, which multiply without rounding: whatever saw the unit would show."""
     runs = [make(algorithm, cartpole(unit), **head).learn(600) for unit in (1.0, 2.0**-9, 2.0**7)]
@@ -108,7 +109,7 @@ def test_without_it_the_unit_shows(algorithm: type[QLearning]) -> None:
 
 
 @pytest.mark.parametrize(
-    "own", [{"head_kwargs": {"v_min": 0.0, "v_max": 500.0}}, {"value_rescaling": ValueRescaling(eps=1e-2)}]
+    "own", [{"head": C51(noise=0.5, v_min=0.0, v_max=500.0)}, {"value_rescaling": ValueRescaling(eps=1e-2)}]
 )
 def test_a_range_or_transform_of_the_user_s_is_for_returns_as_they_are(own: dict[str, Any]) -> None:
     model = make(Rainbow, cartpole(1.0), **own).learn(200)

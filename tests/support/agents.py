@@ -55,7 +55,7 @@ def makers() -> dict[str, Callable[[], BaseAlgorithm]]:
             "MlpLstmPolicy", MemoryChainEnv(length=5), learning_rate=lambda p: 1e-3 * p, **OFF
         ),
         "rainbow": lambda: sb3_ext.Rainbow("MlpPolicy", CARTPOLE, exploration=Boltzmann(2.0), **OFF, **small()),
-        "rainbowr": lambda: sb3_ext.RainbowR("MlpLstmPolicy", CARTPOLE, distributional="quantile", **OFF),
+        "rainbowr": lambda: sb3_ext.RainbowR("MlpLstmPolicy", CARTPOLE, head="quantile", **OFF),
         "td3": lambda: sb3_ext.TD3(
             "SimbaPolicy",
             PENDULUM,

@@ -30,7 +30,7 @@ def make_env(n_envs: int, **kwargs: Any) -> DummyVecEnv:
 
 def make_model(n_envs: int = 2, **kwargs: Any) -> R2D2:
     defaults: dict[str, Any] = dict(
-        burn_in=4, sequence_length=6, period=3, n_step=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
+        burn_in=4, sequence_length=6, period=3, n_steps=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
         buffer_size=4000, policy_kwargs=dict(lstm_hidden_size=16), train_freq=1, learning_rate=1e-4,
     )  # fmt: skip
     return R2D2("MlpLstmPolicy", make_env(n_envs), **{**defaults, **kwargs})
@@ -100,7 +100,7 @@ def assert_windows_are_contiguous(model: R2D2) -> None:
 def make_image_model(**kwargs: Any) -> R2D2:
     env = DummyVecEnv([lambda: Monitor(TaggedPictures())] * 2)
     return R2D2(
-        "CnnLstmPolicy", env, burn_in=2, sequence_length=4, period=2, n_step=2, learning_starts=20, batch_size=4,
+        "CnnLstmPolicy", env, burn_in=2, sequence_length=4, period=2, n_steps=2, learning_starts=20, batch_size=4,
         seed=0, device="cpu", buffer_size=1000, **kwargs,
     )  # fmt: skip
 
@@ -124,7 +124,7 @@ class Fails(BaseCallback):
 
 def make_rainbow(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpPolicy", **kwargs: Any) -> Rainbow:
     defaults: dict[str, Any] = dict(
-        n_step=3, batch_size=8, learning_starts=10, seed=0, device="cpu", buffer_size=2000, train_freq=1,
+        n_steps=3, batch_size=8, learning_starts=10, seed=0, device="cpu", buffer_size=2000, train_freq=1,
         policy_kwargs=dict(net_arch=[16]),
     )  # fmt: skip
     return Rainbow(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})
@@ -132,7 +132,7 @@ def make_rainbow(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpP
 
 def make_rainbowr(n_envs: int = 2, env: VecEnv | None = None, policy: str = "MlpLstmPolicy", **kwargs: Any) -> RainbowR:
     defaults: dict[str, Any] = dict(
-        burn_in=4, sequence_length=6, period=3, n_step=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
+        burn_in=4, sequence_length=6, period=3, n_steps=2, batch_size=8, learning_starts=10, seed=0, device="cpu",
         buffer_size=2000, train_freq=4, policy_kwargs=dict(lstm_hidden_size=8),
     )  # fmt: skip
     return RainbowR(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})

@@ -20,13 +20,13 @@ from torch import nn
 
 from sb3_ext import R2D2, Rainbow
 from sb3_ext.envs.pendulum import draw_pendulum
-from sb3_ext.networks import C51Head, RecurrentQNetwork, ScalarHead, sample_noise
+from sb3_ext.networks import C51, RecurrentQNetwork, Scalar, sample_noise
+from sb3_ext.networks.streams import Streams
 from sb3_ext.viz.attribution import GradCam, Saliency
 from sb3_ext.viz.insight import Mind, State, mind_of
 
-SMOOTH = dict(
-    head_class=C51Head, head_kwargs=dict(n_atoms=7, v_min=-10.0, v_max=10.0), net_arch=[8], activation_fn=nn.Tanh
-)
+SMOOTH = dict(net_arch=[8], activation_fn=nn.Tanh)
+ATOMS = C51(n_atoms=7, v_min=-10.0, v_max=10.0)
 
 
 @pytest.mark.parametrize("is_recurrent", [False, True])
@@ -35,11 +35,11 @@ def test_saliency_is_the_slope_of_each_stream(is_recurrent: bool) -> None:
     model: Rainbow | R2D2
     state: State = None
     if is_recurrent:
-        model = R2D2("MlpLstmPolicy", Anything(VECTOR), device="cpu", seed=0,
+        model = R2D2("MlpLstmPolicy", Anything(VECTOR), device="cpu", seed=0, head=ATOMS,
                      policy_kwargs=dict(lstm_hidden_size=6, **SMOOTH))  # fmt: skip
         state = tuple(np.random.default_rng(0).normal(size=(2, 1, 1, 6)).astype(np.float32))
     else:
-        model = Rainbow("MlpPolicy", Anything(VECTOR), device="cpu", seed=0, policy_kwargs=SMOOTH)
+        model = Rainbow("MlpPolicy", Anything(VECTOR), device="cpu", seed=0, head=ATOMS, policy_kwargs=SMOOTH)
     net = model.policy.q_net
     net.set_training_mode(False)
 
@@ -47,7 +47,8 @@ def test_saliency_is_the_slope_of_each_stream(is_recurrent: bool) -> None:
         if state is not None:
             assert isinstance(net, RecurrentQNetwork)
             x = net.core(x[:, None], tuple(map(th.as_tensor, state)))[0][:, 0]
-        value, advantage = net.head.streams(x)
+        assert isinstance(net.head_net, Streams)
+        value, advantage = net.head_net.split(x)
         assert value is not None
         return value, advantage
 
@@ -74,7 +75,7 @@ def test_saliency_is_the_slope_of_each_stream(is_recurrent: bool) -> None:
 @pytest.mark.parametrize("dueling", ["avg", "max", "naive"])
 def test_the_streams_slopes_add_up_to_that_of_q(dueling: str) -> None:
     model = Rainbow("MlpPolicy", Anything(VECTOR), device="cpu", seed=0,
-                    policy_kwargs=dict(head_class=ScalarHead, head_kwargs=dict(dueling=dueling)))  # fmt: skip
+                    head={"scalar": {"dueling": dueling}})  # fmt: skip
     obs = given_to(model).requires_grad_()
     mind = mind_of(model)
 
@@ -265,7 +266,7 @@ def test_a_trained_network_looks_at_the_pole_and_a_random_one_does_not(name: str
     if name == "R2D2":
         model = R2D2("CnnLstmPolicy", env, device="cpu", seed=seed)
     else:
-        model = Rainbow("CnnPolicy", env, device="cpu", seed=seed, policy_kwargs=dict(head_class=ScalarHead))
+        model = Rainbow("CnnPolicy", env, device="cpu", seed=seed, head=Scalar(noise=0.5))
     net = model.policy.q_net
     angles = np.linspace(-np.pi, np.pi, 24, endpoint=False) + 0.05
     pictures = th.as_tensor(np.stack([draw_pendulum(angle)[None] for angle in angles]))

@@ -14,7 +14,8 @@ from torch import nn
 from torch.nn import functional as F
 
 from sb3_ext import R2D2, Rainbow
-from sb3_ext.networks import ImpalaResNet, ScalarHead
+from sb3_ext.networks import ImpalaResNet, Scalar
+from sb3_ext.networks.streams import Streams
 from sb3_ext.viz.attribution import GradCam, Saliency
 from sb3_ext.viz.insight import mind_of
 
@@ -43,11 +44,12 @@ class Branches(BaseFeaturesExtractor):
 def heat_and_cam(window: tuple[int, int, int], **kwargs: Any) -> tuple[np.ndarray, np.ndarray]:
     """[13, 15] of Grad-CAM, and [h, w] by hand: above the maps the network is linear."""
     space = spaces.Box(0, 255, (2, 13, 15), np.uint8)
-    model = Rainbow("CnnPolicy", Anything(space), device="cpu", seed=0, policy_kwargs=dict(
+    model = Rainbow("CnnPolicy", Anything(space), device="cpu", seed=0, head=Scalar(dueling=None), policy_kwargs=dict(
         features_extractor_class=Branches, features_extractor_kwargs=dict(window=window, **kwargs),
-        head_class=ScalarHead, head_kwargs=dict(dueling=None, noisy_std=None), net_arch=[]))  # fmt: skip
+        net_arch=[]))  # fmt: skip
     net = model.policy.q_net
-    torso, head = net.features_extractor, net.head.advantage[0]
+    assert isinstance(net.head_net, Streams)
+    torso, head = net.features_extractor, net.head_net.advantage[0]
     assert isinstance(torso, Branches) and isinstance(head, nn.Linear)
     with th.no_grad():
         maps = torso.maps(given_to(model) / 255)[0].numpy()

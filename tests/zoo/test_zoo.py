@@ -91,7 +91,7 @@ def test_a_preset_lies_over_the_block_of_the_environment_and_under_the_command_l
     quiet = ["--eval-freq", "-1", "--final-eval-episodes", "0", "-params", "learning_starts:30", "--device", "cpu"]
     assert cli.main([*command, *quiet]) == 0
     model = Rainbow.load(headless_folder / "logs/rainbow/CartPole-v1_1/CartPole-v1.zip", device="cpu")
-    assert model.n_step == read_presets(config_path("rainbow"))["data-efficient"]["n_step"] == 20
+    assert model.n_steps == read_presets(config_path("rainbow"))["data-efficient"]["n_steps"] == 20
     assert model.learning_starts == 30
 
 
@@ -99,9 +99,9 @@ def test_a_preset_lies_over_the_block_of_the_environment_and_under_the_command_l
 def test_the_papers_preset_sets_every_part_of_the_algorithm_that_a_block_sets(algo: str) -> None:
     blocks = yaml.safe_load(config_path(algo).read_text())
     preset = blocks.pop("presets")["paper"]
-    parts = {"double_q", "prioritized", "dueling", "n_step", "distributional", "noisy_std", "state_init"}
+    parts = {"double_q", "head", "sampler", "n_steps", "state_init"}
     assert parts & set().union(*blocks.values()) <= preset.keys()
-    assert preset.get("prioritized", True)
+    assert "proportional" in preset.get("sampler", "proportional")
 
 
 def test_of_equally_good_models_the_latest_is_kept(tmp_path: Path) -> None:
@@ -371,7 +371,7 @@ def test_converter_repeats_the_sampler_and_keeps_the_geometry_valid(n_envs: int)
         check_keywords(keywords["policy_kwargs"], keywords_of(R2D2.policy_aliases["MlpLstmPolicy"]), "keyword")
         assert keywords["sequence_length"] % keywords["period"] == 0
         assert {"lstm_hidden_size", "net_arch"} <= set(keywords["policy_kwargs"])
-        assert ("ladder_base" in keywords) == (n_envs > 1)
+        assert set(keywords["exploration"]) == {"epsilon_ladder" if n_envs > 1 else "epsilon_greedy"}
         R2D2("MlpLstmPolicy", "CartPole-v1", **keywords)
 
 
@@ -521,7 +521,7 @@ def test_an_interrupt_saves_the_model(headless_folder: Path, monkeypatch: pytest
             "key of policy_kwargs for MlpLstmPolicy: 'lstm_size', did you mean 'lstm_hidden_size'?",
         ),
         ("train --algo r2d2 --env CartPole-v1 -params period:7", "period 7 must divide sequence_length 40"),
-        ("train --algo r2d2 --env CartPole-v1 -params n_step:0", "n_step 0 must be an integer >= 1"),
+        ("train --algo r2d2 --env CartPole-v1 -params n_steps:0", "n_steps 0 must be an integer >= 1"),
         ("train --algo r2d2 --env CartPole-v1 -params buffer_size:10", "set buffer_size >= "),
         (
             "train --algo r2d2 --env CartPole-v1 -params state_init:zero",
