@@ -82,7 +82,8 @@ def record(given: argparse.Namespace) -> None:
 
 def play(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
-    from sb3_ext.demonstrations.play import parse_keys, play
+    from sb3_ext.demonstrations.keys import parse_keys
+    from sb3_ext.demonstrations.play import play
 
     keys = None if given.keys is None else parse_keys(given.keys)
     target = _target(given.output or default_path(given.env), given.overwrite)
@@ -121,7 +122,8 @@ def check(given: argparse.Namespace) -> int:
     :param given: parsed arguments
     :return: 1 where there are errors
     """
-    from sb3_ext.demonstrations.check import Finding, check
+    from sb3_ext.demonstrations.check import check
+    from sb3_ext.demonstrations.findings import Finding
 
     demos = _read(given, given.path)
     env_id = given.env or demos.env_id

@@ -1,8 +1,11 @@
 """Expert episodes: the type, and everything that makes, reads, writes and checks them."""
 
-from sb3_ext.demonstrations.check import Finding, check, compare_spaces, inconsistency
+from sb3_ext.demonstrations.check import check
+from sb3_ext.demonstrations.compare import compare_spaces
+from sb3_ext.demonstrations.consistency import inconsistency
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, Transitions
 from sb3_ext.demonstrations.files import load, save
+from sb3_ext.demonstrations.findings import Finding
 from sb3_ext.demonstrations.formats import (
     SB2,
     D3rlpy,

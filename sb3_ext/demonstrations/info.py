@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from gymnasium import spaces
 
-from sb3_ext.demonstrations.check import describe, inconsistency
-from sb3_ext.demonstrations.data import Demonstrations, Episode, kept_steps, subspaces
+from sb3_ext.demonstrations.array_spaces import subspaces
+from sb3_ext.demonstrations.consistency import inconsistency
+from sb3_ext.demonstrations.data import Demonstrations, Episode, kept_steps
+from sb3_ext.demonstrations.findings import describe
 from sb3_ext.saving import save_figure
 
 if TYPE_CHECKING:

@@ -28,7 +28,8 @@ from stable_baselines3.common.vec_env import (
 )
 
 from sb3_ext import nested
-from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, check_spaces
+from sb3_ext.demonstrations.array_spaces import check_spaces
+from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations
 from sb3_ext.env_ids import without_module
 from sb3_ext.versions import package_versions
 

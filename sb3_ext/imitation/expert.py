@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import VecTransposeImage
 
 from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations, load
-from sb3_ext.demonstrations.data import Observations, Transitions, subspaces
+from sb3_ext.demonstrations.array_spaces import subspaces
+from sb3_ext.demonstrations.data import Observations, Transitions
 from sb3_ext.demonstrations.files import Trajectory, find
 from sb3_ext.errors import did_you_mean
 

@@ -15,8 +15,8 @@ from PIL import Image
 from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
 from support.demo_worlds import without_final
 
-from sb3_ext.demonstrations import Demonstrations, Episode, record
-from sb3_ext.demonstrations.check import Finding, check, compare_spaces, inconsistency
+from sb3_ext.demonstrations import Demonstrations, Episode, Finding, compare_spaces, inconsistency, record
+from sb3_ext.demonstrations.check import check
 from sb3_ext.demonstrations.info import info, plot
 
 

@@ -7,10 +7,15 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from support.demo_worlds import sampled
+from support.worlds import TaggedEnv
 
 from sb3_ext.demonstrations import Demonstrations, Episode
+from sb3_ext.imitation import GAIL
 from sb3_ext.imitation.reward import AdversarialReward
+from sb3_ext.imitation.rollouts import RolloutRecorder
 from sb3_ext.imitation.steps import Steps
 
 
@@ -46,3 +51,40 @@ def upright(n_episodes: int, seed: int = 0) -> Demonstrations:
         ones = np.ones(len(actions))
         episodes.append(Episode(np.array(observations), np.array(actions), ones, terminated, truncated, seed + i))
     return Demonstrations(tuple(episodes), env.observation_space, env.action_space, "CartPole-v1")
+
+
+SMALL: dict[str, Any] = {"n_steps": 16, "batch_size": 16, "n_epochs": 1, "seed": 0, "device": "cpu"}
+
+
+def tagged(n_envs: int = 3) -> VecEnv:
+    """Ends alternate between terminations and truncations."""
+    return DummyVecEnv([lambda i=i: TaggedEnv(i, lengths=(5, 2, 7, 3)) for i in range(n_envs)])  # type: ignore[misc]
+
+
+def gail(env: VecEnv | None = None, demonstrations: Demonstrations | None = None, **keywords: Any) -> GAIL:
+    env = tagged() if env is None else env
+    if demonstrations is None:
+        demonstrations = demonstrations_of(TaggedEnv())
+    return GAIL("MlpPolicy", env, demonstrations, **{**SMALL, **keywords})
+
+
+class Collected(RolloutRecorder):
+    """Keeps what SB3 computed, and what relabelling with the environment's own reward makes of it."""
+
+    def _on_rollout_end(self) -> None:
+        super()._on_rollout_end()
+        self.before = self._contents()
+        self.relabel(self.env_rewards)
+        self.after = self._contents()
+
+    def _contents(self) -> dict[str, np.ndarray]:
+        buffer = self.model.rollout_buffer
+        return {name: getattr(buffer, name).copy() for name in ("rewards", "advantages", "returns")}
+
+
+class BoxActions(TaggedEnv):
+    """The same observations, other actions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.action_space = spaces.Box(-1, 1, (1,), np.float32)

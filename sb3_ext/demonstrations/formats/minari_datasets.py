@@ -18,8 +18,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from sb3_ext.demonstrations.array_spaces import subspaces
 from sb3_ext.demonstrations.budget import BYTES_PER_EPISODE, Budget, RefusedError, size_on_disk
-from sb3_ext.demonstrations.data import Demonstrations, subspaces
+from sb3_ext.demonstrations.data import Demonstrations
 from sb3_ext.demonstrations.formats.arrays import Parts, from_parts, optional, refuse_kept, refuse_unknown
 from sb3_ext.demonstrations.formats.base import Format, Option, Path, Task, is_path, is_plain
 from sb3_ext.demonstrations.formats.minari_episodes import (

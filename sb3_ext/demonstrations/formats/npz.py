@@ -28,8 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from sb3_ext.demonstrations.array_spaces import subspaces
 from sb3_ext.demonstrations.budget import BYTES_PER_CHARACTER, BYTES_PER_EPISODE
-from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, subspaces
+from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations
 from sb3_ext.demonstrations.formats.base import Format, Path, Task, is_path, is_plain
 from sb3_ext.demonstrations.formats.npz_files import NpzReader, array_names, npz_path, write_npz
 from sb3_ext.demonstrations.spaces_json import BYTES_PER_BOUND, space_from_json, space_to_json
