@@ -55,7 +55,7 @@ HOOKS = [
     Hook(BaseAlgorithm, "_setup_lr_schedule", "", OffPolicyAlgorithm._setup_model),
     Hook(TD3, "_setup_model", "", TD3.__init__),
     Hook(BaseAlgorithm, "_wrap_env", "env verbose monitor_wrapper", BaseAlgorithm.set_env),
-    Hook(BaseAlgorithm, "load", "cls path env device custom_objects print_system_info force_reset", None),
+    Hook(BaseAlgorithm, "load", "cls path env device custom_objects print_system_info force_reset kwargs", None),
     Hook(BaseAlgorithm, "save", "path exclude include", CheckpointCallback._on_step),
     Hook(BaseAlgorithm, "_excluded_save_params", "", BaseAlgorithm.save),
     Hook(TD3, "_excluded_save_params", "", BaseAlgorithm.save),
