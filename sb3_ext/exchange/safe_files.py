@@ -17,10 +17,9 @@ from __future__ import annotations
 import math
 import os
 import pathlib
-import sys
 from collections.abc import Iterator, Mapping
 from functools import reduce
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -34,15 +33,11 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.env_ids import id_of_file
 from sb3_ext.errors import UnsafeFile as UnsafeFile
-from sb3_ext.errors import UserError
+from sb3_ext.exchange.agent_config import CONFIG as CONFIG
+from sb3_ext.exchange.agent_config import config_of, read_config
 from sb3_ext.exchange.counted import at_most
-from sb3_ext.exchange.environments import checked_environment
-from sb3_ext.exchange.keyword_checks import check_policy_values, check_values
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
-from sb3_ext.exchange.known_algorithms import algorithm_of, name_of
-from sb3_ext.exchange.plain_json import NotPlain, decode, encode
 from sb3_ext.exchange.safe_normalize import NORMALIZE as NORMALIZE
 from sb3_ext.exchange.safe_normalize import load_vec_normalize as load_vec_normalize
 from sb3_ext.exchange.safe_normalize import plain_normalize
@@ -51,42 +46,11 @@ from sb3_ext.exchange.strict_json import json_bytes
 from sb3_ext.exchange.strict_json import read_json as read_json
 from sb3_ext.exchange.tensor_files import Tensors, read_header, tensor_bytes
 from sb3_ext.saving import write_folder_whole
-from sb3_ext.versions import package_versions
 
-SCHEMA = 1
-CONFIG, WEIGHTS = "config.json", "policy.safetensors"
+WEIGHTS = "policy.safetensors"
 MAX_ROLLOUT_BYTES = 4 * 2**30
 MAX_REPLAY_BYTES = 64 * 2**30  # a million pictures of Atari and their successors take 53
-MAX_ENVS = 2**16
 
-# Keywords that are no part of an agent: where it ran, what it stored, and classes of replays.
-LEFT_OUT = {
-    "policy",
-    "env",
-    "device",
-    "verbose",
-    "tensorboard_log",
-    "monitor_wrapper",
-    "support_multi_env",
-    "supported_action_spaces",
-    "sde_support",
-    "demonstrations",
-    "compile",
-    "replay_buffer_class",
-    "replay_buffer_kwargs",
-    "rollout_buffer_class",
-    "rollout_buffer_kwargs",
-    "_init_setup_model",
-}
-COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
-# Numbers that acting or going on needs, and their ranges.
-STATE = {
-    "exploration_rate": (0.0, 1.0),
-    "_worst_of_best": (-math.inf, math.inf),
-    "return_scale": (0.0, sys.float_info.max),
-    "_reward_squares": (0.0, sys.float_info.max),
-    "_n_rewards": (0.0, sys.float_info.max),
-}
 # What constructors raise when they are given what they did not expect.
 BUILDING = (
     ValueError,
@@ -98,9 +62,6 @@ BUILDING = (
     RuntimeError,
     MemoryError,
 )
-STORED = {"stats_window_size": "_stats_window_size", "delta_std": "delta_std_schedule"}  # keyword -> attribute
-# What may be a function of the user's own; an agent that acts does not need it.
-SCHEDULES = {"learning_rate", "clip_range", "clip_range_vf", "delta_std", "discriminator_learning_rate"}
 
 
 # ---------------------------------------------------------------------- writing
@@ -162,52 +123,6 @@ def safe_files(
         yield f"{NORMALIZE}.safetensors", tensor_bytes(arrays)
 
 
-def config_of(model: BaseAlgorithm) -> dict[str, Any]:
-    """
-    :return: what `build` needs, for `json.dumps`
-    :raises NotPlain: for a policy of the user's own, or a setting that only a pickle could hold
-    :raises ValueError: for a setting that cannot be
-    """
-    aliases = [name for name, cls in model.policy_aliases.items() if cls is model.policy_class]
-    if not aliases:
-        raise NotPlain(f"policy {model.policy_class.__name__} is a class of your own: only a pickle could name it")
-    keywords: dict[str, Any] = {}
-    approximated: dict[str, str] = {}
-    given = {**vars(getattr(model, "reward_settings", object)), **vars(model)}
-    for name in sorted(keywords_of(type(model)) - LEFT_OUT):
-        if name == "use_rms_prop":  # A2C puts it into policy_kwargs
-            keywords[name] = model.policy_kwargs.get("optimizer_class") is th.optim.RMSprop
-            continue
-        attribute = STORED.get(name, name)
-        if attribute not in given:
-            approximated[name] = "the default"
-            continue
-        value = given[attribute]
-        try:
-            keywords[name] = encode(value, name)
-        except NotPlain:
-            if name not in SCHEDULES or not callable(value):
-                raise
-            keywords[name], approximated[name] = float(value(1.0)), "its value at the start"
-    name = name_of(model)
-    readable = {key: decode(value, key) for key, value in keywords.items()}
-    check_values(type(model), readable)  # what no reader would take is not written
-    check_policy_values(model.policy_class, readable.get("policy_kwargs"))
-    return {
-        "schema": SCHEMA,
-        "algorithm": name,
-        "policy": aliases[0],
-        "observation_space": encode(model.observation_space, "observation_space"),
-        "action_space": encode(model.action_space, "action_space"),
-        "n_envs": model.n_envs,
-        "keywords": keywords,
-        "approximated": approximated,
-        "state": {name: encode(float(getattr(model, name)), name) for name in STATE if hasattr(model, name)},
-        "counters": {name: int(getattr(model, name)) for name in COUNTERS if hasattr(model, name)},
-        "versions": package_versions(),
-    }
-
-
 # ---------------------------------------------------------------------- reading
 
 
@@ -232,88 +147,6 @@ def load_safe(
     if optimizer.is_file():
         fill_optimizers(_optimizers(model), read_json(optimizer), read_header(folder / f"{OPTIMIZER}.safetensors"))
     return model
-
-
-class Config(NamedTuple):
-    """What `config.json` asks for, after every field of it was looked at."""
-
-    algorithm: type[BaseAlgorithm]
-    policy: str
-    observation_space: spaces.Space[Any]
-    action_space: spaces.Space[Any]
-    n_envs: int
-    keywords: dict[str, Any]
-    counters: dict[str, int]
-    state: dict[str, float]
-
-
-def read_config(config: Mapping[str, Any]) -> Config:
-    """
-    :param config: of `config_of`, or of anyone
-    :raises UnsafeFile: with the name of the field that cannot be
-    """
-    schema = config.get("schema")
-    if type(schema) is not int or schema < 1:
-        raise UnsafeFile(f"{CONFIG}: schema {schema!r} is none of sb3_ext's")
-    if schema > SCHEMA:
-        raise UnsafeFile(
-            f"{CONFIG}: schema {schema} is newer than this sb3_ext knows ({SCHEMA}): pip install -U sb3-ext"
-        )
-    for key in ("algorithm", "policy", "observation_space", "action_space", "n_envs", "keywords", "counters"):
-        if key not in config:
-            raise UnsafeFile(f"{CONFIG}: {key} is missing")
-    for key in ("keywords", "counters", "state", "approximated", "versions"):
-        if not isinstance(config.get(key, {}), dict):
-            raise UnsafeFile(f"{CONFIG}: {key} {config[key]!r} is no object")
-    for key in ("approximated", "versions"):
-        if not all(isinstance(x, str) for x in config.get(key, {}).values()):
-            raise UnsafeFile(f"{CONFIG}: {key} {config[key]!r} must be texts")
-    name, policy, n_envs = config["algorithm"], config["policy"], config["n_envs"]
-    try:
-        cls = algorithm_of(str(name))
-    except UnsafeFile as error:
-        raise UnsafeFile(f"{CONFIG}: {error}") from None
-    if not isinstance(policy, str) or policy not in cls.policy_aliases:
-        raise UnsafeFile(f"{CONFIG}: {name} has no policy {policy!r}; it has {', '.join(cls.policy_aliases)}")
-    unknown = sorted(config["keywords"].keys() - (keywords_of(cls) - LEFT_OUT))
-    if unknown:
-        raise UnsafeFile(f"{CONFIG}: {name} takes no keyword {unknown}")
-    if type(n_envs) is not int or not 1 <= n_envs <= MAX_ENVS:
-        raise UnsafeFile(f"{CONFIG}: n_envs {n_envs!r} must be a number from 1 to {MAX_ENVS}")
-    try:
-        if "env_id" in config:
-            id_of_file(config["env_id"])
-        checked_environment(config.get("environment"))
-        keywords = {key: decode(value, key) for key, value in config["keywords"].items()}
-        spaces_of = {key: decode(config[key], key) for key in ("observation_space", "action_space")}
-        check_values(cls, keywords)
-        check_policy_values(cls.policy_aliases[policy], keywords.get("policy_kwargs"))
-        state = {key: _number_of_state(decode(value, "state"), key) for key, value in config.get("state", {}).items()}
-    except (ValueError, UserError) as error:
-        raise UnsafeFile(f"{CONFIG}: {error}") from None
-    if state.get("_reward_squares", 0.0) > 0.0 and state.get("_n_rewards", 0.0) == 0.0:
-        raise UnsafeFile(f"{CONFIG}: state has squares of rewards, and no number of them")
-    for key, space in spaces_of.items():
-        if not isinstance(space, spaces.Space):
-            raise UnsafeFile(f"{CONFIG}: {key} is no space")
-    for attribute in ("_mu", "_sigma"):
-        shape, action = np.shape(getattr(keywords.get("action_noise"), attribute, 0.0)), spaces_of["action_space"].shape
-        if shape not in ((), action):
-            raise UnsafeFile(f"{CONFIG}: action_noise has shape {shape}, an action {action}")
-    for key, count in config["counters"].items():
-        if key not in COUNTERS or type(count) is not int or not 0 <= count < 2**62:
-            raise UnsafeFile(f"{CONFIG}: counters.{key} {count!r} is no count of {', '.join(COUNTERS)}")
-    return Config(cls, policy, **spaces_of, n_envs=n_envs, keywords=keywords, counters=config["counters"], state=state)
-
-
-def _number_of_state(value: Any, name: str) -> float:  # Any: JSON of anyone
-    """:raises ValueError: for what is no number that an agent can have"""
-    if name not in STATE:
-        raise ValueError(f"state has no {name!r}; it has {', '.join(STATE)}")
-    low, high = STATE[name]
-    if type(value) not in (int, float) or not low <= value <= high:
-        raise ValueError(f"state.{name} {str(value)[:50]} must lie in [{low}, {high}]")
-    return float(value)
 
 
 def build(

@@ -24,12 +24,12 @@ from stable_baselines3.common.vec_env import VecNormalize
 from support.agents import CARTPOLE, OFF, ON, PENDULUM, small
 
 import sb3_ext
+from sb3_ext.exchange.agent_config import LEFT_OUT
 from sb3_ext.exchange.keyword_checks import annotations_of
 from sb3_ext.exchange.keywords import keywords_of
 from sb3_ext.exchange.known_algorithms import PACKAGES, algorithm_of
 from sb3_ext.exchange.plain_json import CLASSES, OBJECTS
 from sb3_ext.exchange.safe_files import (
-    LEFT_OUT,
     UnsafeFile,
     load_safe,
     load_vec_normalize,
