@@ -1,6 +1,6 @@
 """
-Columns of a replay beside action, reward and termination: every value tells the place that it was added at, and so does
-the observation that it is drawn with.
+Columns of a replay beside action, reward and termination: a value tells the place that it was added at, and so does the
+observation that it is drawn with.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from support.checks import EverySampler
+from support.lanes import Lanes
+from support.places import N_ACTIONS, N_FRAMES, SPACES, Place
 
 from sb3_ext import R2D2, Rainbow
 from sb3_ext.buffers import Column, LaneReplayBuffer, PrioritizedReplayBuffer, SequenceReplayBuffer
 
-N_FRAMES = 3
 WINDOWS = {"burn_in": 3, "sequence_length": 4, "n_steps": 2, "period": 2}
 COLUMNS = {"log_prob": Column(), "pair": Column((2,), np.int16), "flag": Column(dtype=bool)}
 
@@ -33,50 +34,31 @@ def values(lane: np.ndarray, episode: np.ndarray, step: np.ndarray) -> dict[str,
     }
 
 
-class World:
-    """Lanes of random episodes. An observation is its own place (lane, episode, step), or a stack of pictures of it."""
+class World(Lanes):
+    """Lanes of random episodes of vectors, or of stacks of frames."""
 
-    def __init__(self, n_envs: int, stacked: bool, seed: int) -> None:
-        self.n_envs, self.stacked, self.rng = n_envs, stacked, np.random.default_rng(seed)
-        self.episode, self.step = np.zeros(n_envs, dtype=int), np.zeros(n_envs, dtype=int)
-        shape = (N_FRAMES, 3, 5)
-        self.space = spaces.Box(0, 255, shape, np.uint8) if stacked else spaces.Box(-np.inf, np.inf, (3,), np.float32)
+    def more(self, before: list[Place]) -> dict[str, Any]:
+        return {"extras": values(*np.array(before).T)}
 
-    def observations(self, step: np.ndarray) -> np.ndarray:
-        place = np.stack((np.arange(self.n_envs), self.episode, step), axis=-1)  # [E, 3]
-        if not self.stacked:
-            return place.astype(np.float32)
-        frames = np.zeros((self.n_envs, *(self.space.shape or ())), dtype=np.uint8)
-        for age in range(N_FRAMES):
-            place[:, 2] = np.maximum(step - age, 0)
-            frames[:, -1 - age, :, 0] = place
-        return frames
+    @property
+    def stacked(self) -> bool:
+        return self.n_frames > 1
 
     def places(self, observations: th.Tensor) -> tuple[np.ndarray, ...]:
-        """The inverse of `observations`."""
-        x = observations.numpy()
-        x = x[..., -1, :, 0] if self.stacked else x
-        return tuple(x.astype(int)[..., i] for i in range(3))
+        """:return: lanes, episodes and steps that observations tell"""
+        x = observations.numpy().astype(int)
+        if not self.stacked:
+            return x[..., 0], x[..., 1], x[..., 2]
+        digits = np.moveaxis(x[..., -1, :, :].reshape(*x.shape[:-3], 6), -1, 0)
+        return digits[0], 256 * digits[1] + digits[2], 256 * digits[3] + digits[4] - 9
 
-    def transition(self) -> dict[str, Any]:
-        over = self.rng.random(self.n_envs) < np.array([0.03, 0.2, 0.6])[self.episode % 3]
-        timeout = self.rng.random(self.n_envs) < 0.5
-        given = {
-            "obs": self.observations(self.step),
-            "next_obs": self.observations(self.step + 1),
-            "action": np.zeros(self.n_envs),
-            "reward": np.ones(self.n_envs),
-            "done": over,
-            "infos": [{"TimeLimit.truncated": bool(x)} for x in timeout],
-            "extras": values(np.arange(self.n_envs), self.episode, self.step),
-        }
-        self.step = np.where(over, 0, self.step + 1)
-        self.episode = self.episode + over
-        return given
+
+def world_of(n_envs: int, stacked: bool = False, seed: int = 0) -> World:
+    """40 cells a lane."""
+    return World("stack" if stacked else "vector", n_envs, 40, seed, n_frames=N_FRAMES["stack"] if stacked else 1)
 
 
 def make(cls: type[LaneReplayBuffer], world: World, **keywords: Any) -> LaneReplayBuffer:
-    """40 cells a lane."""
     how: dict[str, Any] = WINDOWS
     if cls is PrioritizedReplayBuffer:
         how = {"n_steps": 2, "gamma": 0.9, "optimize_memory_usage": world.stacked}
@@ -88,7 +70,7 @@ def make(cls: type[LaneReplayBuffer], world: World, **keywords: Any) -> LaneRepl
         **how,
         **keywords,
     }
-    return cls(40 * world.n_envs, world.space, spaces.Discrete(2), **given)
+    return cls(world.lane_cells * world.n_envs, SPACES[world.kind], spaces.Discrete(N_ACTIONS), **given)
 
 
 def assert_extras(buffer: LaneReplayBuffer, world: World) -> int:
@@ -123,23 +105,22 @@ CASES = [
 @pytest.mark.parametrize(("cls", "n_envs", "stacked"), CASES)
 def test_every_value_stays_with_its_transition(cls: type[LaneReplayBuffer], n_envs: int, stacked: bool) -> None:
     """Over random episodes, far beyond the ring's end, with cuts, and through a file in the middle."""
-    world = World(n_envs, stacked, seed=n_envs + stacked)
+    world = world_of(n_envs, stacked, seed=n_envs)
     buffer = make(cls, world)
     n_checked = 0
     for i in range(250):
         buffer.add(**world.transition())
         if i % 60 == 59:
             buffer.cut()
-            world.step[:] = 0
-            world.episode += 1
+            world.cut()
         if i == 130:
             buffer = pickle.loads(pickle.dumps(buffer))
         n_checked += assert_extras(buffer, world)
-    assert n_checked > 3000 * n_envs
+    assert n_checked > 2000 * n_envs
 
 
 def test_tensors_and_wider_numbers_are_taken() -> None:
-    world = World(2, False, seed=0)
+    world = world_of(2)
     buffer = make(PrioritizedReplayBuffer, world)
     for i in range(20):
         given = world.transition()
@@ -167,7 +148,7 @@ def test_tensors_and_wider_numbers_are_taken() -> None:
 def test_a_value_that_does_not_fit_is_named_and_nothing_is_stored(
     cls: type[LaneReplayBuffer], change: dict[str, Any], told: str
 ) -> None:
-    world = World(2, False, seed=0)
+    world = world_of(2)
     buffer = make(cls, world)
     for _ in range(5):
         buffer.add(**world.transition())
@@ -180,7 +161,7 @@ def test_a_value_that_does_not_fit_is_named_and_nothing_is_stored(
 
 
 def test_extras_without_columns_and_columns_without_extras() -> None:
-    world = World(1, False, seed=0)
+    world = world_of(1)
     bare, given = make(PrioritizedReplayBuffer, world, columns={}), world.transition()
     with pytest.raises(ValueError, match=r"extras has 'log_prob', and the replay no such column \(none\)"):
         bare.add(**given)
@@ -200,7 +181,7 @@ def test_extras_without_columns_and_columns_without_extras() -> None:
 def test_impossible_columns(columns: dict[str, Any], told: str) -> None:
     for cls in (PrioritizedReplayBuffer, SequenceReplayBuffer):
         with pytest.raises(ValueError, match=told):
-            make(cls, World(1, False, 0), columns=columns)
+            make(cls, world_of(1), columns=columns)
 
 
 def test_what_a_column_can_be() -> None:
