@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import ParamSpec
 
+from sb3_ext.errors import did_you_mean
+
 P = ParamSpec("P")
 
 MOVED: dict[str, str] = {
@@ -42,14 +44,18 @@ def refuse_moved(given: Iterable[str], known: Iterable[str]) -> None:
 
 def names_moved_keywords(constructor: Callable[P, None]) -> Callable[P, None]:
     """
-    :param constructor: which need not name what has moved
-    :return: the same, which answers it
+    :param constructor: which names all that it takes, but need not name what has moved
+    :return: the same, which answers it, and a typo with the closest name
     """
     known = inspect.signature(constructor).parameters
 
     @functools.wraps(constructor)
     def checked(*args: P.args, **kwargs: P.kwargs) -> None:
         refuse_moved(kwargs, known)
+        for name in kwargs:
+            if name not in known:
+                wrong = f"{constructor.__qualname__}() got an unexpected keyword argument {name!r}"
+                raise TypeError(wrong + did_you_mean(name, known))
         constructor(*args, **kwargs)
 
     return checked

@@ -18,6 +18,7 @@ from sb3_ext.imitation.expert import Source
 from sb3_ext.imitation.off_policy import OffPolicyImitation
 from sb3_ext.imitation.reward import RewardSettings
 from sb3_ext.learners.captured import Compile
+from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.td3.td3 import TD3
 
 
@@ -36,6 +37,7 @@ class DAC(OffPolicyImitation, TD3):
     :raises ValueError: for values out of range, demonstrations of another task
     """
 
+    @names_moved_keywords
     def __init__(
         self,
         policy: str | type[TD3Policy],
@@ -154,6 +156,7 @@ class DACSAC(OffPolicyImitation, SAC):
     :raises ValueError: for values out of range, demonstrations of another task
     """
 
+    @names_moved_keywords
     def __init__(
         self,
         policy: str | type[SACPolicy],

@@ -17,6 +17,7 @@ from sb3_ext.imitation.expert import Source
 from sb3_ext.imitation.imitation import Imitation
 from sb3_ext.imitation.reward import RewardSettings
 from sb3_ext.imitation.rollouts import RolloutRecorder, learn_reward
+from sb3_ext.moved_keywords import names_moved_keywords
 
 SelfGAIL = TypeVar("SelfGAIL", bound="GAIL")
 
@@ -40,6 +41,7 @@ class GAIL(Imitation, PPO):
     :raises ValueError: for values out of range, demonstrations of another task
     """
 
+    @names_moved_keywords
     def __init__(
         self,
         policy: str | type[ActorCriticPolicy],

@@ -45,7 +45,8 @@ def test_a_shaped_discriminator_takes_all_but_its_inputs() -> None:
 
 @pytest.mark.parametrize("cls", [GAIL, DAC, DACSAC])
 def test_a_typo_is_blamed_on_the_class_that_was_called(cls: Any) -> None:
-    with pytest.raises(TypeError, match=rf"^{cls.__name__}\.__init__\(\) got an unexpected .* 'gradient_penalti'"):
+    said = rf"^{cls.__name__}\.__init__\(\) got an unexpected .* 'gradient_penalti', did you mean 'gradient_penalty'\?$"
+    with pytest.raises(TypeError, match=said):
         cls("MlpPolicy", "Pendulum-v1", gradient_penalti=1.0)
 
 
