@@ -27,6 +27,9 @@ MOVED: dict[str, str] = {
     "ladder_base": "exploration=EpsilonLadder(base=0.4)",
     "ladder_alpha": "exploration=EpsilonLadder(alpha=7.0)",
     "n_step": "n_steps",
+    "noise_final_scale": "action_noise=Scheduled(noise, final=0.1), and noise_final in a yml",
+    "noise_fraction": "action_noise=Scheduled(noise, final=0.1, fraction=0.5)",
+    "env_noise_scales": "action_noise=Laddered(noise, first=1.0, last=0.5), and noise_ladder in a yml",
 }
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sb3_ext import R2D2, Rainbow, RainbowR
+from sb3_ext import DAC, DACSAC, DDPG, R2D2, TD3, Rainbow, RainbowR
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.moved_keywords import MOVED
 
@@ -24,6 +24,19 @@ def test_in_a_constructor_and_in_a_yml(cls: type[Any], name: str) -> None:
     with pytest.raises(ValueError, match=rf"^{name} is now ") as checked:
         check_keywords({name: 0.5}, keywords_of(cls), f"hyperparameter of {cls.__name__}")
     assert str(constructed.value) == str(checked.value) == f"{name} is now {MOVED[name]}"
+
+
+@pytest.mark.parametrize("cls", [TD3, DDPG, DAC, DACSAC])
+@pytest.mark.parametrize("name", ["prioritized", "noise_final_scale", "noise_fraction", "env_noise_scales"])
+def test_of_continuous_control(cls: type[Any], name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=rf"^{name} is now "):
+        cls("MlpPolicy", "Pendulum-v1", **{name: 0.5})
+    with pytest.raises(ValueError, match=rf"^{name} is now "):
+        check_keywords({name: 0.5}, keywords_of(cls), f"hyperparameter of {cls.__name__}")
+    if cls is not DACSAC:  # on SB3's SAC
+        with pytest.raises(ValueError, match=rf"^{name} is now "):
+            cls.load(tmp_path / "none.zip", **{name: 0.5})
+    assert not set(inspect.signature(cls).parameters) & MOVED.keys()
 
 
 def test_in_load_and_in_the_policys_keywords(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from stable_baselines3.td3.policies import TD3Policy
 
 from sb3_ext.buffers.samplers import SamplerLike
 from sb3_ext.learners.captured import Compile
+from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.td3.td3 import TD3
 
 
@@ -21,6 +22,7 @@ class DDPG(TD3):
     noise in the target. The others are those of our `TD3`.
     """
 
+    @names_moved_keywords
     def __init__(
         self,
         policy: str | type[TD3Policy],

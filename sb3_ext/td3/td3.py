@@ -29,6 +29,7 @@ from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.compiled import CompiledMixin
 from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.td3 import Batch, Settings, TD3Learner
+from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.best_policy import BestPolicyMixin
@@ -82,6 +83,7 @@ class TD3(
         "SimbaPolicy": SimbaPolicy,
     }
 
+    @names_moved_keywords
     def __init__(
         self,
         policy: str | type[TD3Policy],
