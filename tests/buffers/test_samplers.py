@@ -11,11 +11,11 @@ from stable_baselines3.common.utils import set_random_seed
 from support.checks import assert_frequencies
 from support.sampler_model import Model, array, counts
 
-from sb3_ext.buffers.samplers import GreedyPriority, Proportional, RankBased, TreeSampler, Uniform
+from sb3_ext.buffers.samplers import SAMPLERS, GreedyPriority, Proportional, RankBased, TreeSampler, Uniform
 from sb3_ext.buffers.sampling import Draw, Sampler
 
 RANDOM: list[Callable[[], Sampler]] = [Uniform, Proportional, RankBased]
-ALL: list[Callable[[], Sampler]] = [*RANDOM, GreedyPriority]
+ALL: list[Callable[[], Sampler]] = list(SAMPLERS.values())
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.5, 0.9, 1.0])
@@ -226,7 +226,7 @@ def test_exponents_must_lie_between_0_and_1(cls: type[Proportional] | type[RankB
 
 
 def test_samplers_print_their_settings() -> None:
-    assert [repr(make()) for make in ALL] == [
+    assert [repr(make()) for make in (*RANDOM, GreedyPriority)] == [
         "Uniform()",
         "Proportional(alpha=0.9, beta=0.6, beta_final=None)",
         "RankBased(alpha=0.7, beta=0.5, beta_final=None, staleness=0.1)",

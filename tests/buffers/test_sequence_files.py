@@ -17,13 +17,10 @@ from support.windows import (
 )
 
 from sb3_ext.buffers import (
-    GreedyPriority,
-    Proportional,
-    RankBased,
+    SAMPLERS,
     Sampler,
     SequenceReplayBuffer,
     SequenceSamples,
-    Uniform,
 )
 
 
@@ -69,7 +66,7 @@ def assert_same_samples(one: SequenceSamples, other: SequenceSamples) -> None:
 
 
 @pytest.mark.parametrize("n_adds", [0, 7, 40, 300])
-@pytest.mark.parametrize("sampler", [Proportional, Uniform, RankBased, GreedyPriority])
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampler: type[Sampler]) -> None:
     """Pickled in the middle of a trajectory, before and after the ring is full, with priorities set in between."""
     geometry, n_envs = Geometry(3, 6, 2, 3), 2

@@ -16,19 +16,18 @@ from support.transitions import (
 )
 
 from sb3_ext.buffers import (
+    SAMPLERS,
     Column,
-    GreedyPriority,
     PrioritizedReplayBuffer,
     PrioritizedSamples,
     Proportional,
     RankBased,
     Sampler,
-    Uniform,
 )
 
 
 @pytest.mark.parametrize("n_adds", [0, 7, 40, 200])
-@pytest.mark.parametrize("sampler", [Proportional, Uniform, RankBased, GreedyPriority])
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
 def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampler: type[Sampler]) -> None:
     """Pickled in the middle of a trajectory, before and after the ring is full, with priorities set in between."""
     world = World("dict", 2, 3, 50, seed=n_adds, n_frames=4)
@@ -58,7 +57,7 @@ def test_a_reloaded_buffer_goes_on_as_if_nothing_had_happened(n_adds: int, sampl
         assert_same_samples(one, other)
 
 
-@pytest.mark.parametrize("sampler", [Proportional, Uniform, RankBased, GreedyPriority])
+@pytest.mark.parametrize("sampler", SAMPLERS.values())
 @pytest.mark.parametrize("n_envs", [1, 3])
 def test_a_file_holds_only_cells_that_were_written(sampler: type[Sampler], n_envs: int) -> None:
     world = World("vector", n_envs, 3, 200_000)
