@@ -1,4 +1,4 @@
-"""Rainbow and RainbowR: what one update computes, noise, exploration, samplers, and every switch alone."""
+"""Rainbow and RainbowR: what one update computes, and what samplers draw."""
 
 from __future__ import annotations
 
@@ -7,48 +7,26 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
-from gymnasium import spaces
 from stable_baselines3 import DQN
-from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack
-from support.checks import EverySampler, assert_same_weights
-from support.q_models import BOTH, Make, buffer_of, make_env, make_rainbow, make_rainbowr
-from support.worlds import SPACES, SpaceEnv, TaggedPictures
+from stable_baselines3.common.vec_env import VecEnv
+from support.checks import EverySampler
+from support.q_models import BOTH, PLAIN, Make, buffer_of, make_env, make_rainbow
 from torch import nn
 
-from sb3_ext import Rainbow, RainbowR
+from sb3_ext import Rainbow
 from sb3_ext.buffers.prioritized import PrioritizedSamples
 from sb3_ext.buffers.samplers import GreedyPriority, Proportional, RankBased, Uniform
 from sb3_ext.buffers.sampling import Sampler
 from sb3_ext.networks.heads import C51, Quantile, Scalar
-from sb3_ext.networks.noisy import NoisyLinear, sample_noise
+from sb3_ext.networks.noisy import sample_noise
 from sb3_ext.networks.streams import Streams
-from sb3_ext.ops.exploration import Boltzmann, EpsilonGreedy, EpsilonLadder, Exploration, Greedy
 from sb3_ext.ops.value_rescaling import ValueRescaling
-from sb3_ext.q_learning import QLearning
 
-PLAIN: dict[str, Any] = dict(
-    head=Scalar(td_loss="huber", dueling=None), sampler="uniform", double_q=False, n_steps=1, value_rescaling=False,
-    normalize_reward=False,
-)  # fmt: skip
 OBS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
-
-
-def noisy_layers(net: nn.Module) -> list[NoisyLinear]:
-    return [layer for layer in net.modules() if isinstance(layer, NoisyLinear)]
-
-
-def noise_of(net: nn.Module) -> th.Tensor:
-    """The noise of the inputs of the first noisy layer."""
-    noise = noisy_layers(net)[0].noise
-    assert noise is not None
-    return noise[0].clone()
 
 
 # ---------------------------------------------------------------------- one update
@@ -282,181 +260,6 @@ def test_target_copies_count_updates_and_warm_up_counts_steps() -> None:
     assert copies == list(range(5, model._n_updates + 1, 5))
 
 
-# ---------------------------------------------------------------------- noise
-
-
-@BOTH
-def test_every_update_draws_noise_for_each_network(make: Make) -> None:
-    model = make(gradient_steps=0)
-    model.learn(80)
-    seen = []
-    for _ in range(3):
-        model.train(gradient_steps=1, batch_size=8)
-        seen += [noise_of(model.q_net), noise_of(model.q_net_target)]
-    # RainbowR: one draw for each of 8 sequences, whatever the time
-    assert {tuple(noise.shape[:-1]) for noise in seen} == {(8, 1) if isinstance(model, RainbowR) else ()}
-    for i, noise in enumerate(seen):
-        assert not any(th.equal(noise, other) for other in seen[:i])
-    if isinstance(model, RainbowR):
-        assert len({tuple(row) for row in seen[0][:, 0].tolist()}) == 8
-
-
-@BOTH
-def test_every_step_draws_noise_for_each_environment(make: Make) -> None:
-    model = make(n_envs=4, learning_starts=0, gradient_steps=0)
-    model.learn(40)
-    seen = []
-    for _ in range(2):
-        model._sample_action(0)
-        seen += noise_of(model.q_net).tolist()
-    assert len({tuple(row) for row in seen}) == 8
-    # Each environment sees values of its own where all observations are the same.
-    assert isinstance(model, Rainbow | RainbowR)
-    same = th.zeros(4, 3)
-    if isinstance(model, Rainbow):
-        q_values = model.policy.act(same)
-    else:
-        q_values, _ = model.policy.act(same, model.q_net.initial_state(4))
-    assert len({tuple(row) for row in q_values.tolist()}) == 4
-
-
-@BOTH
-def test_deterministic_predictions_are_those_of_the_mean_weights(make: Make) -> None:
-    model = make(learning_starts=0)
-    model.learn(60)
-    mean = copy.deepcopy(model.q_net)  # a copy has no noise
-    with th.no_grad():
-        expected = mean(th.as_tensor(OBS)).argmax(dim=1).numpy()
-        for layer in noisy_layers(model.q_net):  # so that noise would show
-            layer.weight_sigma.fill_(10.0)
-            layer.bias_sigma.fill_(10.0)
-    for _ in range(5):
-        np.testing.assert_array_equal(model.predict(OBS, deterministic=True)[0], expected)
-        sample_noise(model.q_net)  # as acting and training do
-    first, second = (model.predict(np.tile(OBS, (10, 1)), deterministic=False)[0] for _ in range(2))
-    assert not np.array_equal(first, second)
-    np.testing.assert_array_equal(model.predict(OBS[0], deterministic=True)[0], expected[0])
-
-
-@BOTH
-def test_q_networks_predict_after_training_under_noise(make: Make) -> None:
-    """Trap 12: users read Q-networks as well; the last draw of training is nothing to be seen."""
-    model = make(n_envs=2, train_freq=1)
-    model.learn(60)
-    expected, _ = model.predict(OBS, deterministic=True)
-    for _ in range(2):
-        model.train(gradient_steps=1, batch_size=4)
-        frozen, _ = model.predict(OBS, deterministic=True)
-        sample_noise(model.q_net, (4, 1) if isinstance(model, RainbowR) else ())
-        np.testing.assert_array_equal(model.q_net.predict(OBS, deterministic=True)[0], frozen)
-        model._sample_action(0)
-        np.testing.assert_array_equal(model.q_net.predict(OBS, deterministic=True)[0], frozen)
-        model.q_net_target.predict(OBS, deterministic=True)
-    assert expected.shape == (6,)
-
-
-@BOTH
-def test_deterministic_predictions_change_nothing(make: Make) -> None:
-    model = make()
-    model.learn(60)
-    before, coins, draws = copy.deepcopy(model.policy.state_dict()), np.random.get_state(), th.get_rng_state()
-    model.predict(OBS, deterministic=True)
-    assert all(th.equal(before[key], value) for key, value in model.policy.state_dict().items())
-    assert th.equal(draws, th.get_rng_state())
-    assert all(np.array_equal(a, b) for a, b in zip(coins, np.random.get_state(), strict=True))
-
-
-@BOTH
-def test_an_evaluation_in_mid_step_changes_nothing(make: Make) -> None:
-    alone = make(seed=5)
-    alone.learn(200)
-    watched = make(seed=5)
-    evaluation = EvalCallback(make_env(1), eval_freq=7, n_eval_episodes=2, verbose=0, deterministic=True)
-    watched.learn(200, callback=evaluation)
-    assert alone._n_updates > 0 and evaluation.n_calls == 100
-    assert_same_weights(alone, watched)
-
-
-# ---------------------------------------------------------------------- exploration
-
-Q_VALUES = np.tile([1.0, 0.0, -1.0], (4, 1))
-SOFTMAX = np.exp([2.0, 0.0, -2.0]) / np.exp([2.0, 0.0, -2.0]).sum()
-
-
-@pytest.mark.parametrize(
-    ("exploration", "not_greedy"),
-    [
-        (EpsilonGreedy(0.6, 0.6), [0.4] * 4),
-        (EpsilonLadder(0.6, 3.0), [0.6 ** (1 + i) * 2 / 3 for i in range(4)]),
-        (Boltzmann(0.5), [1 - SOFTMAX[0]] * 4),
-        (Greedy(), [0.0] * 4),
-    ],
-)
-@BOTH
-def test_the_given_strategy_chooses_and_is_logged(
-    make: Make, exploration: Exploration, not_greedy: list[float]
-) -> None:
-    model = make(n_envs=4, exploration=exploration, gradient_steps=0, train_freq=1)
-    model.learn(40, log_interval=10_000)
-    rate = exploration.rate(model._current_progress_remaining, 4)
-    assert model.logger.name_to_value["rollout/exploration_rate"] == rate
-
-    def act(obs: th.Tensor, *state: Any) -> Any:
-        return (Q_VALUES, *state) if state else Q_VALUES
-
-    model.policy.act = act  # type: ignore[assignment, method-assign, operator]
-    chosen = np.stack([model._sample_action(0)[0] for _ in range(3000)])
-    np.testing.assert_allclose((chosen != 0).mean(axis=0), not_greedy, atol=0.04)
-
-
-@pytest.mark.parametrize(
-    ("make", "n_envs", "settings", "default"),
-    [
-        (make_rainbow, 1, {}, Greedy()),
-        (make_rainbow, 4, {}, Greedy()),
-        (make_rainbow, 4, {"head": "c51", "exploration": EpsilonGreedy(1.0, 0.2, 0.1)}, EpsilonGreedy(1.0, 0.2, 0.1)),
-        (make_rainbowr, 4, {}, Greedy()),
-        (make_rainbow, 4, {"head": "c51"}, EpsilonGreedy(1.0, 0.05, 0.1)),
-        (make_rainbowr, 1, {"head": "quantile"}, EpsilonGreedy(1.0, 0.01, 0.1)),
-        (make_rainbowr, 4, {"head": "c51", "exploration": {"epsilon_ladder": {"base": 0.3}}}, EpsilonLadder(0.3, 7.0)),
-        (make_rainbowr, 4, {"head": "scalar"}, EpsilonLadder(0.4, 7.0)),
-        (make_rainbow, 1, {"head": {"quantile": {"noise": 0.1}}}, Greedy()),
-    ],
-)
-def test_noise_explores_in_place_of_epsilon(
-    make: Make, n_envs: int, settings: dict[str, Any], default: Exploration, tmp_path: Path
-) -> None:
-    model = make(n_envs=n_envs, **settings)
-    assert model.exploration == default
-    assert bool(noisy_layers(model.q_net)) == (default == Greedy())
-    model.save(tmp_path / "model.zip")
-    assert type(model).load(tmp_path / "model.zip", device="cpu").exploration == default
-
-
-def test_the_schedule_of_epsilon_follows_the_steps() -> None:
-    model = make_rainbow(1, exploration=EpsilonGreedy(1.0, 0.2, 0.5), gradient_steps=0)
-    rates: list[float] = []
-
-    class Watch(BaseCallback):
-        def _on_step(self) -> bool:
-            rates.append(self.logger.name_to_value.get("rollout/exploration_rate", np.nan))
-            return True
-
-    model.learn(100, callback=Watch(), log_interval=10_000)
-    np.testing.assert_allclose(rates[1:51], 1.0 - 0.8 * np.arange(1, 51) / 50)  # logged after the step before
-    np.testing.assert_allclose(rates[51:], 0.2)
-
-
-@BOTH
-def test_predictions_without_determinism_explore_at_the_evaluation_rate(make: Make) -> None:
-    model = make(evaluation_eps=0.3, head="c51")
-    obs = np.zeros((4000, 3), dtype=np.float32)
-    greedy, _ = model.predict(obs, deterministic=True)
-    np.random.seed(0)
-    actions, _ = model.predict(obs, deterministic=False)
-    assert abs(float((actions != greedy).mean()) - 0.3 * 2 / 3) < 0.03
-
-
 # ---------------------------------------------------------------------- samplers
 
 
@@ -501,96 +304,3 @@ def test_the_sampler_is_what_draws(make: Make) -> None:
         assert model.replay_buffer is not None
         assert model.sampler == model.replay_buffer.sampler == meant
         assert model.sampler is not model.replay_buffer.sampler
-
-
-# ---------------------------------------------------------------------- every switch alone
-
-SWITCHES: list[dict[str, Any]] = [
-    {},
-    {"double_q": False},
-    {"head": C51(noise=0.5, dueling="max")},
-    {"head": C51(noise=0.5, dueling="naive")},
-    {"head": C51(noise=0.5, dueling=None)},
-    {"sampler": Uniform()},
-    {"n_steps": 1},
-    {"head": Quantile(noise=0.5)},
-    {"head": Scalar(noise=0.5)},
-    {"head": C51()},
-    {"value_rescaling": False},
-    {"tau": 0.1, "target_update_interval": 1},
-    PLAIN,
-]
-
-
-def named(switch: dict[str, Any]) -> str:
-    return "plain" if switch is PLAIN else ",".join(f"{k}={v}" for k, v in switch.items()) or "default"
-
-
-def assert_trains_and_loads_alike(model: QLearning, tmp_path: Path, n_steps: int) -> None:
-    before = [p.clone() for p in model.q_net.parameters()]
-    model.learn(n_steps)
-    assert model._n_updates > 2
-    assert not all(map(th.equal, before, model.q_net.parameters()))
-    assert all(bool(th.isfinite(p).all()) for p in model.policy.parameters())
-    model.save(tmp_path / "model.zip")
-    loaded = type(model).load(tmp_path / "model.zip", device="cpu")
-    assert_same_weights(model, loaded)
-    env = model.get_env()
-    assert env is not None
-    obs = env.reset()
-    assert isinstance(obs, np.ndarray | dict)
-    actions = model.predict(obs, deterministic=True)[0]
-    assert actions.shape == (env.num_envs,)
-    np.testing.assert_array_equal(loaded.predict(obs, deterministic=True)[0], actions)
-    for name in ("n_steps", "head", "sampler", "exploration", "double_q", "value_rescaling"):
-        assert getattr(loaded, name) == getattr(model, name)
-
-
-@pytest.mark.parametrize("n_envs", [1, 4])
-@pytest.mark.parametrize("switch", SWITCHES, ids=named)
-def test_every_switch_with_vectors(switch: dict[str, Any], n_envs: int, tmp_path: Path) -> None:
-    assert_trains_and_loads_alike(make_rainbow(n_envs, **switch), tmp_path, 80)
-
-
-@pytest.mark.parametrize("switch", SWITCHES, ids=named)
-def test_every_switch_with_frames_stored_once(switch: dict[str, Any], tmp_path: Path) -> None:
-    env = VecFrameStack(DummyVecEnv([lambda: Monitor(TaggedPictures())] * 2), 4)
-    model = make_rainbow(
-        env=env, policy="CnnPolicy", optimize_memory_usage=True, buffer_size=200, train_freq=4, batch_size=4,
-        policy_kwargs=dict(net_arch=[8], features_extractor_kwargs=dict(features_dim=8)), **switch,
-    )  # fmt: skip
-    assert_trains_and_loads_alike(model, tmp_path, 60)
-    assert buffer_of(model)._cells.observations[""].shape == (200, 1, 36, 36)
-
-
-@pytest.mark.parametrize("switch", SWITCHES, ids=named)
-def test_every_switch_with_dicts(switch: dict[str, Any], tmp_path: Path) -> None:
-    space = spaces.Dict(vector=spaces.Box(-1.0, 1.0, (3,), np.float32), number=spaces.Discrete(5))
-    env = DummyVecEnv([lambda: Monitor(SpaceEnv(space))] * 2)
-    assert_trains_and_loads_alike(make_rainbow(env=env, policy="MultiInputPolicy", **switch), tmp_path, 60)
-
-
-@pytest.mark.parametrize("switch", SWITCHES, ids=named)
-def test_every_switch_with_sequences(switch: dict[str, Any], tmp_path: Path) -> None:
-    assert_trains_and_loads_alike(make_rainbowr(**switch), tmp_path, 80)
-
-
-@pytest.mark.parametrize("name", list(SPACES))
-def test_every_observation_space(name: str, tmp_path: Path) -> None:
-    def make() -> gym.Env:
-        return Monitor(SpaceEnv(SPACES[name]))
-
-    policy = {"image": "CnnPolicy", "dict": "MultiInputPolicy"}.get(name, "MlpPolicy")
-    model = make_rainbow(env=DummyVecEnv([make] * 2), policy=policy, train_freq=4, buffer_size=200)
-    assert_trains_and_loads_alike(model, tmp_path, 60)
-    single = model.observation_space.sample()
-    assert model.predict(single, deterministic=True)[0].shape == ()
-
-
-@pytest.mark.parametrize("head", [C51(priority="td"), C51(n_atoms=2), C51(v_min=-1.0, v_max=50.0)], ids=repr)
-def test_the_head_is_what_trains(head: C51) -> None:
-    for make in (make_rainbow, make_rainbowr):
-        model = make(head=head)
-        model.learn(60)
-        assert model.head is model.policy.head is model.q_net.head is model.q_net_target.head is head
-        assert len(list(model.q_net.head_net.parameters())[-1]) == head.n_atoms

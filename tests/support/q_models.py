@@ -14,10 +14,13 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from support.worlds import TaggedEnv, TaggedPictures
+from torch import nn
 
 from sb3_ext import Rainbow, RainbowR
 from sb3_ext.buffers import PrioritizedReplayBuffer
 from sb3_ext.networks.cores import RecurrentState
+from sb3_ext.networks.heads import Scalar
+from sb3_ext.networks.noisy import NoisyLinear
 from sb3_ext.q_learning import QLearning
 from sb3_ext.r2d2 import R2D2
 
@@ -145,3 +148,42 @@ BOTH = pytest.mark.parametrize("make", [make_rainbow, make_rainbowr])
 def buffer_of(model: Rainbow) -> PrioritizedReplayBuffer:
     assert model.replay_buffer is not None
     return model.replay_buffer
+
+
+PLAIN: dict[str, Any] = dict(
+    head=Scalar(td_loss="huber", dueling=None), sampler="uniform", double_q=False, n_steps=1, value_rescaling=False,
+    normalize_reward=False,
+)  # fmt: skip
+
+
+def noisy_layers(net: nn.Module) -> list[NoisyLinear]:
+    return [layer for layer in net.modules() if isinstance(layer, NoisyLinear)]
+
+
+def noise_of(net: nn.Module) -> th.Tensor:
+    """The noise of the inputs of the first noisy layer."""
+    noise = noisy_layers(net)[0].noise
+    assert noise is not None
+    return noise[0].clone()
+
+
+def assert_items_are_whole(model: QLearning, lengths: tuple[int, ...] = (7, 1, 23, 12), slack: float = 0.0) -> None:
+    """What can be drawn stays inside its episode, and rewards and ends are those of its steps. For `TaggedEnv`s."""
+    if isinstance(model, RainbowR):
+        assert_windows_are_contiguous(model)
+        return
+    assert isinstance(model, Rainbow)
+    batch = buffer_of(model)._get_samples(buffer_of(model)._active_leaves())
+    assert isinstance(batch.observations, th.Tensor) and isinstance(batch.next_observations, th.Tensor)
+    assert len(batch.observations) > 0 and batch.discounts is not None
+    before, after = batch.observations.numpy() * 16, batch.next_observations.numpy() * 16
+    np.testing.assert_allclose(before[:, :2], after[:, :2], atol=slack)
+    k = (after[:, 2] - before[:, 2]).round().astype(int)
+    assert k.min() >= 1 and k.max() <= model.n_steps
+    for i, steps in enumerate(k.tolist()):
+        _, episode, t = (round(x) for x in before[i].tolist())
+        rewards = sum(model.gamma**j * (t + j + 1) for j in range(steps))
+        np.testing.assert_allclose(batch.rewards[i].item(), rewards, rtol=1e-5)
+        np.testing.assert_allclose(batch.discounts[i].item(), model.gamma**steps, rtol=1e-5)
+        over = t + steps == lengths[episode % len(lengths)] and episode % 2 == 0
+        assert batch.dones[i].item() == float(over)
