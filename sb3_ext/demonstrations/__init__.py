@@ -6,29 +6,16 @@ from sb3_ext.demonstrations.consistency import inconsistency
 from sb3_ext.demonstrations.data import Demonstrations, Episode, Observations, Transitions
 from sb3_ext.demonstrations.files import load, save
 from sb3_ext.demonstrations.findings import Finding
-from sb3_ext.demonstrations.formats import (
-    SB2,
-    D3rlpy,
-    Imitation,
-    Minari,
-    Npz,
-    from_arrays,
-    from_trajectories,
-    to_trajectories,
-)
+from sb3_ext.demonstrations.formats.arrays import from_arrays
+from sb3_ext.demonstrations.formats.trajectories import from_trajectories, to_trajectories
 from sb3_ext.demonstrations.info import info, plot
 from sb3_ext.demonstrations.play import play
 from sb3_ext.demonstrations.record import record
 
 __all__ = [
-    "SB2",
-    "D3rlpy",
     "Demonstrations",
     "Episode",
     "Finding",
-    "Imitation",
-    "Minari",
-    "Npz",
     "Observations",
     "Transitions",
     "check",

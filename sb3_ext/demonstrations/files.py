@@ -9,7 +9,9 @@ from typing import Any, Protocol
 from gymnasium import spaces
 
 from sb3_ext.demonstrations.data import Demonstrations
-from sb3_ext.demonstrations.formats import FORMATS, Format, Npz, Path, Task, is_path
+from sb3_ext.demonstrations.formats import FORMATS
+from sb3_ext.demonstrations.formats.base import Format, Path, Task, is_path
+from sb3_ext.demonstrations.formats.npz import Npz
 from sb3_ext.specs import resolve
 
 FormatLike = Format | str | Mapping[str, Mapping[str, Any]]

@@ -19,9 +19,9 @@ from support.experts import upright
 
 from sb3_ext import DAC, GAIL
 from sb3_ext.cli import main as cli
-from sb3_ext.demonstrations import SB2, Demonstrations, Episode, load, save
+from sb3_ext.demonstrations import Demonstrations, Episode, load, save
 from sb3_ext.demonstrations.files import find
-from sb3_ext.demonstrations.formats import FORMATS, Format, Option, Task
+from sb3_ext.demonstrations.formats import FORMATS, SB2, Format, Option, Task
 from sb3_ext.imitation import AdversarialCallback
 from sb3_ext.imitation.expert import channels_first, read_expert
 
