@@ -12,8 +12,14 @@ import pytest
 from PIL import Image
 from support.reports import T, bare_trace, curves, decoded, embedded, frames, report, traces
 
-from sb3_ext.viz.report import build, write_report
-from sb3_ext.viz.report_content import content_of
+import sb3_ext.viz.panels
+from sb3_ext.viz.panels import PANELS
+from sb3_ext.viz.report import ReportData, build, panels_of, write_report
+from sb3_ext.viz.report_data import PLACES, Panel, card
+
+
+def content_of(data: ReportData) -> dict[str, Any]:
+    return {key: value for content in panels_of(data).values() for key, value in content.items()}
 
 
 def test_the_page_holds_the_trace() -> None:
@@ -34,14 +40,14 @@ def test_the_page_holds_the_trace() -> None:
 
 def test_vector_attributions_keep_their_signs() -> None:
     values = traces()["probabilities"].attributions["policy"]
-    strip = content_of(traces()["probabilities"], [], np.zeros(0))["attributions"]["policy"]
+    strip = content_of(report(traces()["probabilities"], full=False))["attributions"]["policy"]
     shown = np.frombuffer(base64.b64decode(strip["data"]), dtype=np.int8).reshape(T, strip["size"])
     np.testing.assert_allclose(shown, 127 * np.clip(values / np.percentile(abs(values), 99.5), -1, 1), atol=0.51)
 
 
 def test_nothing_is_lost_where_attributions_are_zero() -> None:
     trace = bare_trace(frames=frames(), attributions={"value": np.zeros((T, 5, 5)), "policy": np.zeros((T, 4))})
-    data = content_of(trace, [], np.zeros(0))["attributions"]
+    data = content_of(report(trace, full=False))["attributions"]
     assert decoded(data["value"]["images"][0]).max() == 0
     assert not np.frombuffer(base64.b64decode(data["policy"]["data"]), dtype=np.int8).any()
 
@@ -69,7 +75,7 @@ def test_pictures_become_smaller_where_nothing_else_helps() -> None:
     trace = replace(
         trace, frames=np.repeat(trace.frames, 4, axis=0), actions=np.zeros(51, dtype=int), rewards=np.ones(51)
     )
-    data = content_of(trace, [], np.zeros(0))["frames"]
+    data = embedded(build(report(trace, full=False)))["frames"]
     assert (data["height"], data["width"]) == (600, 800)
     assert decoded(data["images"][0]).shape[0] < 600 and sum(map(len, data["images"])) < 4_000_000
 
@@ -78,7 +84,7 @@ def test_the_projection_keeps_distances_and_names_its_share() -> None:
     rng = np.random.RandomState(0)
     plane = rng.randn(T, 2) * (3, 1)
     turned = plane @ np.linalg.qr(rng.randn(5, 5))[0][:2] + 7
-    data = content_of(bare_trace(hidden=turned), [], np.zeros(0))
+    data = content_of(report(bare_trace(hidden=turned), full=False))
     shown = np.array(data["hidden"])
     pairs = [(i, j) for i in range(T) for j in range(i)]
     np.testing.assert_allclose(
@@ -88,12 +94,12 @@ def test_the_projection_keeps_distances_and_names_its_share() -> None:
     )
     sizes = np.linalg.eigvalsh(np.cov(plane.T))[::-1]
     np.testing.assert_allclose(data["hidden_shares"], sizes / sizes.sum())
-    assert content_of(bare_trace(hidden=np.ones((T, 3))), [], np.zeros(0))["hidden_shares"] == [0, 0]
-    assert content_of(bare_trace(hidden=rng.randn(T, 1)), [], np.zeros(0))["hidden_shares"] == [1]
+    assert content_of(report(bare_trace(hidden=np.ones((T, 3))), full=False))["hidden_shares"] == [0, 0]
+    assert content_of(report(bare_trace(hidden=rng.randn(T, 1)), full=False))["hidden_shares"] == [1]
 
 
 def test_curves_are_thinned_from_end_to_end() -> None:
-    evaluated, trained = content_of(bare_trace(), curves(), np.zeros(0))["curves"]
+    evaluated, trained = content_of(report(bare_trace()))["curves"]
     expected, monitor = curves()
     np.testing.assert_allclose(evaluated["mean"], expected.returns.mean(axis=1), rtol=1e-5)
     np.testing.assert_allclose(evaluated["low"], np.percentile(expected.returns, 10, axis=1), rtol=1e-5)
@@ -105,11 +111,11 @@ def test_curves_are_thinned_from_end_to_end() -> None:
 
 def test_the_evaluation_has_the_interval_of_its_mean() -> None:
     returns = np.random.RandomState(0).randn(200) * 10 + 50
-    found = content_of(bare_trace(), [], returns)["evaluation"]
+    found = content_of(replace(report(bare_trace()), returns=returns))["evaluation"]
     half = 1.96 * returns.std() / np.sqrt(200)
     np.testing.assert_allclose(found["interval"], [returns.mean() - half, returns.mean() + half], atol=0.2)
     assert (found["min"], found["max"]) == (returns.min(), returns.max())
-    assert content_of(bare_trace(), [], returns[:1])["evaluation"]["interval"] is None
+    assert content_of(replace(report(bare_trace()), returns=returns[:1]))["evaluation"]["interval"] is None
 
 
 @pytest.mark.parametrize(
@@ -134,3 +140,43 @@ def test_the_file_has_its_suffix_and_nothing_is_left_beside_it(tmp_path: Path) -
     path = write_report(data, tmp_path / "new" / "agent")
     assert path == tmp_path / "new" / "agent.html" and list(path.parent.iterdir()) == [path]
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+def test_every_panel_is_a_file_and_shows_all_that_it_has() -> None:
+    """On a report of everything each of them is there, with its script and its style; else it leaves nothing."""
+    full, bare = report(traces()["recurrent_q"]), report(bare_trace(), full=False)
+    assert set(panels_of(full)) == set(PANELS) and not panels_of(bare)
+    places = [PLACES.index(panel.place) for panel in PANELS]
+    assert places == sorted(places) and len({(panel.place, panel.order) for panel in PANELS}) == len(PANELS)
+    page, without = build(full), build(bare)
+    keys: list[str] = []
+    for panel, content in panels_of(full).items():
+        assert panel.html(full, content) in page and panel.script in page and panel.style in page
+        for part in (panel.script, panel.style):
+            assert part == "" or part not in without
+        keys += content
+    assert len(keys) == len(set(keys)) and set(keys).isdisjoint(embedded(without)), "no panel writes over another one"
+    files = {path.stem for path in Path(sb3_ext.viz.panels.__file__).parent.glob("*.py")} - {"__init__"}
+    assert {type(panel).__module__.rpartition(".")[2] for panel in PANELS} == files
+
+
+class Rewards(Panel):
+    """As a user would write one."""
+
+    place = "end"
+    order = 9
+    script = 'make("b", {}, $("total"), String(data.total));'
+
+    def content(self, data: ReportData) -> dict[str, Any] | None:
+        return {"total": float(data.trace.rewards.sum())}
+
+    def html(self, data: ReportData, content: dict[str, Any]) -> str:
+        return card("total", "Total", '<p id="total"></p>')
+
+
+def test_a_new_panel_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sb3_ext.viz.report.PANELS", (*PANELS, Rewards()))
+    data = report(bare_trace())
+    page = build(data)
+    assert embedded(page)["total"] == pytest.approx(data.trace.rewards.sum())
+    assert Rewards.script in page and page.count('id="total"') == 1

@@ -1,0 +1,26 @@
+"""The value of a step: a number, and a track over the episode."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sb3_ext.viz.report_data import Panel, ReportData, rounded
+
+
+class Values(Panel):
+    """Expected return, in the units of the reward."""
+
+    place = "facts"
+    script = """
+setUpTrack("Value", data.values, false);
+redraw.push((t) => { $("value").textContent = t < T ? number(data.values[t]) : "–"; });
+"""
+
+    def content(self, data: ReportData) -> dict[str, Any] | None:
+        return None if data.trace.values is None else {"values": rounded(data.trace.values)}
+
+    def html(self, data: ReportData, content: dict[str, Any]) -> str:
+        return '<div><dt>Value</dt><dd id="value"></dd></div>'
+
+
+PANEL = Values()
