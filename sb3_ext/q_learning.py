@@ -32,7 +32,8 @@ from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
 from sb3_ext.buffers.sampling import DIVERGED, Sampler
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.moved_keywords import refuse_moved
-from sb3_ext.networks.heads import HEADS, Head, HeadLike
+from sb3_ext.networks.head_table import HEADS, HeadLike
+from sb3_ext.networks.heads import Head
 from sb3_ext.networks.noisy import has_noise
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.ops.exploration import EXPLORATIONS, EpsilonGreedy, Exploration, ExplorationLike, Greedy, epsilon_greedy

@@ -27,7 +27,7 @@ from sb3_ext.demonstrations.spaces_json import space_from_json, space_to_json
 from sb3_ext.exchange import allowed
 from sb3_ext.exchange.keyword_checks import RANGES, annotations_of, check_value
 from sb3_ext.networks import GRUCore, ImpalaResNet, LSTMCore
-from sb3_ext.networks.heads import HEADS
+from sb3_ext.networks.head_table import HEADS
 from sb3_ext.ops.exploration import EXPLORATIONS
 from sb3_ext.ops.value_rescaling import ValueRescaling
 from sb3_ext.td3.noise import Laddered, Scheduled

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple, TypeAlias
 
@@ -107,6 +107,13 @@ class Head(ABC):
         :return: a new module that makes ``out`` of features [..., H]
         """
 
+    def as_target(self, network: nn.Module) -> nn.Module:
+        """
+        :param network: of this head, which from now on is the target network's
+        :return: the same; here that makes no difference
+        """
+        return network
+
     @abstractmethod
     def q_values(self, out: HeadOut) -> th.Tensor:
         """
@@ -144,9 +151,9 @@ class Head(ABC):
 
 
 @dataclass(frozen=True)
-class StreamsHead(Head):
+class DuelingHead(Head):
     """
-    Base of heads on the network `Streams`.
+    Base of heads with `Streams` in their networks.
 
     :param dueling: "avg", "max", "naive" or None, see `Streams`
     :param noise: sigma_0 of noisy layers, which then explore in place of epsilon; None = plain ones
@@ -157,9 +164,14 @@ class StreamsHead(Head):
     noise: float | None = field(default=None, kw_only=True)
 
     def __post_init__(self) -> None:
-        _check_choice("dueling", self.dueling, DUELING)
+        check_choice("dueling", self.dueling, DUELING)
         if self.noise is not None and not 0.0 < self.noise < math.inf:
             raise ValueError(f"noise {self.noise} must be > 0 and finite: None gives layers without noise")
+
+
+@dataclass(frozen=True)
+class StreamsHead(DuelingHead):
+    """Base of heads whose network is `Streams`. Parameters as there."""
 
     @property
     @abstractmethod
@@ -188,7 +200,7 @@ class Scalar(StreamsHead):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_choice("td_loss", self.td_loss, ("mse", "huber"))
+        check_choice("td_loss", self.td_loss, ("mse", "huber"))
 
     @property
     def n_outputs(self) -> None:
@@ -235,10 +247,10 @@ class C51(StreamsHead):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_count("n_atoms", self.n_atoms, 2, "mass is shared by two neighbours")
+        check_count("n_atoms", self.n_atoms, 2, "mass is shared by two neighbours")
         if not -math.inf < self.v_min < self.v_max < math.inf:
             raise ValueError(f"v_min {self.v_min} must be less than v_max {self.v_max}, and both must be finite")
-        _check_choice("priority", self.priority, ("loss", "td"))
+        check_choice("priority", self.priority, ("loss", "td"))
 
     @property
     def n_outputs(self) -> int:
@@ -296,10 +308,10 @@ class Quantile(StreamsHead):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _check_count("n_quantiles", self.n_quantiles, 1, "the mean is made of them")
+        check_count("n_quantiles", self.n_quantiles, 1, "the mean is made of them")
         if not 0 <= self.kappa < math.inf:
             raise ValueError(f"kappa {self.kappa} must be >= 0 and finite: 0 is the plain quantile loss")
-        _check_choice("priority", self.priority, ("loss", "td"))
+        check_choice("priority", self.priority, ("loss", "td"))
 
     @property
     def n_outputs(self) -> int:
@@ -316,20 +328,8 @@ class Quantile(StreamsHead):
         Quantile Huber loss with the targets ``h(R + discount h^-1(theta'_j(s', a')))``. Of a mixture of actions each
         quantile is the mean over actions (as in Munchausen-IQN, Vieillard et al., 2020).
         """
-        quantiles = of_action(out, action)  # [..., N]
-        with th.no_grad():
-            next_returns = backup.policy.of(backup.target_out, backup.transform.invert)
-            targets = backup.transform.apply(_backed_up(backup.returns, next_returns))
         taus = quantile_midpoints(self.n_quantiles, out.device)
-        loss = quantile_huber(quantiles, targets, taus, self.kappa)
-        if self.priority == "loss":
-            return loss, loss.detach()
-        return loss, (targets.mean(dim=-1) - quantiles.detach().mean(dim=-1)).abs()
-
-
-HEADS: dict[str, type[Head]] = {"scalar": Scalar, "c51": C51, "quantile": Quantile}
-"""Short names, as in ``head="c51"`` and ``head={"c51": {"noise": 0.5}}``"""
-HeadLike: TypeAlias = Head | str | Mapping[str, Mapping[str, Any] | None]  # Any: of a yml
+        return quantile_loss(of_action(out, action), taus, backup.target_out, backup, self.kappa, self.priority)
 
 
 def of_action(values: th.Tensor, action: th.Tensor) -> th.Tensor:
@@ -343,6 +343,27 @@ def of_action(values: th.Tensor, action: th.Tensor) -> th.Tensor:
     return th.take_along_dim(values, index, dim=axis).squeeze(axis)
 
 
+def quantile_loss(
+    quantiles: th.Tensor, taus: th.Tensor, next_values: th.Tensor, backup: Backup, kappa: float, priority: PriorityMode
+) -> tuple[th.Tensor, th.Tensor]:
+    """
+    :param quantiles: [..., N] of the return of the actions taken
+    :param taus: [N] or [..., N], what they are the quantiles for
+    :param next_values: [..., A, N'], those of the target network at the steps that are bootstrapped from
+    :param backup: what follows
+    :param kappa: error up to which the loss is quadratic
+    :param priority: "loss" or "td"
+    :return: as `Head.loss`
+    """
+    with th.no_grad():
+        next_returns = backup.policy.of(next_values, backup.transform.invert)
+        targets = backup.transform.apply(_backed_up(backup.returns, next_returns))
+    loss = quantile_huber(quantiles, targets, taus, kappa)
+    if priority == "loss":
+        return loss, loss.detach()
+    return loss, (targets.mean(dim=-1) - quantiles.detach().mean(dim=-1)).abs()
+
+
 def _backed_up(returns: NStepReturns, values: th.Tensor) -> th.Tensor:
     """
     :param values: [..., N], or [N] for all steps
@@ -351,11 +372,13 @@ def _backed_up(returns: NStepReturns, values: th.Tensor) -> th.Tensor:
     return returns.reward_sum.unsqueeze(-1) + returns.discount.unsqueeze(-1) * values
 
 
-def _check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
+def check_choice(name: str, value: str | None, choices: tuple[str | None, ...]) -> None:
+    """:raises ValueError: for another value of this setting"""
     if value not in choices:
         raise ValueError(f"{name} {value!r} must be one of {', '.join(map(repr, choices))}")
 
 
-def _check_count(name: str, value: object, least: int, why: str) -> None:
+def check_count(name: str, value: object, least: int, why: str) -> None:
+    """:raises ValueError: for what is no whole number from ``least`` on"""
     if not isinstance(value, int) or value < least:
         raise ValueError(f"{name} {value!r} must be an integer >= {least}: {why}")

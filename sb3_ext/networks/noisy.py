@@ -44,6 +44,8 @@ class NoisyLinear(nn.Module):
         self.bias_sigma = nn.Parameter(th.full((out_features,), std * bound))
         self.noise: tuple[th.Tensor, th.Tensor] | None = None
         """f(eps_in) [..., in_features] and f(eps_out) [..., out_features]"""
+        self.n_inner = 0
+        """axes of the input, in front of its features, that share one noise: of the fractions of `IQN`"""
 
     def sample_noise(self, shape: tuple[int, ...] = ()) -> None:
         """
@@ -60,7 +62,7 @@ class NoisyLinear(nn.Module):
         if self.noise is None:
             return F.linear(x, self.weight_mu, self.bias_mu)
         eps_in, eps_out = self.noise
-        drawn, given = tuple(eps_in.shape[:-1]), tuple(x.shape[:-1])
+        drawn, given = tuple(eps_in.shape[:-1]), tuple(x.shape[: x.ndim - 1 - self.n_inner])
         # Broadcasting alone would take [E] noise for one value per step of [B, T], or make one environment into E.
         if drawn and (len(drawn) != len(given) or any(n not in (1, m) for n, m in zip(drawn, given, strict=True))):
             raise ValueError(f"noise {drawn} does not fit inputs {given}: call sample_noise or clear_noise before")
@@ -68,6 +70,8 @@ class NoisyLinear(nn.Module):
             eps_in, eps_out = eps_in.flatten(), eps_out.flatten()
             weight = th.addcmul(self.weight_mu, self.weight_sigma, th.outer(eps_out, eps_in))
             return F.linear(x, weight, th.addcmul(self.bias_mu, self.bias_sigma, eps_out))
+        if drawn and self.n_inner:
+            eps_in, eps_out = (eps.view(*drawn, *[1] * self.n_inner, -1) for eps in (eps_in, eps_out))
         y = F.linear(x, self.weight_mu, self.bias_mu)
         return y + eps_out * F.linear(x * eps_in, self.weight_sigma, self.bias_sigma)
 

@@ -26,7 +26,8 @@ from sb3_ext.buffers.sequence import SequenceReplayBuffer
 from sb3_ext.buffers.windows import SequenceSamples, check_window_geometry
 from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.networks.cores import RecurrentState
-from sb3_ext.networks.heads import Backup, HeadLike, HeadOut
+from sb3_ext.networks.head_table import HeadLike
+from sb3_ext.networks.heads import Backup, HeadOut
 from sb3_ext.networks.noisy import sample_noise
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 from sb3_ext.ops.exploration import EpsilonGreedy, EpsilonLadder, Exploration, ExplorationLike

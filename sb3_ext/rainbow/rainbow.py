@@ -17,7 +17,8 @@ from stable_baselines3.common.utils import obs_as_tensor
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.moved_keywords import names_moved_keywords
-from sb3_ext.networks.heads import C51, Backup, HeadLike
+from sb3_ext.networks.head_table import HeadLike
+from sb3_ext.networks.heads import C51, Backup
 from sb3_ext.networks.noisy import sample_noise
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.ops.exploration import EpsilonGreedy, ExplorationLike

@@ -11,7 +11,8 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.buffers.sequence import SequenceReplayBuffer
 from sb3_ext.moved_keywords import names_moved_keywords
-from sb3_ext.networks.heads import C51, HeadLike
+from sb3_ext.networks.head_table import HeadLike
+from sb3_ext.networks.heads import C51
 from sb3_ext.ops.exploration import ExplorationLike
 from sb3_ext.ops.value_rescaling import ValueTransform
 from sb3_ext.r2d2 import R2D2, R2D2Policy

@@ -13,13 +13,14 @@ import pytest
 import torch as th
 from stable_baselines3.common.base_class import BaseAlgorithm
 from support.agents import OFF, PENDULUM, actions_of
-from support.foreign import MatrixMemory, Pyramid, RoundRobin, Stubborn
-from support.q_models import make_model
+from support.foreign import MatrixMemory, Munchausen, Pyramid, RoundRobin, Stubborn
+from support.q_models import make_model, make_rainbow
 
 from sb3_ext import TD3
 from sb3_ext.exchange import allow, allowed
 from sb3_ext.exchange.plain_json import NotPlain, decode, encode
 from sb3_ext.exchange.safe_files import UnsafeFile, load_safe, save_safe
+from sb3_ext.networks import IQN
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +37,13 @@ def with_sampler() -> BaseAlgorithm:
     return TD3("MlpPolicy", PENDULUM, sampler=RoundRobin(stride=2), policy_kwargs=dict(net_arch=[8]), **OFF)
 
 
-MODELS = pytest.mark.parametrize(("make", "classes"), [(with_core, [Stubborn, Pyramid]), (with_sampler, [RoundRobin])])
+def with_head() -> BaseAlgorithm:
+    return make_rainbow(head=Munchausen(alpha=0.5, noise=0.1))
+
+
+MODELS = pytest.mark.parametrize(
+    ("make", "classes"), [(with_core, [Stubborn, Pyramid]), (with_sampler, [RoundRobin]), (with_head, [Munchausen])]
+)
 
 
 @MODELS
@@ -52,7 +59,7 @@ def test_an_agent_of_own_classes_comes_back(
     np.testing.assert_array_equal(actions_of(loaded), actions_of(model))
     for key, x in model.policy.state_dict().items():
         assert th.equal(loaded.policy.state_dict()[key], x), key
-    for name in ("exploration", "sampler"):
+    for name in ("exploration", "sampler", "head"):
         assert getattr(loaded, name, None) == getattr(model, name, None)
     loaded.learn(40, reset_num_timesteps=False)
 
@@ -104,6 +111,11 @@ def test_names_from_files_are_keys_and_nothing_else(name: Any) -> None:
     for tag in ("$class", "$object"):
         with pytest.raises(NotPlain, match=r"exploration: (class )?'.*' is not on the list of what a file may name$"):
             decode({tag: name}, "exploration")
+
+
+def test_what_has_a_short_name_needs_no_allowance() -> None:
+    head = IQN(n_target=3, noise=0.5)
+    assert decode(encode(head, "head"), "head") == head
 
 
 def test_what_may_be_allowed() -> None:

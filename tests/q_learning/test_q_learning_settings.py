@@ -23,7 +23,8 @@ from support.q_models import Make, QValueLog, make_env, make_model, make_rainbow
 from sb3_ext import R2D2
 from sb3_ext.buffers import Proportional, SumTree
 from sb3_ext.networks import GRUCore
-from sb3_ext.networks.heads import HEADS, Scalar
+from sb3_ext.networks.head_table import HEADS
+from sb3_ext.networks.heads import Scalar
 from sb3_ext.ops.exploration import EpsilonGreedy, EpsilonLadder, Greedy
 from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling
 from sb3_ext.q_learning import QLearning

@@ -6,13 +6,16 @@ documentation alone.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
 import numpy as np
 import torch as th
 from torch import nn
 
 from sb3_ext.buffers import Draw, Sampler
-from sb3_ext.networks import RecurrentCore
+from sb3_ext.networks import Head, RecurrentCore, Scalar
+from sb3_ext.networks.heads import Backup, Mixture
+from sb3_ext.ops.value_rescaling import ValueTransform
 
 Pair = tuple[th.Tensor, th.Tensor]
 
@@ -148,3 +151,89 @@ class Stubborn:
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return self.share
+
+
+class Fractions(NamedTuple):
+    z: th.Tensor
+    """[..., A, N]"""
+    taus: th.Tensor
+    """[..., N]"""
+
+
+class CosineNet(nn.Module):
+    def __init__(self, width: int, n_actions: int, hidden: int, n: int) -> None:
+        super().__init__()
+        self.n = n
+        self.phi = nn.Linear(16, width)
+        self.out = nn.Sequential(nn.Linear(width, hidden), nn.ReLU(), nn.Linear(hidden, n_actions))
+
+    def forward(self, x: th.Tensor) -> Fractions:
+        midpoints = ((th.arange(self.n) + 0.5) / self.n).expand(*x.shape[:-1], -1)
+        taus = th.rand_like(midpoints) if self.training else midpoints
+        cosines = (np.pi * th.arange(16) * taus[..., None]).cos()
+        return Fractions(self.out(x[..., None, :] * self.phi(cosines).relu()).movedim(-1, -2), taus)
+
+
+@dataclass(frozen=True)
+class OwnIQN(Head):
+    """
+    Implicit quantiles (Dabney et al., 2018), written without a look at ours.
+
+    :param n: fractions, everywhere
+    """
+
+    n: int = 4
+
+    def network(
+        self, features_dim: int, n_actions: int, net_arch: list[int], activation_fn: type[nn.Module] = nn.ReLU
+    ) -> CosineNet:
+        return CosineNet(features_dim, n_actions, net_arch[-1], self.n)
+
+    def q_values(self, out: Fractions) -> th.Tensor:
+        return out.z.mean(-1)
+
+    def expected_returns(self, out: Fractions, action: th.Tensor, transform: ValueTransform) -> th.Tensor:
+        taken = th.take_along_dim(out.z, action[..., None], -2).squeeze(-2)
+        return transform.invert(taken).mean(-1)
+
+    def loss(self, out: Fractions, action: th.Tensor, backup: Backup) -> tuple[th.Tensor, th.Tensor]:
+        taken = th.take_along_dim(out.z, action[..., None], -2).squeeze(-2)  # [..., N]
+        returns, transform = backup.returns, backup.transform
+        with th.no_grad():
+            after = backup.policy.of(backup.target_out.z, transform.invert)
+            target = transform.apply(returns.reward_sum[..., None] + returns.discount[..., None] * after)
+        error = target[..., None, :] - taken[..., None]
+        loss = ((out.taus[..., None] - (error < 0).float()).abs() * error.abs()).mean(-1).sum(-1)
+        return loss, loss.detach()
+
+
+@dataclass(frozen=True)
+class Munchausen(Scalar):
+    """
+    The agent's log-probability is a reward (Vieillard et al., 2020), the policy a softmax of the target network.
+
+    :param temperature: of the softmax
+    :param alpha: weight of that reward
+    :param lowest: of the log-probability times the temperature
+    """
+
+    needs_target_now: ClassVar[bool] = True
+
+    temperature: float = 0.03
+    alpha: float = 0.9
+    lowest: float = -1.0
+
+    def next_policy(self, chooser_out: th.Tensor, target_out: th.Tensor) -> Mixture:
+        return Mixture((target_out / self.temperature).softmax(-1))
+
+    def loss(self, out: th.Tensor, action: th.Tensor, backup: Backup) -> tuple[th.Tensor, th.Tensor]:
+        assert isinstance(backup.policy, Mixture) and backup.target_now is not None
+        returns, transform = backup.returns, backup.transform
+        with th.no_grad():
+            log_now = (backup.target_now / self.temperature).log_softmax(-1).gather(-1, action).squeeze(-1)
+            bonus = self.alpha * (self.temperature * log_now).clamp(min=self.lowest)
+            entropy = -th.xlogy(backup.policy.probabilities, backup.policy.probabilities).sum(-1)
+            after = backup.policy.of(backup.target_out, transform.invert) + self.temperature * entropy
+            target = transform.apply(returns.reward_sum + bonus + returns.discount * after)
+        td = target - out.gather(-1, action).squeeze(-1)
+        return td.square() / 2, td.detach().abs()
