@@ -55,5 +55,5 @@ def out_of_space(values: np.ndarray, space: spaces.Space[Any]) -> np.ndarray:
         low, high = space.start, space.start + space.nvec - 1
     else:
         low, high = 0, 1
-    wrong = np.logical_or(values < low, values > high)
-    return wrong.reshape(len(values), -1).any(axis=1)
+    wrong: np.ndarray = np.logical_or(values < low, values > high).reshape(len(values), -1).any(axis=1)
+    return wrong

@@ -77,18 +77,26 @@ class Episode:
     final_known: bool = True
 
     def __post_init__(self) -> None:
+        # The kinds before anything else: the other checks would fail in their own words.
         for name, values in self.arrays():
-            # Before anything else: the checks below would fail in their own words.
-            if not isinstance(values, np.ndarray):
-                raise ValueError(f"{name}: {type(values).__name__}; must be a NumPy array")
-            if values.dtype.kind not in "biuf":
-                raise ValueError(f"{name}: dtype {values.dtype}; arrays of numbers only")
-            if values.ndim == 0:
-                raise ValueError(f"{name}: a single number; the first axis counts steps")
+            _check_numbers(values, name)
         for name in ("terminated", "truncated"):
             if getattr(self, name) is not None:
                 object.__setattr__(self, name, bool(getattr(self, name)))
         object.__setattr__(self, "final_known", bool(self.final_known))
+        self._check_lengths()
+        self._check_end()
+        self._check_kept()
+        for name, values in self.arrays():
+            if values.dtype.kind == "f" and not np.isfinite(values).all():
+                place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
+                raise ValueError(f"{name}: {values[place]} at step {place[0]} is not finite")
+        # Read-only views: the caller's own arrays stay writeable.
+        for name, value in list(vars(self).items()):
+            if isinstance(value, np.ndarray | dict):
+                object.__setattr__(self, name, nested.map(_frozen, value))
+
+    def _check_lengths(self) -> None:
         n_steps = len(self.actions)
         if n_steps == 0:
             raise ValueError("actions: an episode needs at least one step")
@@ -98,6 +106,8 @@ class Episode:
                 raise ValueError(f"{name}: {len(values)} rows for {n_steps} actions; {more}")
         if self.rewards is not None and self.rewards.shape != (n_steps,):
             raise ValueError(f"rewards: shape {self.rewards.shape} for {n_steps} actions; must be ({n_steps},)")
+
+    def _check_end(self) -> None:
         if (self.terminated is None) != (self.truncated is None):
             raise ValueError(
                 f"terminated {self.terminated}, truncated {self.truncated}: None says that the end is unknown, in both "
@@ -108,22 +118,17 @@ class Episode:
                 "terminated, truncated: an episode ends with one of them; mark a cut as truncated, and an unknown end "
                 "by None for both"
             )
+
+    def _check_kept(self) -> None:
+        n_steps = len(self.actions) + bool(self.terminated)
         if self.kept is not None and (
             self.kept.ndim != 1
             or len(self.kept) == 0
             or self.kept.dtype.kind not in "iu"
             or np.any(self.kept[1:] <= self.kept[:-1])  # no difference: unsigned ones wrap around
-            or np.any((self.kept < 0) | (self.kept >= n_steps + bool(self.terminated)))
+            or np.any((self.kept < 0) | (self.kept >= n_steps))
         ):
-            raise ValueError(f"kept: {self.kept} must be increasing steps below {n_steps + bool(self.terminated)}")
-        for name, values in self.arrays():
-            if values.dtype.kind == "f" and not np.isfinite(values).all():
-                place = tuple(int(i) for i in np.argwhere(~np.isfinite(values))[0])
-                raise ValueError(f"{name}: {values[place]} at step {place[0]} is not finite")
-        # Read-only views: the caller's own arrays stay writeable.
-        for name, value in list(vars(self).items()):
-            if isinstance(value, np.ndarray | dict):
-                object.__setattr__(self, name, nested.map(_frozen, value))
+            raise ValueError(f"kept: {self.kept} must be increasing steps below {n_steps}")
 
     def arrays(self) -> Iterator[tuple[str, np.ndarray]]:
         """:return: name and array of each, ``observations.key`` for a dictionary's"""
@@ -323,6 +328,16 @@ class Demonstrations:
 def kept_steps(episode: Episode) -> np.ndarray:
     """:return: [K] steps that imitation may use; T is the absorbing step"""
     return np.arange(len(episode) + bool(episode.terminated)) if episode.kept is None else episode.kept
+
+
+def _check_numbers(values: object, name: str) -> None:
+    """:raises ValueError: unless they are an array of numbers with an axis for the steps"""
+    if not isinstance(values, np.ndarray):
+        raise ValueError(f"{name}: {type(values).__name__}; must be a NumPy array")
+    if values.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: dtype {values.dtype}; arrays of numbers only")
+    if values.ndim == 0:
+        raise ValueError(f"{name}: a single number; the first axis counts steps")
 
 
 def _same_bits(a: np.ndarray, b: np.ndarray) -> bool:

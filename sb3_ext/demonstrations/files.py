@@ -49,7 +49,7 @@ def load(
     :raises ValueError: with the file and the field, where it is not what it should be
     :raises FileNotFoundError: if there is none
     """
-    chosen = resolve(Format, format, FORMATS) if format is not None else find(source)()  # type: ignore[type-abstract]
+    chosen = resolve(Format, format, FORMATS) if format is not None else find(source)()
     known = observation_space is not None and action_space is not None
     task = Task(observation_space, action_space, env_id) if known else None  # type: ignore[arg-type]  # they are known
     return chosen.read(source, task, max_bytes)
@@ -65,7 +65,7 @@ def save(demos: Demonstrations, path: Path, format: FormatLike | None = None) ->
     :return: the path with its suffix
     :raises ValueError: for what the format has no place for
     """
-    return (Npz() if format is None else resolve(Format, format, FORMATS)).write(demos, path)  # type: ignore[type-abstract]
+    return (Npz() if format is None else resolve(Format, format, FORMATS)).write(demos, path)
 
 
 def find(source: object) -> type[Format]:

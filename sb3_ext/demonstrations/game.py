@@ -196,7 +196,10 @@ class Game:
         if self.transpose is not None:
             # A new dictionary: the values of the environment's own would be replaced.
             observation = self.transpose(nested.map(np.asarray, observation))
-        return nested.map(lambda part, x: np.array(x, dtype=part.dtype), self.observation_space, observation)
+        row: Observations = nested.map(
+            lambda part, x: np.array(x, dtype=part.dtype), self.observation_space, observation
+        )
+        return row
 
 
 def _controls(keys: KeyMap) -> dict[int, str]:

@@ -67,12 +67,7 @@ def play(
     :raises ValueError: if no episode was kept, or with the value, where an argument does not fit
     :raises ImportError: without pygame
     """
-    if n_episodes is not None and n_episodes < 1:
-        raise ValueError(f"n_episodes {n_episodes} must be at least 1")
-    if fps is not None and fps < 0:
-        raise ValueError(f"fps {fps} must be positive, or 0 for as fast as possible")
-    if zoom is not None and zoom <= 0:
-        raise ValueError(f"zoom {zoom} must be positive")
+    _check_numbers(n_episodes, fps, zoom)
     if path is not None:
         path = npz_path(path)
         check_target(path, overwrite)
@@ -90,20 +85,9 @@ def play(
         window = Window(env, game, zoom)
         if fps is None:
             fps = float(env.metadata.get("render_fps") or 30)
-        clock = pygame.time.Clock()
         try:
             with contextlib.suppress(KeyboardInterrupt):
-                while game.phase is not Phase.OVER:
-                    window.draw()
-                    clock.tick(fps / SLOWER if game.slow else fps)
-                    for event in pygame.event.get():
-                        if event.type == pygame.QUIT:
-                            game.close()
-                        elif event.type == pygame.KEYDOWN:
-                            game.press(event.key)
-                        elif event.type == pygame.KEYUP:
-                            game.release(event.key)
-                    game.advance()
+                _run(pygame, game, window, fps)
         finally:
             # An environment that fails costs the episode, not those before it.
             game.close()
@@ -112,6 +96,31 @@ def play(
     if not game.kept:
         raise ValueError("no episode was kept: nothing to return" + ("" if path is None else f", {path} not written"))
     return game.demonstrations()
+
+
+def _check_numbers(n_episodes: int | None, fps: float | None, zoom: float | None) -> None:
+    if n_episodes is not None and n_episodes < 1:
+        raise ValueError(f"n_episodes {n_episodes} must be at least 1")
+    if fps is not None and fps < 0:
+        raise ValueError(f"fps {fps} must be positive, or 0 for as fast as possible")
+    if zoom is not None and zoom <= 0:
+        raise ValueError(f"zoom {zoom} must be positive")
+
+
+def _run(pygame: Any, game: Game, window: Window, fps: float) -> None:  # Any: the module
+    """Until the player has finished, or enough episodes are kept."""
+    clock = pygame.time.Clock()
+    while game.phase is not Phase.OVER:
+        window.draw()
+        clock.tick(fps / SLOWER if game.slow else fps)
+        for event in pygame.event.get():
+            if event.type == pygame.QUIT:
+                game.close()
+            elif event.type == pygame.KEYDOWN:
+                game.press(event.key)
+            elif event.type == pygame.KEYUP:
+                game.release(event.key)
+        game.advance()
 
 
 def _pygame() -> Any:  # Any: the module

@@ -88,7 +88,8 @@ def _roll(view: LearnerView, episode: Episode) -> _Roll:
 
 def _first_lane(observations: Any) -> Observations:  # Any: what SB3 types as a tuple, too
     # Copies: VecFrameStack writes into one array for ever.
-    return nested.map(lambda values: values[0].copy(), observations)
+    first: Observations = nested.map(lambda values: values[0].copy(), observations)
+    return first
 
 
 def bytes_of(observations: Observations, step: int) -> bytes:

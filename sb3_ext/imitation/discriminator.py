@@ -64,8 +64,8 @@ class Discriminator(nn.Module):
 
     def __init__(
         self,
-        observation_space: gym.Space,
-        action_space: gym.Space,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
         inputs: str = "sa",
         absorbing: bool = True,
         net_arch: Sequence[int] = (64, 64),
@@ -121,7 +121,8 @@ class Discriminator(nn.Module):
         :param log_prob: [B]; unused here
         :return: [B]
         """
-        return self.head(encoded).squeeze(-1)
+        logits: th.Tensor = self.head(encoded).squeeze(-1)
+        return logits
 
     def encode(self, steps: Steps) -> th.Tensor:
         """:return: [B, n_inputs] features, absorbing flags and encoded actions in a row"""
@@ -157,8 +158,8 @@ class Discriminator(nn.Module):
     def _normalized(self, key: str, x: th.Tensor, absorbing: th.Tensor) -> th.Tensor:
         if key not in self.normalizers:
             return x
-        final, state = self.final_normalizers[key](x), self.normalizers[key](x)
-        return nested.where(absorbing > 0, final, state)
+        normalized: th.Tensor = nested.where(absorbing > 0, self.final_normalizers[key](x), self.normalizers[key](x))
+        return normalized
 
 
 class ShapedDiscriminator(Discriminator):
@@ -179,8 +180,8 @@ class ShapedDiscriminator(Discriminator):
 
     def __init__(
         self,
-        observation_space: gym.Space,
-        action_space: gym.Space,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
         *,
         gamma: float,
         absorbing: bool = True,
@@ -221,11 +222,13 @@ class ShapedDiscriminator(Discriminator):
         if not self.absorbing:
             of_next = of_next * (1.0 - next_state[:, -1:] / FLAG)
         shaping = self.gamma * of_next - self.shaping(state)
-        return (self.head(state) + shaping).squeeze(-1) - log_prob
+        logits: th.Tensor = (self.head(state) + shaping).squeeze(-1) - log_prob
+        return logits
 
     def state_reward(self, steps: Steps) -> th.Tensor:
         """:return: [B] g(s)"""
-        return self.head(self._state(steps.observations, steps.absorbing)).squeeze(-1)
+        reward: th.Tensor = self.head(self._state(steps.observations, steps.absorbing)).squeeze(-1)
+        return reward
 
     def _shown(self, ends: th.Tensor) -> th.Tensor:
         return ends  # `logits` ends the shaping there
@@ -237,22 +240,23 @@ WHOLE = "observation"
 
 def _finite(observations: Tensors) -> Tensors:
     """:return: zeros in place of what is not finite: a final observation of a simulation that diverged"""
-    return nested.map(lambda x: x.where(x.isfinite(), th.zeros_like(x)), observations)
+    finite: Tensors = nested.map(lambda x: x.where(x.isfinite(), th.zeros_like(x)), observations)
+    return finite
 
 
-def default_extractor(observation_space: gym.Space) -> type[BaseFeaturesExtractor]:
+def default_extractor(observation_space: gym.Space[Any]) -> type[BaseFeaturesExtractor]:
     """:return: SB3's extractor for the space"""
     if isinstance(observation_space, spaces.Dict):
         return CombinedExtractor
     return NatureCNN if is_image_space(observation_space) else FlattenExtractor
 
 
-def _vector_spaces(observation_space: gym.Space) -> dict[str, spaces.Box]:
+def _vector_spaces(observation_space: gym.Space[Any]) -> dict[str, spaces.Box]:
     parts = observation_space.spaces if isinstance(observation_space, spaces.Dict) else {WHOLE: observation_space}
     return {key: space for key, space in parts.items() if isinstance(space, spaces.Box) and not is_image_space(space)}
 
 
-def encoded_action_dim(space: gym.Space) -> int:
+def encoded_action_dim(space: gym.Space[Any]) -> int:
     """:return: width of `encode_action`"""
     if isinstance(space, spaces.Discrete):
         return int(space.n)
@@ -262,7 +266,7 @@ def encoded_action_dim(space: gym.Space) -> int:
     return int(np.prod(space.shape))
 
 
-def encode_action(actions: th.Tensor, space: gym.Space) -> th.Tensor:
+def encode_action(actions: th.Tensor, space: gym.Space[Any]) -> th.Tensor:
     """
     One-hot for Discrete, one-hots in a row for MultiDiscrete, 0 and 1 for MultiBinary; a Box with bounds is scaled to
     [-1, 1], one without is left as it is.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
@@ -13,7 +14,7 @@ from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.vec_envs import check_discrete_starts
 
 
-def check_starts(observation_space: gym.Space, action_space: gym.Space) -> None:
+def check_starts(observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
     """
     :param observation_space: of a policy
     :param action_space: of it

@@ -66,7 +66,9 @@ def read_expert(source: Source, observation_space: gym.Space[Any], action_space:
     raise first
 
 
-def check_spaces(demonstrations: Demonstrations, observation_space: gym.Space, action_space: gym.Space) -> None:
+def check_spaces(
+    demonstrations: Demonstrations, observation_space: gym.Space[Any], action_space: gym.Space[Any]
+) -> None:
     """
     :param demonstrations: expert episodes
     :param observation_space: of the policy
@@ -108,7 +110,7 @@ def kept_transitions(demonstrations: Demonstrations, absorbing: bool, from_final
     return steps
 
 
-def channels_first(observations: Observations, space: gym.Space) -> Observations:
+def channels_first(observations: Observations, space: gym.Space[Any]) -> Observations:
     """
     :param observations: [N, *shape], images channels first or last
     :param space: of the policy, images channels first

@@ -73,9 +73,7 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
         :raises ValueError: without demonstrations, or for those of another task
         """
         self.adversary.set_demonstrations(self._loaded_demonstrations(), seed=self.seed or 0)
-        return super()._setup_learn(  # type: ignore[misc]
-            total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
-        )
+        return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 
     def _loaded_demonstrations(self) -> Demonstrations:
         """What is named becomes the episodes there, once."""

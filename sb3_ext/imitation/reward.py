@@ -140,8 +140,8 @@ class AdversarialReward:
 
     def __init__(
         self,
-        observation_space: gym.Space,
-        action_space: gym.Space,
+        observation_space: gym.Space[Any],
+        action_space: gym.Space[Any],
         gamma: float,
         device: th.device,
         seed: int | None,
@@ -307,7 +307,7 @@ class AdversarialReward:
         if self.settings.gradient_penalty > 0:
             total = total + self.settings.gradient_penalty * self._gradient_penalty(x_policy, x_expert)
         self.optimizer.zero_grad()
-        total.backward()  # type: ignore[no-untyped-call]
+        total.backward()
         self.optimizer.step()
         with th.no_grad():
             return th.stack([loss, (logits_policy < 0).float().mean(), (logits_expert > 0).float().mean()])

@@ -211,7 +211,8 @@ def as_policy_acts(model: OnPolicyAlgorithm, actions: np.ndarray) -> np.ndarray:
     :return: the same on the policy's own scale: a squashed policy acts in (-1, 1), and Bernoulli wants floats
     """
     if isinstance(model.action_space, spaces.Box) and model.policy.squash_output:
-        return np.clip(model.policy.scale_action(actions), -1 + 1e-6, 1 - 1e-6)
+        squashed: np.ndarray = np.clip(model.policy.scale_action(actions), -1 + 1e-6, 1 - 1e-6)
+        return squashed
     return actions.astype(np.float32) if isinstance(model.action_space, spaces.MultiBinary) else actions
 
 
@@ -234,9 +235,11 @@ def discounted_returns(rewards: np.ndarray, recorder: RolloutRecorder, gamma: fl
 
 def _empty(shape: tuple[int, int], space: spaces.Space[Any]) -> Observations:
     """:return: zeros [T, E, *shape] for what `subspaces` may be"""
-    return nested.map(lambda part: np.zeros((*shape, *part.shape), part.dtype), space)
+    empty: Observations = nested.map(lambda part: np.zeros((*shape, *part.shape), part.dtype), space)
+    return empty
 
 
 def _flat(values: Observations) -> Observations:
     """:return: [T * E, *shape] of [T, E, *shape]"""
-    return nested.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+    flat: Observations = nested.map(lambda x: x.reshape(-1, *x.shape[2:]), values)
+    return flat

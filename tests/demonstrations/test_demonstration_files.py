@@ -75,7 +75,7 @@ def test_what_is_unknown_stays_unknown(tmp_path: pathlib.Path, observations: str
     assert {"end_known", "final_known"}.isdisjoint(parts_of(save(random_demos(), tmp_path / "known")))
 
 
-def _rest(demos: Demonstrations) -> tuple[spaces.Space, spaces.Space]:
+def _rest(demos: Demonstrations) -> tuple[spaces.Space[Any], spaces.Space[Any]]:
     return demos.observation_space, demos.action_space
 
 
@@ -280,13 +280,13 @@ def test_a_missing_file_says_so(tmp_path: pathlib.Path) -> None:
     ],
     ids=str,
 )
-def test_spaces_survive_json(space: spaces.Space) -> None:
+def test_spaces_survive_json(space: spaces.Space[Any]) -> None:
     again = space_from_json(json.loads(json.dumps(space_to_json(space))), "space")
     assert_same_space(again, space)
 
 
 @pytest.mark.parametrize("space", [spaces.Text(3), spaces.Tuple([spaces.Discrete(2)])], ids=str)
-def test_other_spaces_are_refused_by_name(space: spaces.Space) -> None:
+def test_other_spaces_are_refused_by_name(space: spaces.Space[Any]) -> None:
     with pytest.raises(ValueError, match=re.escape(str(space))):
         space_to_json(space)
 

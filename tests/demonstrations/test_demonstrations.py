@@ -102,7 +102,7 @@ def test_demonstrations_that_do_not_fit_their_spaces_are_refused(
 
 
 @pytest.mark.parametrize("space", [spaces.Text(3), spaces.Dict({"a": spaces.Dict({"b": spaces.Discrete(2)})})], ids=str)
-def test_spaces_without_arrays_are_refused(space: spaces.Space) -> None:
+def test_spaces_without_arrays_are_refused(space: spaces.Space[Any]) -> None:
     with pytest.raises(ValueError, match="is not a space of arrays"):
         replace(random_demos(), observation_space=space)
     with pytest.raises(ValueError, match=r"actions: .* is not a space of arrays"):
@@ -124,7 +124,7 @@ def test_nothing_can_be_changed() -> None:
         episode.terminated = False  # type: ignore[misc]
     mine[0] = 0  # the caller's own stays writeable
     with pytest.raises(ValueError, match="read-only"):
-        random_demos("dict").episodes[0].observations["z"][:] = 0  # type: ignore[index]
+        random_demos("dict").episodes[0].observations["z"][:] = 0
 
 
 def test_equality_is_of_bits() -> None:

@@ -110,7 +110,7 @@ def test_gail_dac_and_the_callback_read_trajectories() -> None:
     assert isinstance(callback.demonstrations, Demonstrations) and callback.demonstrations.n_steps == 1000
     cut = SimpleNamespace(obs=np.zeros((4, 3), np.float32), acts=np.zeros((3, 1), np.float32), infos=None)
     cut.terminal = False
-    model = DAC("MlpPolicy", "Pendulum-v1", demonstrations=[cut], device="cpu", buffer_size=10)  # type: ignore[list-item]
+    model = DAC("MlpPolicy", "Pendulum-v1", demonstrations=[cut], device="cpu", buffer_size=10)
     assert isinstance(model.demonstrations, Demonstrations) and model.demonstrations.lengths.tolist() == [3]
 
 

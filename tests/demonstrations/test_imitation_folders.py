@@ -101,7 +101,7 @@ def test_infos_are_not_looked_at_where_looking_decodes_them() -> None:
         def __getitem__(self, _: Any) -> Any:
             raise AssertionError("this would run the file's code")
 
-        __iter__ = __len__ = __getitem__  # type: ignore[assignment]
+        __iter__ = __len__ = __getitem__
 
     (episode,) = from_trajectories([trajectory(Lazy())], *whole(random_demos())).episodes
     assert episode.truncated and not episode.terminated

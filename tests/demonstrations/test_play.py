@@ -135,7 +135,7 @@ def test_images_are_channels_first_as_a_learner_sees_them() -> None:
 
 
 def test_a_controller_in_place_of_the_hand_balances_the_pole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    render = CartPoleEnv.render
+    render: Any = CartPoleEnv.render  # untyped
 
     def rendered(self: CartPoleEnv) -> Any:
         if pygame.display.get_surface() is not None and self.state is not None:

@@ -22,7 +22,7 @@ def test_behaviour_cloning_fits_the_demonstrations(normalized: bool) -> None:
     assert losses[-1] < 0.5 * losses[0]
     steps = demonstrations.transitions(absorbing=False)
     observations = env.normalize_obs(steps.observations) if isinstance(env, VecNormalize) else steps.observations
-    actions, _ = model.predict(observations, deterministic=True)  # type: ignore[arg-type]
+    actions, _ = model.predict(observations, deterministic=True)
     assert (actions == steps.actions).mean() > 0.8  # of a rule that switches at every step
 
 

@@ -162,15 +162,15 @@ def cast(values: Any, dtype: np.dtype | None, name: str, rounded: dict[str, str]
     :return: the same numbers, the nearest floats of ``dtype`` where it is one
     :raises ValueError: where an integer would change, a float become one, or a number leave the range of ``dtype``
     """
-    values = as_numbers(values, name)
-    if dtype is None or not dtype.kind == values.dtype.kind == "f":
-        return cast_exactly(values, dtype, name)
+    array = as_numbers(values, name)
+    if dtype is None or not dtype.kind == array.dtype.kind == "f":
+        return cast_exactly(array, dtype, name)
     with np.errstate(over="ignore", under="ignore"):
-        result = values.astype(dtype)
-    if not np.array_equal(np.isfinite(values), np.isfinite(result)):
-        return cast_exactly(values, dtype, name)  # names the number
-    if np.isfinite(values).all() and (result.astype(values.dtype) != values).any():
-        rounded[name] = f"{values.dtype} rounded to {dtype}"
+        result: np.ndarray = array.astype(dtype)
+    if not np.array_equal(np.isfinite(array), np.isfinite(result)):
+        return cast_exactly(array, dtype, name)  # names the number
+    if np.isfinite(array).all() and (result.astype(array.dtype) != array).any():
+        rounded[name] = f"{array.dtype} rounded to {dtype}"
     return result
 
 
@@ -181,22 +181,22 @@ def cast_exactly(values: Any, dtype: np.dtype | None, name: str) -> np.ndarray:
     :param name: what to call them
     :raises ValueError: where a value would change, or a float would become an integer
     """
-    values = as_numbers(values, name)
-    if dtype is None or values.dtype == dtype:
-        return values
-    if values.dtype.kind == "f" and dtype.kind != "f":
-        raise ValueError(f"{name}: {values.dtype} numbers in a space of {dtype}; cast them yourself if that is meant")
+    array = as_numbers(values, name)
+    if dtype is None or array.dtype == dtype:
+        return array
+    if array.dtype.kind == "f" and dtype.kind != "f":
+        raise ValueError(f"{name}: {array.dtype} numbers in a space of {dtype}; cast them yourself if that is meant")
     with np.errstate(over="ignore", invalid="ignore"):
-        result = values.astype(dtype)
+        result: np.ndarray = array.astype(dtype)
         # There and back again; by value too, since the sign of an integer may come back from a wrong number.
-        changed = (result.astype(values.dtype) != values) | (np.signbit(result) != np.signbit(values))
+        changed = (result.astype(array.dtype) != array) | (np.signbit(result) != np.signbit(array))
         if dtype.kind == "f":
-            changed &= ~(np.isnan(result) & np.isnan(values.astype(dtype)))  # an episode names these itself
+            changed &= ~(np.isnan(result) & np.isnan(array.astype(dtype)))  # an episode names these itself
     if changed.any():
         place = tuple(int(i) for i in np.argwhere(changed)[0])
         raise ValueError(
-            f"{name}: {values[place]} at {place} is not exact as {dtype}, the space's dtype; cast the array of "
-            f"{values.dtype} yourself if that is meant"
+            f"{name}: {array[place]} at {place} is not exact as {dtype}, the space's dtype; cast the array of "
+            f"{array.dtype} yourself if that is meant"
         )
     return result
 
@@ -208,12 +208,12 @@ def as_numbers(values: Any, name: str) -> np.ndarray:
     :raises ValueError: if they are no array of numbers
     """
     try:
-        values = np.asarray(values)
+        array: np.ndarray = np.asarray(values)
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: no array ({error})") from None
-    if values.dtype.kind not in "biuf":
-        raise ValueError(f"{name}: dtype {values.dtype}; arrays of numbers only")
-    return values
+    if array.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: dtype {array.dtype}; arrays of numbers only")
+    return array
 
 
 def check_final_observation(how: FinalObservation) -> None:

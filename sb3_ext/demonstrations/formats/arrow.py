@@ -97,7 +97,8 @@ def numbers(column: Any, name: str, row: int | None = None) -> np.ndarray:  # An
         raise ValueError(f"{name}: a number is missing{where}")
     if not (pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_boolean(values.type)):
         raise ValueError(f"{name}: {values.type}{where}; numbers are needed")
-    return values.to_numpy(zero_copy_only=False).reshape(shape)
+    read: np.ndarray = values.to_numpy(zero_copy_only=False).reshape(shape)
+    return read
 
 
 def bytes_of(column: Any, name: str, budget: Budget) -> list[bytes]:  # Any: as above

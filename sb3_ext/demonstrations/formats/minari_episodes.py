@@ -196,11 +196,11 @@ def _width(kind: Any) -> int:  # Any: as above
     if pa.types.is_struct(kind):
         return sum(_width(field.type) for field in kind)
     if pa.types.is_fixed_size_list(kind):
-        return kind.list_size * _width(kind.value_type)
+        return int(kind.list_size) * _width(kind.value_type)
     if pa.types.is_boolean(kind):
         return 1
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
-        return kind.bit_width // 8
+        return int(kind.bit_width) // 8
     if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_string(kind):
         return 8
     raise ValueError(f"{kind}: numbers, fixed lists of them, and pictures are read")
