@@ -87,7 +87,8 @@ def make_replay(
     several: dict[str, Any] = {"n_steps": n_steps, "gamma": wanted.gamma} if n_steps > 1 else {}
     given = {**several, **common, **kwargs}
     is_ours = replay_class is not None and issubclass(replay_class, PrioritizedReplayBuffer)
-    if is_ours or (replay_class is None and (wanted.optimize_memory_usage or not isinstance(sampler, Uniform))):
+    needs_ours = wanted.optimize_memory_usage or not isinstance(sampler, Uniform) or "columns" in kwargs
+    if is_ours or (replay_class is None and needs_ours):
         cls = replay_class if is_ours else PrioritizedReplayBuffer
         assert cls is not None
         return cls(wanted.buffer_size, space, actions, sampler=sampler, **given)  # type: ignore[call-arg]

@@ -18,7 +18,7 @@ from support.checks import EverySampler
 from support.lanes import Lanes
 from support.places import N_ACTIONS, N_FRAMES, SPACES, Place
 
-from sb3_ext import R2D2, Rainbow
+from sb3_ext import R2D2, TD3, Rainbow
 from sb3_ext.buffers import Column, LaneReplayBuffer, PrioritizedReplayBuffer, SequenceReplayBuffer
 
 WINDOWS = {"burn_in": 3, "sequence_length": 4, "n_steps": 2, "period": 2}
@@ -267,3 +267,18 @@ def test_an_algorithm_fills_a_column(cls: type[TellingR2D2] | type[TellingRainbo
         assert (told == batch.observations[:, :-1].sum(dim=-1) * batch.mask).all() and told.any()
     else:
         assert (told == batch.observations.sum(dim=-1)).all() and len(set(told.tolist())) > 5
+
+
+class TellingTD3(StepsTold, TD3):
+    pass
+
+
+def test_td3_takes_a_replay_that_has_columns() -> None:
+    env = gym.make("Pendulum-v1")
+    model = TellingTD3(
+        "MlpPolicy", env, learning_starts=20, replay_buffer_kwargs={"columns": {"told": Column()}}, seed=0, device="cpu"
+    )
+    model.learn(40)
+    assert isinstance(model.replay_buffer, PrioritizedReplayBuffer) and model._n_updates > 0
+    batch: Any = model.replay_buffer.sample(8)
+    th.testing.assert_close(batch.extras["told"], batch.observations.sum(dim=-1))
