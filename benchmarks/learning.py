@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import tempfile
@@ -137,10 +136,8 @@ def zoo_experiment(algo: str, env_id: str, seed: int, n_steps: int, **hyperparam
     :param n_steps: env steps of the run
     :param hyperparams: in place of those of the yml
     """
-    args = argparse.Namespace(conf_file=None, num_threads=1, env=env_id, algo=algo, env_kwargs=None)
     with tempfile.TemporaryDirectory() as folder:
-        yield Experiment(
-            args,
+        yield Experiment.of(
             algo,
             env_id,
             folder,

@@ -10,8 +10,8 @@ import tempfile
 from sb3_ext.demonstrations import Demonstrations, load, save
 from sb3_ext.demonstrations.info import info
 from sb3_ext.errors import UserError
-from sb3_ext.exchange.hub import CARD, Source, named_errors
-from sb3_ext.exchange.hub_card import as_text, fenced
+from sb3_ext.exchange.hub_card import CARD, as_text, fenced
+from sb3_ext.exchange.hub_source import Source, named_errors
 from sb3_ext.exchange.redaction import redacted
 
 DATA = "demonstrations.npz"

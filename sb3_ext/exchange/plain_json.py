@@ -107,32 +107,31 @@ def encode(value: Any, name: str) -> Any:  # Any: whatever a setting may be
         return int(value)
     if isinstance(value, float | np.floating):
         return float(value) if math.isfinite(value) else {"$float": repr(float(value))}
-    if isinstance(value, TrainFreq):
-        return {"$tuple": [value.frequency, value.unit.value]}
-    if isinstance(value, tuple):
-        return {"$tuple": [encode(x, name) for x in value]}
     if isinstance(value, list):
         return [encode(x, name) for x in value]
-    if isinstance(value, spaces.Space):  # that of dictionaries is a Mapping too
-        return {"$space": encode(space_to_json(value), name)}  # JSON has no infinite bounds
-    if isinstance(value, Mapping):
+    if isinstance(value, Mapping) and not isinstance(value, spaces.Space):  # that of dictionaries is one
         if not all(isinstance(key, str) and not key.startswith("$") for key in value):
             raise NotPlain(f"{name}: keys {list(value)} must be text that does not begin with $")
         return {key: encode(x, f"{name}.{key}") for key, x in value.items()}
     if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.size <= MAX_LENGTH:
-        return {
-            "$array": [encode(x, name) for x in value.ravel().tolist()],
-            "shape": list(value.shape),
-            "dtype": str(value.dtype),
-        }
+        numbers = [encode(x, name) for x in value.ravel().tolist()]
+        return {"$array": numbers, "shape": list(value.shape), "dtype": str(value.dtype)}
+    return _encode_object(value, name)
+
+
+def _encode_object(value: Any, name: str) -> Any:  # Any: as in `encode`
+    """Parameters as in `encode`, of what JSON has no form of."""
+    if isinstance(value, tuple):
+        parts = (value.frequency, value.unit.value) if isinstance(value, TrainFreq) else value
+        return {"$tuple": [encode(x, name) for x in parts]}
+    if isinstance(value, spaces.Space):
+        return {"$space": encode(space_to_json(value), name)}  # JSON has no infinite bounds
     if isinstance(value, type) and _name_of(value) is not None:
         return {"$class": _name_of(value)}
-    if isinstance(value, FloatSchedule):
-        return encode(value.value_schedule, name)
+    if isinstance(value, FloatSchedule | VectorizedActionNoise):  # around what was given
+        return encode(value.value_schedule if isinstance(value, FloatSchedule) else value.base_noise, name)
     if type(value).__module__ == "rl_zoo3.utils" and type(value).__name__ == "SimpleLinearSchedule":
         return encode(LinearSchedule(float(value.initial_value), 0.0, 1.0), name)
-    if isinstance(value, VectorizedActionNoise):
-        return encode(value.base_noise, name)
     kind = _name_of(type(value))
     if kind is not None:
         _, attributes = _known(kind)

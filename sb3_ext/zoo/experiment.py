@@ -5,6 +5,7 @@ thread for small networks, the latest of the best models, and an evaluation of t
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import functools
 import os
@@ -45,6 +46,20 @@ class Experiment(RunKeeper):
         if self.vec_env_class is SubprocVecEnv:
             self.vec_env_class = UninterruptedSubprocVecEnv
         self.final_eval_episodes = final_eval_episodes
+
+    @classmethod
+    def of(cls, algo: str, env_id: str, folder: str | os.PathLike[str] = "logs", **settings: Any) -> Experiment:
+        """
+        Without a command line: what it would hold is what is given, and one torch thread.
+
+        :param algo: the zoo's id
+        :param env_id: environment
+        :param folder: of logs
+        :param settings: of `Experiment`, other than rl-zoo3's ``args``; ``config`` is a yml in place of ours
+        """
+        typed = {"conf_file": settings.get("config"), "num_threads": 1, "env_kwargs": settings.get("env_kwargs")}
+        args = argparse.Namespace(algo=algo, env=env_id, **typed)
+        return cls(args, algo, env_id, os.fspath(folder), **settings)
 
     def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
         """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 from collections.abc import Callable
@@ -73,5 +72,4 @@ def on_write(part: str, do: Callable[[], None], monkeypatch: pytest.MonkeyPatch)
 
 
 def experiment(**settings: Any) -> Experiment:
-    given = argparse.Namespace(conf_file=None, num_threads=1, env=ENV, algo="r2d2", env_kwargs=None)
-    return Experiment(given, "r2d2", ENV, "logs", n_timesteps=64, verbose=0, hyperparams=settings, device="cpu")
+    return Experiment.of("r2d2", ENV, n_timesteps=64, verbose=0, hyperparams=settings, device="cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import warnings
 from pathlib import Path
@@ -71,8 +70,7 @@ def test_a_study_without_a_name_gets_one_and_its_storage_is_not_shown(
     """rl-zoo3's warning would show the password."""
     seen: list[Any] = []
     monkeypatch.setattr(optuna, "create_study", lambda **keywords: seen.append(keywords))
-    given = argparse.Namespace(conf_file=None, num_threads=1, env=ENV, algo="r2d2", env_kwargs=None)
-    experiment = Experiment(given, "r2d2", ENV, "logs", n_timesteps=64, verbose=0, storage="mysql://me:pw@host/db")
+    experiment = Experiment.of("r2d2", ENV, n_timesteps=64, verbose=0, storage="mysql://me:pw@host/db")
     with warnings.catch_warnings(), contextlib.suppress(AttributeError):
         warnings.simplefilter("error")
         experiment.hyperparameters_optimization()

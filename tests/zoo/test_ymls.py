@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import pickle
 from pathlib import Path
 from typing import Any
@@ -189,9 +188,8 @@ def test_an_action_on_atari_lasts_four_frames(
     algo: str, env_id: str, headless_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """ALE's newer ids skip frames themselves; with SB3's wrapper around them it would be 16."""
-    given = argparse.Namespace(conf_file=None, num_threads=1, env=env_id, algo=algo, env_kwargs=None)
     for kwargs, n_frames in ((None, 4), ({"frameskip": 3}, 12)):
-        experiment = Experiment(given, algo, env_id, "logs", n_timesteps=64, verbose=0, env_kwargs=kwargs)
+        experiment = Experiment.of(algo, env_id, n_timesteps=64, verbose=0, env_kwargs=kwargs)
         hyperparams, _ = experiment.read_hyperparameters()
         _, experiment.env_wrapper, _, _ = experiment._preprocess_hyperparams(hyperparams)
         env = experiment.create_envs(1, no_log=True)

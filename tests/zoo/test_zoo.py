@@ -1,6 +1,5 @@
 """`sb3-ext` on small runs: rl-zoo3's flags work with our algorithms, and wrong input ends in one line."""
 
-import argparse
 import os
 import shlex
 import signal
@@ -157,8 +156,7 @@ def test_ctrl_c_loses_nothing_and_the_printed_command_goes_on(
 
 def test_the_terminal_s_ctrl_c_leaves_worker_processes_alone(headless_folder: Path) -> None:
     SubprocVecEnv([lambda: gym.make("CartPole-v1")]).close()  # starts the fork server, which does hear Ctrl-C
-    given = argparse.Namespace(conf_file=None, num_threads=1, env="CartPole-v1", algo="ppo", env_kwargs=None)
-    experiment = Experiment(given, "ppo", "CartPole-v1", "logs", n_timesteps=64, vec_env_type="subproc", verbose=0)
+    experiment = Experiment.of("ppo", "CartPole-v1", n_timesteps=64, vec_env_type="subproc", verbose=0)
     experiment.n_envs = 2
     experiment.setup_experiment()
     handler = signal.getsignal(signal.SIGINT)
