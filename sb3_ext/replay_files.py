@@ -11,6 +11,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from sb3_ext import nested
 from sb3_ext.buffers.replay import as_replay, check_same_layout
 
 Path = str | pathlib.Path | io.BufferedIOBase
@@ -61,11 +62,13 @@ def contents(space: spaces.Space[Any]) -> Any:  # Any: nested as the space
     :param space: of observations
     :return: what is stored of it, without bounds, and without the width of floats, which batches do not keep
     """
-    if isinstance(space, spaces.Dict):
-        return {key: contents(part) for key, part in space.spaces.items()}
-    if isinstance(space, spaces.Box):
-        return f"Box of shape {space.shape}, {'floats' if np.issubdtype(space.dtype, np.floating) else space.dtype}"
-    return space
+    return nested.map(_content, space)
+
+
+def _content(part: spaces.Space[Any]) -> spaces.Space[Any] | str:
+    if not isinstance(part, spaces.Box):
+        return part
+    return f"Box of shape {part.shape}, {'floats' if np.issubdtype(part.dtype, np.floating) else part.dtype}"
 
 
 def _layout(replay: ReplayBuffer) -> dict[str, Any]:

@@ -33,6 +33,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ext import nested
 from sb3_ext.errors import UnsafeFile as UnsafeFile
 from sb3_ext.exchange.agent_config import CONFIG as CONFIG
 from sb3_ext.exchange.agent_config import config_of, read_config
@@ -200,13 +201,9 @@ def build(
     return model
 
 
-def _parts(space: spaces.Space[Any]) -> list[spaces.Space[Any]]:
-    return list(space.values()) if isinstance(space, spaces.Dict) else [space]
-
-
 def _check_replay(keywords: Mapping[str, Any], space: spaces.Space[Any]) -> None:
     """:raises UnsafeFile: where the replay that the file asks for would fill the memory, at once or in the end"""
-    n_bytes = sum(math.prod(part.shape or ()) * np.dtype(part.dtype).itemsize for part in _parts(space))
+    n_bytes = sum(math.prod(part.shape or ()) * np.dtype(part.dtype).itemsize for part in nested.leaves(space))
     n_bytes *= keywords.get("buffer_size", 0)
     if n_bytes > MAX_REPLAY_BYTES:
         raise UnsafeFile(
@@ -218,7 +215,7 @@ def _check_rollout(model: BaseAlgorithm) -> None:
     """:raises UnsafeFile: where the rollout of an on-policy algorithm would fill the memory"""
     if not isinstance(model, OnPolicyAlgorithm):
         return
-    n_numbers = sum(math.prod(part.shape or ()) for part in _parts(model.observation_space))
+    n_numbers = sum(math.prod(part.shape or ()) for part in nested.leaves(model.observation_space))
     n_numbers += get_action_dim(model.action_space)
     if "lstm_hidden_size" in keywords_of(model.policy_class):
         kwargs = model.policy_kwargs

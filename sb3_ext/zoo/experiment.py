@@ -24,6 +24,7 @@ from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, sync_envs_normalization
 
+from sb3_ext import nested
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.replaced import replaced
 from sb3_ext.zoo.checkpoints import WholeCheckpointCallback
@@ -159,9 +160,7 @@ class LatestBestCallback(EvalCallback):
 
 def has_image(space: gym.Space[Any]) -> bool:
     """:return: whether a convolutional network will read it"""
-    if isinstance(space, spaces.Dict):
-        return any(has_image(part) for part in space.values())
-    return isinstance(space, spaces.Box) and len(space.shape) == 3
+    return any(isinstance(part, spaces.Box) and len(part.shape) == 3 for part in nested.leaves(space))
 
 
 def frames_skipped_twice(env: VecEnv) -> tuple[int, int] | None:

@@ -12,6 +12,8 @@ import gymnasium as gym
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space, is_image_space_channels_first
 
+from sb3_ext import nested
+
 _STACK = "stable_baselines3.common.vec_env.VecFrameStack"
 _TRANSPOSE = "stable_baselines3.common.vec_env.VecTransposeImage"
 
@@ -35,6 +37,5 @@ def normalized_last(hyperparams: Mapping[str, Any], space: gym.Space[Any]) -> di
 
 def has_channels_last(space: gym.Space[Any]) -> bool:
     """:return: whether SB3 will transpose it"""
-    if isinstance(space, spaces.Dict):
-        return any(has_channels_last(part) for part in space.values())
-    return isinstance(space, spaces.Box) and is_image_space(space) and not is_image_space_channels_first(space)
+    images = (part for part in nested.leaves(space) if isinstance(part, spaces.Box) and is_image_space(part))
+    return any(not is_image_space_channels_first(image) for image in images)
