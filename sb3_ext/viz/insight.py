@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch as th
@@ -36,7 +36,8 @@ from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 from sb3_ext.networks.streams import Streams
 
-State = tuple[np.ndarray, ...] | None  # as `predict` takes and returns it
+State: TypeAlias = Any
+"""Any: as `predict` takes and returns it, a tree of arrays [n, ...] that only the model's core looks into; or None"""
 
 
 @dataclass(frozen=True)
