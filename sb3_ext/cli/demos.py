@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import gymnasium as gym
 
+from sb3_ext.cli.demo_formats import add_options, formats, read, to_write
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, add_env_flags, agent_of, env_kwargs_of, import_packages
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agents import acts_greedily, load_agent
@@ -18,7 +19,6 @@ from sb3_ext.zoo.typed_ids import environment_id, know_env
 
 if TYPE_CHECKING:
     from sb3_ext.demonstrations import Demonstrations
-    from sb3_ext.demonstrations.formats import Format, Option
 
 DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .npz
 
@@ -108,7 +108,7 @@ def info(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
     from sb3_ext.demonstrations.info import info, plot
 
-    demos = _read(given, given.path)
+    demos = read(given)
     if given.plot is not None:
         # First: a name that cannot be written to is answered before the screen is full.
         given.plot = plot(demos, given.plot)
@@ -125,7 +125,7 @@ def check(given: argparse.Namespace) -> int:
     from sb3_ext.demonstrations.check import check
     from sb3_ext.demonstrations.findings import Finding
 
-    demos = _read(given, given.path)
+    demos = read(given)
     env_id = given.env or demos.env_id
     env = None
     if env_id is not None:
@@ -153,11 +153,11 @@ def convert(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
     from sb3_ext.demonstrations import save
 
-    to = _format(_formats()[given.to] if given.to else _format_to_write(given.output), given, writing=True)
+    to = to_write(given)
     if given.output.exists() and not (given.overwrite and given.output.is_file()):
         fix = "choose another name or remove it" if given.output.is_dir() else "choose another name or pass --overwrite"
         raise UserError(f"{given.output} exists; {fix}")
-    demos = _read(given, given.path)
+    demos = read(given)
     written = save(demos, given.output, to)
     print(f"Saved {len(demos)} episodes, {demos.n_steps} steps, to {written} ({to.name})")
 
@@ -166,7 +166,7 @@ def push(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
     from sb3_ext.exchange.hub_data import push_demonstrations
 
-    demos = _read(given, given.path)
+    demos = read(given)
     url = push_demonstrations(demos, given.repo_id, private=given.private, message=given.message)
     print(f"Pushed {len(demos)} episodes to {url}")
 
@@ -238,12 +238,12 @@ def _parser() -> Parser:
     _add_input(sub)
     sub.set_defaults(run=check)
 
-    sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(_formats())}.")
+    sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(formats())}.")
     _add_input(sub)
     sub.add_argument("output", type=Path, help="file or folder to write")
-    known = ", ".join(kind.suffixes[0] for kind in _formats().values() if kind.suffixes)
-    sub.add_argument("--to", choices=tuple(_formats()), help=f"format to write (by the suffix: {known})")
-    _add_options(sub, writing=True)
+    known = ", ".join(kind.suffixes[0] for kind in formats().values() if kind.suffixes)
+    sub.add_argument("--to", metavar="FORMAT", help=f"format to write (by the suffix: {known})")
+    add_options(sub, writing=True)
     sub.add_argument("--overwrite", action="store_true", help="the file to write may exist")
     sub.set_defaults(run=convert)
     return parser
@@ -256,9 +256,9 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="file or folder; for minari also the id of a data set on this machine")
-    parser.add_argument("--from", dest="source", choices=tuple(_formats()), help="its format (found out)")
+    parser.add_argument("--from", dest="source", metavar="FORMAT", help=f"{', '.join(formats())} (found out)")
     parser.add_argument("--env", type=environment_id, help="environment id, or MODULE:ID (the one in the file)")
-    _add_options(parser, writing=False)
+    add_options(parser, writing=False)
     _add_limit(parser)
     add_env_flags(parser)
 
@@ -290,84 +290,6 @@ def _tell(demos: Demonstrations, target: Path) -> None:
 
     print(info(demos))
     print(f"Saved {target}")
-
-
-def _read(given: argparse.Namespace, path: str) -> Demonstrations:
-    from sb3_ext.demonstrations import load
-    from sb3_ext.demonstrations.files import find
-
-    form = _format(_formats()[given.source] if given.source else find(path), given, writing=False)
-    if form.holds_spaces:
-        return load(path, form, max_bytes=given.max_bytes)
-    if not Path(path).exists():
-        raise UserError(f"there is no {path}")
-    if given.env is None:
-        raise UserError(f"the {form.name} format does not hold the spaces: name the environment by --env")
-    import_packages(given)
-    know_env(given.env)
-    env = gym.make(given.env, **env_kwargs_of(given))
-    env.close()
-    return load(
-        path,
-        form,
-        observation_space=env.observation_space,
-        action_space=env.action_space,
-        env_id=given.env,
-        max_bytes=given.max_bytes,
-    )
-
-
-def _formats() -> dict[str, type[Format]]:
-    from sb3_ext.demonstrations.formats import FORMATS
-
-    return FORMATS
-
-
-def _options(writing: bool) -> dict[str, dict[str, Option]]:
-    """:return: by the name of the flag, by the name of the format"""
-    found: dict[str, dict[str, Option]] = {}
-    for name, kind in _formats().items():
-        for flag, option in kind.options().items():
-            if option.writing == writing:
-                found.setdefault(flag, {})[name] = option
-    return found
-
-
-def _add_options(parser: argparse.ArgumentParser, writing: bool) -> None:
-    """What the formats ask: formats that share a flag mean the same by it."""
-    for flag, takers in _options(writing).items():
-        option = next(iter(takers.values()))
-        words = [word for word, _ in option.choices] or None
-        parser.add_argument(_typed(flag), choices=words, help=f"{', '.join(takers)}: {option.help}")
-
-
-def _format(kind: type[Format], given: argparse.Namespace, writing: bool) -> Format:
-    """
-    :param kind: of the file
-    :param given: by the flags
-    :param writing: which of them count
-    :return: the format, told what was typed
-    :raises UserError: for a flag of another
-    """
-    told = {}
-    for flag, takers in _options(writing).items():
-        typed = getattr(given, flag)
-        if typed is not None and kind.name not in takers:
-            raise UserError(f"{_typed(flag)} is for {', '.join(takers)}, and this is {kind.name}: leave it out")
-        if typed is not None:
-            told[flag] = dict(takers[kind.name].choices).get(typed, typed)
-    return kind(**told)
-
-
-def _typed(flag: str) -> str:
-    return f"--{flag.replace('_', '-')}"
-
-
-def _format_to_write(path: Path) -> type[Format]:
-    for kind in _formats().values():
-        if path.suffix in kind.suffixes:
-            return kind
-    raise UserError(f"{path}: the name does not tell the format; pass --to, one of {', '.join(_formats())}")
 
 
 DEMOS = Command("demos", "record, play, inspect, check and convert expert demonstrations", _parser, run)

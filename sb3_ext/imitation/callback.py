@@ -9,8 +9,9 @@ from stable_baselines3.common.policies import BasePolicy
 
 from sb3_ext.imitation.doors import check_starts
 from sb3_ext.imitation.expert import Source, check_source, check_spaces, read_expert
-from sb3_ext.imitation.reward import AdversarialReward, RewardSettings
+from sb3_ext.imitation.reward import AdversarialReward
 from sb3_ext.imitation.rollouts import RolloutRecorder, learn_reward
+from sb3_ext.imitation.settings import RewardSettings
 
 DEFAULTS = RewardSettings()
 

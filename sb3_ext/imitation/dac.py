@@ -16,7 +16,7 @@ from stable_baselines3.td3.policies import TD3Policy
 from sb3_ext.buffers.samplers import SamplerLike
 from sb3_ext.imitation.expert import Source
 from sb3_ext.imitation.off_policy import OffPolicyImitation
-from sb3_ext.imitation.reward import RewardSettings
+from sb3_ext.imitation.settings import RewardSettings
 from sb3_ext.learners.captured import Compile
 from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.td3.td3 import TD3

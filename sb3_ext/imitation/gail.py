@@ -15,8 +15,8 @@ from stable_baselines3.ppo import PPO
 from sb3_ext.imitation.behaviour_cloning import behaviour_cloning
 from sb3_ext.imitation.expert import Source
 from sb3_ext.imitation.imitation import Imitation
-from sb3_ext.imitation.reward import RewardSettings
 from sb3_ext.imitation.rollouts import RolloutRecorder, learn_reward
+from sb3_ext.imitation.settings import RewardSettings
 from sb3_ext.moved_keywords import names_moved_keywords
 
 SelfGAIL = TypeVar("SelfGAIL", bound="GAIL")

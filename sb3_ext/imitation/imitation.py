@@ -13,7 +13,8 @@ from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.imitation.discriminator import Discriminator
 from sb3_ext.imitation.doors import check_starts
 from sb3_ext.imitation.expert import Source, check_spaces, read_expert
-from sb3_ext.imitation.reward import AdversarialReward, RewardSettings
+from sb3_ext.imitation.reward import AdversarialReward
+from sb3_ext.imitation.settings import RewardSettings
 from sb3_ext.saving import AtomicSaveMixin
 
 SETTINGS = [field.name for field in fields(RewardSettings)]

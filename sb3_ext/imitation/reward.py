@@ -6,24 +6,22 @@ It knows no policy and no rollout: `update` gets the policy's steps, `rewards` j
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import torch as th
-from stable_baselines3.common.type_aliases import Schedule
 from stable_baselines3.common.utils import FloatSchedule, update_learning_rate
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
 from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations
-from sb3_ext.imitation.discriminator import INPUTS, Discriminator, ShapedDiscriminator
+from sb3_ext.imitation.discriminator import Discriminator, ShapedDiscriminator
 from sb3_ext.imitation.doors import warn_of_other_ends
 from sb3_ext.imitation.expert import channels_first, check_spaces, kept_transitions
+from sb3_ext.imitation.settings import RewardSettings
 from sb3_ext.imitation.steps import Steps
 from sb3_ext.ops.adversarial import (
     absorbing_return,
@@ -70,61 +68,6 @@ class ReturnScale(nn.Module):
     def divisor(self) -> float:
         """1 before the first update."""
         return float(np.sqrt(float(self.variance) + 1e-8))
-
-
-@dataclass(frozen=True)
-class RewardSettings:
-    """
-    How a reward is learned from demonstrations.
-
-    :param reward: form of the reward: ``"gail"``, ``"logd"``, ``"airl"``, ``"prob"`` or ``"fairl"``
-    :param absorbing: whether states behind a termination count (Kostrikov et al., 2019): without, rewards that are
-        positive pay for long episodes and negative ones for short ones, whatever the expert did
-    :param inputs: of the discriminator: ``"sa"`` state and action, ``"s"``, ``"ss"`` state and next state, ``"sas"``
-    :param shaped: AIRL's `ShapedDiscriminator`, which sets ``inputs`` itself
-    :param discriminator_kwargs: network: ``net_arch``, ``activation_fn``, ``features_extractor_class`` and ``_kwargs``,
-        ``normalize_observations``, ``spectral_norm``, ``dropout``
-    :param discriminator_learning_rate: number, or schedule of the remaining progress
-    :param discriminator_batch_size: steps of each side in an update
-    :param discriminator_updates: for each training phase of the policy
-    :param gradient_penalty: weight of ``(|grad| - 1)^2`` between the policy's and the expert's encoded steps
-    :param discriminator_entropy_coef: weight of the discriminator's entropy bonus
-    :param weight_decay: of the discriminator's AdamW
-    :param label_smoothing: in [0, 0.5)
-    :param normalize_reward: divide rewards by the standard deviation of their returns
-    :param held_out: share of the episodes that is only used to measure accuracy, where it comes to one or more
-    :raises ValueError: for values out of range
-    """
-
-    reward: str = "gail"
-    absorbing: bool = True
-    inputs: str = "sa"
-    shaped: bool = False
-    discriminator_kwargs: Mapping[str, Any] | None = None
-    discriminator_learning_rate: float | Schedule = 3e-3
-    discriminator_batch_size: int = 256
-    discriminator_updates: int = 8
-    gradient_penalty: float = 0.2
-    discriminator_entropy_coef: float = 1e-3  # Ho and Ermon's code
-    weight_decay: float = 0.0
-    label_smoothing: float = 0.0
-    normalize_reward: bool = True
-    held_out: float = 0.1
-
-    def __post_init__(self) -> None:
-        reward_form(self.reward)
-        if self.inputs not in INPUTS:
-            raise ValueError(f"inputs {self.inputs!r} must be one of {', '.join(INPUTS)}")
-        if not 0 <= self.label_smoothing < 0.5:
-            raise ValueError(f"label_smoothing {self.label_smoothing} must be in [0, 0.5)")
-        if not 0 <= self.held_out < 1:
-            raise ValueError(f"held_out {self.held_out} must be in [0, 1)")
-        for name in ("discriminator_batch_size", "discriminator_updates"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
-        for name in ("gradient_penalty", "discriminator_entropy_coef", "weight_decay"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} {getattr(self, name)} must be a number, and not negative")
 
 
 class AdversarialReward:

@@ -197,6 +197,8 @@ def test_a_new_format_is_one_class_and_its_row(
         cli.main(["demos", "convert", "--help"])
     said = " ".join(capsys.readouterr().out.split())
     assert "Formats: npz, minari, imitation, sb2, d3rlpy, toy." in said and ".npz, .h5, .toy" in said
+    assert cli.main(["demos", "info", "ours.npz", "--from", "npy"]) == 2
+    assert "unknown format 'npy', did you mean 'npz'?" in capsys.readouterr().err
     assert cli.main(["demos", "info", "ours.npz", "--terminated", "no"]) == 2
     assert "--terminated is for imitation, sb2, toy, and this is npz: leave it out" in capsys.readouterr().err
 
