@@ -263,12 +263,12 @@ def captured_update(model: R2D2) -> Callable[[], None]:
     side.wait_stream(th.cuda.current_stream())
     with th.cuda.stream(side):  # cuDNN and the optimizer set themselves up outside the capture
         for _ in range(3):
-            model._gradient_step(static)
+            model.learner.update(static, False)
     th.cuda.current_stream().wait_stream(side)
     model.policy.optimizer.zero_grad()
     graph = th.cuda.CUDAGraph()
     with th.cuda.graph(graph):
-        update = model._gradient_step(static)
+        update = model.learner.update(static, False)
 
     def work() -> None:
         batch = buffer.sample(BATCH)

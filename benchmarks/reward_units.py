@@ -25,11 +25,11 @@ from stable_baselines3.common.env_util import make_vec_env
 
 import sb3_ext  # noqa: F401 - registers RepeatPrevious
 from sb3_ext import R2D2, Rainbow, RainbowR
-from sb3_ext.q_learning import QLearning
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.zoo.configs import read_block
 
 UNITS = ("1/500", "1/100", "1", "100")
-ALGORITHMS: dict[str, Callable[..., QLearning]] = {"rainbow": Rainbow, "r2d2": R2D2, "rainbowr": RainbowR}
+ALGORITHMS: dict[str, Callable[..., DeepQLearning]] = {"rainbow": Rainbow, "r2d2": R2D2, "rainbowr": RainbowR}
 NAMES = {"rainbow": "Rainbow", "r2d2": "R2D2", "rainbowr": "RainbowR"}
 KEY = ("task", "agent", "unit", "seed")
 

@@ -16,7 +16,7 @@ from learning import train
 from stable_baselines3.common.env_util import make_vec_env
 
 from sb3_ext import R2D2, Rainbow, RainbowR
-from sb3_ext.q_learning import QLearning
+from sb3_ext.deep_q_learning import DeepQLearning
 
 ENV_ID = "CartPole-v1"
 
@@ -26,7 +26,7 @@ class Agent:
     """An algorithm and its budget."""
 
     name: str
-    algorithm: Callable[..., QLearning]
+    algorithm: Callable[..., DeepQLearning]
     policy: str
     n_steps: int
     n_seeds: int

@@ -23,18 +23,15 @@ from sb3_ext import nested
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.buffers.sequence import SequenceReplayBuffer
-from sb3_ext.buffers.windows import SequenceSamples, check_window_geometry
+from sb3_ext.buffers.windows import check_window_geometry
+from sb3_ext.deep_q_learning import DeepQLearning
+from sb3_ext.learners.q import SequenceLearner, Settings, Windows
 from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.networks.cores import RecurrentState
 from sb3_ext.networks.head_table import HeadLike
-from sb3_ext.networks.heads import Backup, HeadOut
-from sb3_ext.networks.noisy import sample_noise
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 from sb3_ext.ops.exploration import EpsilonGreedy, EpsilonLadder, Exploration, ExplorationLike
-from sb3_ext.ops.priorities import mix_priorities
-from sb3_ext.ops.returns import n_step_returns
 from sb3_ext.ops.value_rescaling import ValueTransform
-from sb3_ext.q_learning import QLearning, Update
 from sb3_ext.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy
 
 # The paper's is 1e-4 throughout. In the updates of one process that learns too little on CartPole, and a constant rate
@@ -42,7 +39,7 @@ from sb3_ext.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPo
 LEARNING_RATE = LinearSchedule(start=5e-4, end=0.0, end_fraction=1.0)
 
 
-class R2D2(QLearning):
+class R2D2(DeepQLearning):
     """
     Recurrent Replay Distributed DQN. Paper: Kapturowski et al., "Recurrent experience replay in distributed
     reinforcement learning", ICLR 2019. Defaults are the paper's, except where one process differs from 256 actors: see
@@ -103,13 +100,14 @@ class R2D2(QLearning):
     }
     policy: R2D2Policy
     replay_buffer: SequenceReplayBuffer | None
+    learner: SequenceLearner
     q_net: RecurrentQNetwork
     q_net_target: RecurrentQNetwork
     policy_base = R2D2Policy
     replay_base = SequenceReplayBuffer
     default_epsilon = EpsilonGreedy(1.0, 0.01, 0.1)
-    fractions = (*QLearning.fractions, "eta")
-    built_in = (*QLearning.built_in, "burn_in", "sequence_length", "period", "state_init")
+    fractions = (*DeepQLearning.fractions, "eta")
+    built_in = (*DeepQLearning.built_in, "burn_in", "sequence_length", "period", "state_init")
 
     @names_moved_keywords
     def __init__(
@@ -209,6 +207,15 @@ class R2D2(QLearning):
             "period": self.period,
         }
 
+    def _make_learner(self) -> SequenceLearner:
+        assert self.replay_buffer is not None
+        windows = Windows(self.sequence_length, self.n_steps, self.replay_buffer.burn_in_offsets)
+        return SequenceLearner(self.q_net, self.q_net_target, self.policy.optimizer, self._learner_settings, windows)
+
+    @property
+    def _learner_settings(self) -> Settings:
+        return super()._learner_settings._replace(eta=self.eta)
+
     def _default_exploration(self) -> Exploration:
         """Adds: several environments share out epsilon."""
         default = super()._default_exploration()
@@ -267,50 +274,6 @@ class R2D2(QLearning):
         self._state = self.q_net.core.reset_where(self._next_state, np.asarray(dones, dtype=bool))
         self._next_state = None
 
-    # ------------------------------------------------------------------ learning
-
-    def _gradient_step(self, batch: SequenceSamples) -> Update:
-        """Tensors in and out, fixed shapes, and nothing waits for the device: it can be captured as one CUDA graph."""
-        head, trained = self.head, slice(self.sequence_length)
-        mask = batch.mask[:, trained]  # [B, M]
-        for net in (self.q_net, self.q_net_target):
-            sample_noise(net.head_net, (len(mask), 1))  # one draw per sequence
-        out = self._unroll(self.q_net, batch)  # leading axes [B, M + n + 1]
-        with th.no_grad():
-            target_out = self._unroll(self.q_net_target, batch)
-            returns = n_step_returns(
-                batch.rewards, batch.terminated, batch.mask, self.gamma, self.n_steps, self.sequence_length
-            )
-            next_out = _at_steps(target_out, returns.bootstrap_index)
-            chooser_out = _at_steps(out, returns.bootstrap_index) if self.double_q else next_out
-            policy = head.next_policy(chooser_out, next_out)
-            target_now = _first_steps(target_out, trained) if head.needs_target_now else None
-
-        out = _first_steps(out, trained)
-        step_loss, surprise = head.loss(
-            out, batch.actions, Backup(returns, next_out, policy, self.transform, target_now)
-        )
-        # As in Ape-X and R2D2: sum over the window's real steps, weighted mean over windows.
-        loss = (batch.weights * (step_loss * mask).sum(dim=1)).mean()
-        self._step_optimizer(loss)
-        with th.no_grad():
-            q_values = head.expected_returns(out, batch.actions, self.transform)
-            means = ((x * mask).sum() / mask.sum() for x in (surprise, q_values))
-        return Update(mix_priorities(surprise, mask, self.eta), th.stack((loss.detach(), *means)))
-
-    def _unroll(self, net: RecurrentQNetwork, batch: SequenceSamples) -> HeadOut:
-        """
-        Each network refreshes the stored state with its own weights.
-
-        :return: of the head's network, leading axes [B, M + n + 1]
-        """
-        assert self.replay_buffer is not None
-        state = net.initial_state(len(batch.weights)) if batch.states is None else batch.states
-        state = net.burn_in(
-            batch.burn_in_observations, state, batch.burn_in_lengths, self.replay_buffer.burn_in_offsets
-        )
-        return net.unroll(batch.observations, state)[0]
-
     # ------------------------------------------------------------------ files
 
     def _check_loaded_replay(self, loaded: LaneReplayBuffer, path: Any) -> None:
@@ -323,18 +286,3 @@ class R2D2(QLearning):
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_state", "_next_state"]
-
-
-def _at_steps(out: HeadOut, index: th.Tensor) -> HeadOut:
-    """
-    :param out: leaves [B, T, ...]
-    :param index: [B, M] int64 into T
-    :return: leaves [B, M, ...]
-    """
-    rows = th.arange(len(index), device=index.device).unsqueeze(1)
-    return nested.map(lambda x: x[rows, index], out)
-
-
-def _first_steps(out: HeadOut, steps: slice) -> HeadOut:
-    """:return: leaves [B, M, ...] of ``out``, leaves [B, T, ...]"""
-    return nested.map(lambda x: x[:, steps], out)

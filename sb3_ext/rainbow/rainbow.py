@@ -14,21 +14,20 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule
 from stable_baselines3.common.utils import obs_as_tensor
 
-from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
+from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
+from sb3_ext.deep_q_learning import DeepQLearning
+from sb3_ext.learners.q import TransitionLearner
 from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.networks.head_table import HeadLike
-from sb3_ext.networks.heads import C51, Backup
-from sb3_ext.networks.noisy import sample_noise
+from sb3_ext.networks.heads import C51
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.ops.exploration import EpsilonGreedy, ExplorationLike
-from sb3_ext.ops.returns import NStepReturns
 from sb3_ext.ops.value_rescaling import ValueTransform
-from sb3_ext.q_learning import QLearning, Update
 from sb3_ext.rainbow.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, RainbowPolicy
 
 
-class Rainbow(QLearning):
+class Rainbow(DeepQLearning):
     """
     Rainbow. Paper: Hessel et al., "Rainbow: combining improvements in deep reinforcement learning", AAAI 2018. All
     parts are on by default; docs/rainbow.md says where the defaults differ from the paper's, which are Atari's.
@@ -84,6 +83,7 @@ class Rainbow(QLearning):
     }
     policy: RainbowPolicy
     replay_buffer: PrioritizedReplayBuffer | None
+    learner: TransitionLearner
     q_net: QNetwork
     q_net_target: QNetwork
     policy_base = RainbowPolicy
@@ -160,6 +160,9 @@ class Rainbow(QLearning):
             assert self.replay_buffer is not None
             self.replay_buffer.check_size()
 
+    def _make_learner(self) -> TransitionLearner:
+        return TransitionLearner(self.q_net, self.q_net_target, self.policy.optimizer, self._learner_settings)
+
     def _replay_settings(self) -> dict[str, Any]:
         return {**super()._replay_settings(), "gamma": self.gamma}
 
@@ -177,29 +180,3 @@ class Rainbow(QLearning):
         assert self.replay_buffer is not None
         self.replay_buffer.gamma = self.gamma
         super().train(gradient_steps, batch_size)
-
-    def _gradient_step(self, batch: PrioritizedSamples) -> Update:
-        """Tensors in and out, fixed shapes, and nothing waits for the device."""
-        assert batch.discounts is not None
-        head = self.head
-        sample_noise(self.q_net.head_net)
-        sample_noise(self.q_net_target.head_net)
-        out = self.q_net.outputs(batch.observations)  # leading axis B
-        with th.no_grad():
-            next_out = self.q_net_target.outputs(batch.next_observations)
-            chooser_out = self.q_net.outputs(batch.next_observations) if self.double_q else next_out
-            policy = head.next_policy(chooser_out, next_out)
-            target_now = self.q_net_target.outputs(batch.observations) if head.needs_target_now else None
-            returns = NStepReturns(
-                reward_sum=batch.rewards.squeeze(1),
-                discount=(batch.discounts * (1.0 - batch.dones)).squeeze(1),
-                bootstrap_index=th.zeros_like(batch.actions.squeeze(1)),  # that observation has been gathered already
-            )
-        step_loss, surprise = head.loss(
-            out, batch.actions, Backup(returns, next_out, policy, self.transform, target_now)
-        )
-        loss = (batch.weights * step_loss).mean()
-        self._step_optimizer(loss)
-        with th.no_grad():
-            q_values = head.expected_returns(out, batch.actions, self.transform)
-        return Update(surprise, th.stack((loss.detach(), surprise.mean(), q_values.mean())))

@@ -106,7 +106,7 @@ class QMind(Mind):
     def __init__(self, model: BaseAlgorithm) -> None:
         super().__init__(model)
         self.net: QNetwork | RecurrentQNetwork = self.policy.q_net
-        self.transform = model.transform  # type: ignore[attr-defined]  # of QLearning
+        self.transform = model.transform  # type: ignore[attr-defined]  # of DeepQLearning
         streams = self.net.head_net
         is_dueling = isinstance(streams, Streams) and streams.dueling is not None
         self.streams = ("value", "advantage") if is_dueling else ("q",)

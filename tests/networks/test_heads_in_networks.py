@@ -152,6 +152,6 @@ def test_one_update_of_r2d2_under_noise_trains_its_scale(head: Head) -> None:
     assert model.replay_buffer is not None
     batch = model.replay_buffer.sample(8)
     before = {name: p.clone() for name, p in model.q_net.named_parameters()}
-    update = model._gradient_step(batch)
+    update = model.learner.update(batch, False)
     assert update.priorities.shape == (8,) and (update.priorities >= 0).all()
     assert not any(th.equal(before[name], p) for name, p in model.q_net.named_parameters())

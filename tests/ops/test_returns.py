@@ -157,3 +157,17 @@ def test_n_must_be_positive(n: int) -> None:
     rewards, terminated, mask = window([1.0], False, 2)
     with pytest.raises(ValueError, match=f"n {n} must be >= 1"):
         n_step_returns(rewards, terminated, mask, GAMMA, n, 1)
+
+
+def test_gamma_may_differ_from_row_to_row() -> None:
+    """As the rows alone, each with its own number."""
+    th.manual_seed(0)
+    rewards, mask = th.randn(4, 9), th.ones(4, 9)
+    terminated = (th.rand(4, 9) < 0.2).float()
+    gammas = th.tensor([0.0, 0.5, 0.9, 1.0])
+    together = n_step_returns(rewards, terminated, mask, gammas, 3, 6)
+    for row in range(4):
+        own = slice(row, row + 1)
+        alone = n_step_returns(rewards[own], terminated[own], mask[own], float(gammas[row]), 3, 6)
+        for ours, theirs in zip(together, alone, strict=True):
+            th.testing.assert_close(ours[row], theirs[0])

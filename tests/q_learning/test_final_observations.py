@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import (
 from support.worlds import LENGTH, Outliers
 
 from sb3_ext import R2D2, Rainbow, RainbowR
-from sb3_ext.q_learning import QLearning
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.vec_envs import RAW_FINAL_OBSERVATION, keep_final_observations, raw_final_observation
 
 ALL = pytest.mark.parametrize("cls", [R2D2, Rainbow, RainbowR])
@@ -35,7 +35,7 @@ def dummy(kind: str = "box", n_envs: int = 2, **keywords: Any) -> DummyVecEnv:
     return DummyVecEnv([lambda: Outliers(kind, **keywords)] * n_envs)
 
 
-def model_of(cls: type[QLearning], env: VecEnv | gym.Env, **keywords: Any) -> QLearning:
+def model_of(cls: type[DeepQLearning], env: VecEnv | gym.Env, **keywords: Any) -> DeepQLearning:
     recurrent = cls is not Rainbow
     dictionary = isinstance(env.observation_space, spaces.Dict)
     name = ("MultiInput" if dictionary else "Mlp") + ("LstmPolicy" if recurrent else "Policy")
@@ -44,7 +44,7 @@ def model_of(cls: type[QLearning], env: VecEnv | gym.Env, **keywords: Any) -> QL
     return cls(name, env, n_steps=2, policy_kwargs=arch, **{**SMALL, **windows, **keywords})
 
 
-def stored_episodes(model: QLearning) -> list[tuple[int, dict[str, np.ndarray]]]:
+def stored_episodes(model: DeepQLearning) -> list[tuple[int, dict[str, np.ndarray]]]:
     """:return: number and observations of each stored episode of every env, the final observation last"""
     replay = model.replay_buffer
     assert replay is not None
@@ -57,7 +57,7 @@ def stored_episodes(model: QLearning) -> list[tuple[int, dict[str, np.ndarray]]]
     return episodes
 
 
-def assert_as_given(model: QLearning) -> None:
+def assert_as_given(model: DeepQLearning) -> None:
     for number, episode in stored_episodes(model):
         expected = [*range(LENGTH), 200 + number % 50]
         for x in episode.values():
@@ -66,7 +66,7 @@ def assert_as_given(model: QLearning) -> None:
 
 @pytest.mark.parametrize("kind", ["box", "bytes", "ints", "dict"])
 @ALL
-def test_under_vec_normalize_the_raw_one_is_stored(cls: type[QLearning], kind: str) -> None:
+def test_under_vec_normalize_the_raw_one_is_stored(cls: type[DeepQLearning], kind: str) -> None:
     model = model_of(cls, VecNormalize(dummy(kind), clip_obs=2.0))
     model.learn(200)
     assert model._n_updates > 0
@@ -90,7 +90,7 @@ def test_wrappers_on_either_side_do_no_harm(wrap: Callable[[VecEnv], VecEnv]) ->
 @pytest.mark.parametrize("kind", ["picture", "mixed"])
 @ALL
 def test_pictures_that_vec_normalize_leaves_alone_are_stored_as_the_model_sees_them(
-    cls: type[QLearning], kind: str
+    cls: type[DeepQLearning], kind: str
 ) -> None:
     normalizer = VecNormalize(
         dummy(kind, 1), norm_obs=kind == "mixed", norm_obs_keys=["a"] if kind == "mixed" else None
@@ -115,7 +115,7 @@ def test_frame_stacks_under_vec_normalize(order: str) -> None:
 
 
 @ALL
-def test_a_frame_stack_around_vec_normalize_is_refused(cls: type[QLearning]) -> None:
+def test_a_frame_stack_around_vec_normalize_is_refused(cls: type[DeepQLearning]) -> None:
     with pytest.raises(ValueError, match=r"VecFrameStack around VecNormalize: .* make VecNormalize the outer one"):
         model_of(cls, VecFrameStack(VecNormalize(dummy()), 2))
     model = model_of(cls, dummy())
@@ -144,7 +144,7 @@ def test_evaluation_compares_the_same_chains_of_wrappers() -> None:
 @pytest.mark.parametrize("normalized", [False, True])
 @pytest.mark.parametrize("kind", ["box", "dict"])
 @ALL
-def test_an_environment_may_write_into_what_it_returned(cls: type[QLearning], kind: str, normalized: bool) -> None:
+def test_an_environment_may_write_into_what_it_returned(cls: type[DeepQLearning], kind: str, normalized: bool) -> None:
     env: VecEnv = dummy(kind, reuses=True)
     model = model_of(cls, VecNormalize(env, clip_obs=2.0) if normalized else env)
     model.learn(200)
@@ -218,7 +218,7 @@ def test_infos_hold_both() -> None:
 )
 @ALL
 def test_discrete_observations_that_do_not_begin_at_zero_are_refused(
-    cls: type[QLearning], space: spaces.Space, message: str
+    cls: type[DeepQLearning], space: spaces.Space, message: str
 ) -> None:
     env = Outliers()
     env.observation_space = space

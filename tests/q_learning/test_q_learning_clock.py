@@ -9,8 +9,8 @@ import pytest
 from stable_baselines3.common.callbacks import BaseCallback
 from support.q_models import Make, make_env, make_model, make_rainbow, make_rainbowr
 
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.ops.exploration import Boltzmann
-from sb3_ext.q_learning import QLearning
 
 OVERSHOOTS: dict[str, Any] = {"train_freq": (1, "episode"), "gradient_steps": 2}
 
@@ -20,7 +20,7 @@ class Clocks(BaseCallback):
 
     def _init_callback(self) -> None:
         model = self.model
-        assert isinstance(model, QLearning) and model.replay_buffer is not None
+        assert isinstance(model, DeepQLearning) and model.replay_buffer is not None
         self.acting: list[float] = []
         self.drawing: list[float] = []
         sampler = model.replay_buffer.sampler
@@ -33,7 +33,7 @@ class Clocks(BaseCallback):
         sampler.draw = watched  # type: ignore[method-assign]
 
     def _on_step(self) -> bool:
-        assert isinstance(self.model, QLearning)
+        assert isinstance(self.model, DeepQLearning)
         self.acting.append(self.model._current_progress_remaining)
         return True
 

@@ -22,17 +22,17 @@ from support.q_models import Make, QValueLog, make_env, make_model, make_rainbow
 
 from sb3_ext import R2D2
 from sb3_ext.buffers import Proportional, SumTree
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.networks import GRUCore
 from sb3_ext.networks.head_table import HEADS
 from sb3_ext.networks.heads import Scalar
 from sb3_ext.ops.exploration import EpsilonGreedy, EpsilonLadder, Greedy
 from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling
-from sb3_ext.q_learning import QLearning
 
 ALL = pytest.mark.parametrize("make", [make_model, make_rainbow, make_rainbowr])
 
 
-def filled(make: Make, **keywords: Any) -> QLearning:
+def filled(make: Make, **keywords: Any) -> DeepQLearning:
     """:return: with a replay, and not trained; its clock stands at the end, where R2D2's own learning rate is 0"""
     return make(gradient_steps=0, **{"learning_rate": 1e-3, **keywords}).learn(150, log_interval=10_000)
 
@@ -82,7 +82,7 @@ def test_q_mean_is_that_of_real_steps_taken_actions_and_rewards(make: Make, head
         for p in model.q_net.parameters():
             p.mul_(2.0)  # far from the line where h is nearly 1
         if isinstance(model, R2D2):
-            out = model._unroll(model.q_net, batch)
+            out = model.learner.unroll(model.q_net, batch)
             of_steps = model.head.expected_returns(out[:, : model.sequence_length], batch.actions, model.transform)
             values = [
                 float(of_steps[i, t]) for i in range(16) for t in range(model.sequence_length) if batch.mask[i, t]

@@ -183,7 +183,7 @@ def test_going_on_in_mid_episode_keeps_the_acting_state() -> None:
     assert model.replay_buffer is not None
     batch = model.replay_buffer._get_samples(np.flatnonzero(model.replay_buffer._active))
     assert isinstance(batch.observations, th.Tensor)
-    q = model._unroll(model.q_net, batch).detach().numpy()
+    q = model.learner.unroll(model.q_net, batch).detach().numpy()
     for i in range(len(q)):
         for t in range(int(batch.mask[i].sum())):
             np.testing.assert_allclose(q[i, t], log.q[tuple(batch.observations[i, t].tolist())], atol=1e-5)

@@ -134,8 +134,8 @@ def test_trap_08_both_networks_burn_in_with_their_own_weights() -> None:
     with th.no_grad():
         for p in model.q_net_target.parameters():
             p.mul_(3.0)
-        online = model._unroll(model.q_net, batch)
-        target = model._unroll(model.q_net_target, batch)
+        online = model.learner.unroll(model.q_net, batch)
+        target = model.learner.unroll(model.q_net_target, batch)
         for net, out in ((model.q_net, online), (model.q_net_target, target)):
             for i in range(16):
                 slow = th.stack(q_by_single_steps(net, batch, i))
@@ -152,7 +152,7 @@ def test_trap_12_no_gradient_reaches_the_burn_in() -> None:
     trained = batch.observations.clone().requires_grad_()
     states = nested.map(lambda s: s.clone().requires_grad_(), batch.states)
     stored = batch._replace(burn_in_observations=burn_in, observations=trained, states=states)
-    out = model._unroll(model.q_net, stored)
+    out = model.learner.unroll(model.q_net, stored)
     out.sum().backward()
     assert burn_in.grad is None
     assert all(s.grad is None for s in nested.leaves(states))
@@ -179,7 +179,7 @@ def test_trap_21_nothing_is_drawn_inside_an_unroll() -> None:
     model.policy.set_training_mode(True)
     batch = model.replay_buffer.sample(8)
     before = th.random.get_rng_state()
-    first, second = model._unroll(model.q_net, batch), model._unroll(model.q_net, batch)
+    first, second = model.learner.unroll(model.q_net, batch), model.learner.unroll(model.q_net, batch)
     assert th.equal(first, second)
     assert th.equal(before, th.random.get_rng_state())
 
@@ -187,13 +187,13 @@ def test_trap_21_nothing_is_drawn_inside_an_unroll() -> None:
 def test_trap_23_units_warm_up_counts_env_steps_and_target_copies_count_updates() -> None:
     model = make_model(n_envs=2, learning_starts=100, train_freq=3, gradient_steps=2, target_update_interval=5)
     copies: list[int] = []
-    original = model._update_target
+    original = model.learner.update_target
 
     def watch() -> None:
         copies.append(model._n_updates)
         original()
 
-    model._update_target = watch  # type: ignore[method-assign]
+    model.learner.update_target = watch  # type: ignore[method-assign]
     model.learn(240)  # 40 rounds of 3 steps of 2 envs
     rounds_after_warm_up = sum(6 * r > 100 for r in range(1, 41))
     assert model._n_updates == 2 * rounds_after_warm_up

@@ -198,7 +198,7 @@ def test_double_q_takes_the_online_networks_action_and_the_targets_value() -> No
     batch = buffer_of(model).sample(32)
     actions = batch.actions.squeeze(1)
     expected = batch.rewards.squeeze(1) + (1 - batch.dones.squeeze(1)) * 10.0 - th.tensor([3.0, 1.0, 2.0])[actions]
-    th.testing.assert_close(model._gradient_step(batch).priorities, expected.abs())
+    th.testing.assert_close(model.learner.update(batch, False).priorities, expected.abs())
 
 
 @pytest.mark.parametrize("head", [C51(noise=0.5), Quantile(noise=0.5), Scalar(noise=0.5)], ids=repr)
@@ -219,7 +219,7 @@ def test_trap_04_importance_weights_scale_the_gradient_and_nothing_else(make: Ma
             for p, old in zip(model.q_net.parameters(), before, strict=True):
                 p.copy_(old)
         th.manual_seed(3)
-        update = model._gradient_step(batch._replace(weights=th.full((16,), weight)))
+        update = model.learner.update(batch._replace(weights=th.full((16,), weight)), False)
         steps.append([p.detach() - old for p, old in zip(model.q_net.parameters(), before, strict=True)])
         priorities.append(update.priorities)
         losses.append(update.log[0])
@@ -236,10 +236,10 @@ def test_priorities_are_written_to_the_transitions_that_were_drawn() -> None:
     buffer = buffer_of(model)
     model.policy.optimizer.param_groups[0]["lr"] = 0.0
     batch = buffer.sample(16)
-    update = model._gradient_step(batch)
+    update = model.learner.update(batch, False)
     buffer.update_priorities(batch.handle, update.priorities.numpy())
     for leaf in batch.handle.leaves:  # again, each alone
-        alone = model._gradient_step(buffer._get_samples(np.array([leaf])))
+        alone = model.learner.update(buffer._get_samples(np.array([leaf])), False)
         mass = buffer.sampler.masses(np.array([leaf]))  # type: ignore[attr-defined]
         np.testing.assert_allclose(mass, alone.priorities.numpy(), rtol=1e-3, atol=1e-6)
 
@@ -247,14 +247,14 @@ def test_priorities_are_written_to_the_transitions_that_were_drawn() -> None:
 def test_target_copies_count_updates_and_warm_up_counts_steps() -> None:
     model = make_rainbow(n_envs=2, learning_starts=40, train_freq=3, gradient_steps=2, target_update_interval=5)
     copies: list[int] = []
-    original = model._update_target
+    original = model.learner.update_target
 
     def watch() -> None:
         copies.append(model._n_updates)
         original()
         assert all(map(th.equal, model.q_net.parameters(), model.q_net_target.parameters()))
 
-    model._update_target = watch  # type: ignore[method-assign]
+    model.learner.update_target = watch  # type: ignore[method-assign]
     model.learn(120)  # 20 rounds of 3 steps of 2 envs
     assert model._n_updates == 2 * sum(6 * r > 40 for r in range(1, 21))
     assert copies == list(range(5, model._n_updates + 1, 5))

@@ -9,8 +9,8 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ext import Rainbow, RainbowR
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.ops.exploration import Greedy
-from sb3_ext.q_learning import QLearning
 
 
 @pytest.fixture(autouse=True)
@@ -18,7 +18,7 @@ def _one_thread() -> None:
     th.set_num_threads(1)  # small networks
 
 
-def mean_return(model: QLearning, env: VecEnv, n_episodes: int) -> float:
+def mean_return(model: DeepQLearning, env: VecEnv, n_episodes: int) -> float:
     mean, _ = evaluate_policy(model, env, n_episodes, deterministic=True)
     assert isinstance(mean, float)
     return mean

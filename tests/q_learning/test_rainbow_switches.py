@@ -17,8 +17,8 @@ from support.q_models import PLAIN, buffer_of, make_rainbow, make_rainbowr
 from support.worlds import SPACES, SpaceEnv, TaggedPictures
 
 from sb3_ext.buffers.samplers import Uniform
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.networks.heads import C51, Quantile, Scalar
-from sb3_ext.q_learning import QLearning
 
 SWITCHES: list[dict[str, Any]] = [
     {},
@@ -41,7 +41,7 @@ def named(switch: dict[str, Any]) -> str:
     return "plain" if switch is PLAIN else ",".join(f"{k}={v}" for k, v in switch.items()) or "default"
 
 
-def assert_trains_and_loads_alike(model: QLearning, tmp_path: Path, n_steps: int) -> None:
+def assert_trains_and_loads_alike(model: DeepQLearning, tmp_path: Path, n_steps: int) -> None:
     before = [p.clone() for p in model.q_net.parameters()]
     model.learn(n_steps)
     assert model._n_updates > 2

@@ -14,12 +14,12 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import VecEnv, VecNormalize
 
 from sb3_ext import R2D2, Rainbow, RainbowR
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.networks.heads import C51, Quantile
 from sb3_ext.ops.reward_units import FITTED_VALUE, REFIT_AT, LargestReturn, fitted_scale
 from sb3_ext.ops.value_rescaling import IDENTITY, ScaledTransform, ValueRescaling
-from sb3_ext.q_learning import QLearning
 
-SMALL: dict[type[QLearning], dict[str, Any]] = {
+SMALL: dict[type[DeepQLearning], dict[str, Any]] = {
     Rainbow: dict(policy="MlpPolicy", policy_kwargs=dict(net_arch=[16])),
     R2D2: dict(policy="MlpLstmPolicy", burn_in=4, sequence_length=8, period=4, policy_kwargs=dict(lstm_hidden_size=8)),
     RainbowR: dict(
@@ -38,12 +38,12 @@ def cartpole(unit: float, n_envs: int = 2) -> VecEnv:
     )
 
 
-def make(algorithm: type[QLearning], env: VecEnv, **kwargs: Any) -> QLearning:
+def make(algorithm: type[DeepQLearning], env: VecEnv, **kwargs: Any) -> DeepQLearning:
     few: dict[str, Any] = dict(learning_starts=100, batch_size=16, train_freq=4, seed=0, device="cpu")
     return algorithm(env=env, **{**few, **SMALL[algorithm], **kwargs})  # type: ignore[arg-type]
 
 
-def weights(model: QLearning) -> th.Tensor:
+def weights(model: DeepQLearning) -> th.Tensor:
     return th.cat([p.detach().flatten() for p in model.q_net.parameters()])
 
 
@@ -91,7 +91,9 @@ def test_the_scaled_transform_is_its_own_inverse_s_inverse() -> None:
 
 @ALL
 @pytest.mark.parametrize("head", [{}, {"head": "scalar"}, {"head": Quantile(noise=0.5)}])
-def test_another_unit_gives_the_same_weights_to_the_last_bit(algorithm: type[QLearning], head: dict[str, Any]) -> None:
+def test_another_unit_gives_the_same_weights_to_the_last_bit(
+    algorithm: type[DeepQLearning], head: dict[str, Any]
+) -> None:
     """Of powers of two, which multiply without rounding: whatever saw the unit would show."""
     runs = [make(algorithm, cartpole(unit), **head).learn(600) for unit in (1.0, 2.0**-9, 2.0**7)]
     assert runs[0]._n_updates > 50
@@ -101,7 +103,7 @@ def test_another_unit_gives_the_same_weights_to_the_last_bit(algorithm: type[QLe
 
 
 @ALL
-def test_without_it_the_unit_shows(algorithm: type[QLearning]) -> None:
+def test_without_it_the_unit_shows(algorithm: type[DeepQLearning]) -> None:
     """The control of the test above."""
     runs = [make(algorithm, cartpole(unit), normalize_reward=False).learn(300) for unit in (1.0, 2.0**-9)]
     assert not th.equal(weights(runs[0]), weights(runs[1]))

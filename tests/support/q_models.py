@@ -18,10 +18,10 @@ from torch import nn
 
 from sb3_ext import Rainbow, RainbowR
 from sb3_ext.buffers import PrioritizedReplayBuffer
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.networks.cores import RecurrentState
 from sb3_ext.networks.heads import Scalar
 from sb3_ext.networks.noisy import NoisyLinear
-from sb3_ext.q_learning import QLearning
 from sb3_ext.r2d2 import R2D2
 
 OBS = np.random.default_rng(0).normal(size=(6, 3)).astype(np.float32)
@@ -72,7 +72,7 @@ def assert_replayed_as_acted(model: R2D2, n_steps: int) -> None:
     leaves = np.flatnonzero(buffer._active)
     assert len(leaves) > 20
     batch = buffer._get_samples(leaves)
-    q = model._unroll(model.q_net, batch).detach().numpy()
+    q = model.learner.unroll(model.q_net, batch).detach().numpy()
     assert isinstance(batch.observations, th.Tensor)
     compared, worst = 0, 0.0
     for i in range(len(leaves)):
@@ -141,7 +141,7 @@ def make_rainbowr(n_envs: int = 2, env: VecEnv | None = None, policy: str = "Mlp
     return RainbowR(policy, make_env(n_envs) if env is None else env, **{**defaults, **kwargs})
 
 
-Make = Callable[..., QLearning]
+Make = Callable[..., DeepQLearning]
 BOTH = pytest.mark.parametrize("make", [make_rainbow, make_rainbowr])
 
 
@@ -167,7 +167,7 @@ def noise_of(net: nn.Module) -> th.Tensor:
     return noise[0].clone()
 
 
-def assert_items_are_whole(model: QLearning, lengths: tuple[int, ...] = (7, 1, 23, 12), slack: float = 0.0) -> None:
+def assert_items_are_whole(model: DeepQLearning, lengths: tuple[int, ...] = (7, 1, 23, 12), slack: float = 0.0) -> None:
     """What can be drawn stays inside its episode, and rewards and ends are those of its steps. For `TaggedEnv`s."""
     if isinstance(model, RainbowR):
         assert_windows_are_contiguous(model)

@@ -14,8 +14,8 @@ from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from support.pole_runs import ENV, TINY, train
 
 from sb3_ext import DAC, GAIL, R2D2, Rainbow, RainbowR
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
-from sb3_ext.q_learning import QLearning
 from sb3_ext.zoo import register
 from sb3_ext.zoo.experiment import Experiment
 
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 @pytest.mark.filterwarnings("ignore")  # rl-zoo3 and optuna are not ours to keep free of deprecations
 @pytest.mark.parametrize("n_envs", [1, 16])
 @pytest.mark.parametrize("cls", [Rainbow, RainbowR])
-def test_a_trial_builds_a_model_and_the_converter_repeats_it(cls: type[QLearning], n_envs: int) -> None:
+def test_a_trial_builds_a_model_and_the_converter_repeats_it(cls: type[DeepQLearning], n_envs: int) -> None:
     register()
     algo, policy = cls.__name__.lower(), next(iter(cls.policy_aliases))
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))

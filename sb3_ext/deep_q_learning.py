@@ -2,8 +2,8 @@
 What the Q-learning algorithms share: SB3's off-policy loop, replay drawn by a sampler, an online and a target network
 with the same head, exploration by a strategy object.
 
-One update: sample -> `_gradient_step` of the subclass -> priorities -> target copy. Subclasses say what is stored, how
-the networks are run over it, and nothing else.
+One update: sample -> the learner's update (`learners/q.py`) -> priorities. Subclasses say what is stored and which
+learner is made of it, and nothing else.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import pathlib
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
@@ -24,13 +24,13 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
-from stable_baselines3.common.utils import polyak_update
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.replay import check_same_layout
 from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
 from sb3_ext.buffers.sampling import DIVERGED, Sampler
 from sb3_ext.clock import ClampedClockMixin
+from sb3_ext.learners.q import QLearner, Settings
 from sb3_ext.moved_keywords import refuse_moved
 from sb3_ext.networks.head_table import HEADS, HeadLike
 from sb3_ext.networks.heads import Head
@@ -43,20 +43,10 @@ from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.specs import resolve
 from sb3_ext.vec_envs import RawTransitionsMixin, check_discrete_starts
 
-SelfQLearning = TypeVar("SelfQLearning", bound="QLearning")
+SelfDeepQLearning = TypeVar("SelfDeepQLearning", bound="DeepQLearning")
 
 
-class Update(NamedTuple):
-    """What one gradient step tells."""
-
-    priorities: th.Tensor
-    """[B], of what it was trained on"""
-    log: th.Tensor
-    """[3]: the loss; the mean over real steps of what priorities are made of, |td| or the loss of a distribution; and
-    that of the expected returns of the actions taken, in units of the reward"""
-
-
-class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
+class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
     """
     Base of `R2D2`, `Rainbow` and `RainbowR`, which document the parameters.
 
@@ -69,6 +59,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
     head: Head
     sampler: Sampler
     exploration: Exploration
+    learner: QLearner[Any, Any]
 
     policy_base: ClassVar[type[QPolicy]]
     """of the policies that the algorithm can train"""
@@ -224,7 +215,16 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
         self._largest_return = LargestReturn(self.n_envs) if self._normalizes_reward() else None
         self._choose_exploration(explored)
+        self.learner = self._make_learner()
         self._built = {name: getattr(self, name) for name in (*self.built_in, "learning_rate")}
+
+    @abstractmethod
+    def _make_learner(self) -> QLearner[Any, Any]:
+        """:return: a learner of the policy's networks and optimizer"""
+
+    @property
+    def _learner_settings(self) -> Settings:
+        return Settings(self.gamma, self.tau, self.double_q, self.max_grad_norm, self.transform, eta=1.0)
 
     def _told_exploration(self) -> Exploration | None:
         told: Any = self.exploration  # Any: of the constructor, of `load`, or set since
@@ -414,23 +414,22 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         self._fit_return_scale()
         self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
-        updates = []
+        self.learner.settings = self._learner_settings
+        logs = []
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(
                 self.batch_size if batch_size is None else batch_size,
                 self._vec_normalize_env,
                 self._current_progress_remaining,
             )
-            update = self._gradient_step(batch)
+            self._n_updates += 1
+            update = self.learner.update(batch, self._n_updates % self.target_update_interval == 0)
             if self.replay_buffer.reads_priorities:
                 self.replay_buffer.update_priorities(batch.handle, update.priorities.cpu().numpy())
-            self._n_updates += 1
-            if self._n_updates % self.target_update_interval == 0:
-                self._update_target()
-            updates.append(update)
+            logs.append(update.log)
 
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        means = th.stack([update.log for update in updates]).mean(dim=0).tolist()
+        means = th.stack(logs).mean(dim=0).tolist()
         for name, mean in zip(("loss", "priority", "q_mean"), means, strict=True):
             self.logger.record(f"train/{name}", mean)
         if not all(map(math.isfinite, means)):  # what is drawn is finite: it was looked at when it was stored
@@ -441,31 +440,15 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         if self._largest_return is not None:
             self.return_scale = fitted_scale(self._rescaling, self.return_scale, self._largest_return.value)
 
-    @abstractmethod
-    def _gradient_step(self, batch: Any) -> Update:
-        """:param batch: what the replay's `sample` returned"""
-
-    def _step_optimizer(self, loss: th.Tensor) -> None:
-        self.policy.optimizer.zero_grad()
-        loss.backward()
-        th.nn.utils.clip_grad_norm_(self.policy.optimizer.param_groups[0]["params"], self.max_grad_norm)
-        self.policy.optimizer.step()
-
-    def _update_target(self) -> None:
-        polyak_update(self.q_net.parameters(), self.q_net_target.parameters(), self.tau)
-        # Running statistics, if there are any; BatchNorm's counter is an integer, which `polyak_update` cannot take.
-        for ours, theirs in zip(self.q_net.buffers(), self.q_net_target.buffers(), strict=True):
-            theirs.copy_(ours)
-
     def learn(
-        self: SelfQLearning,
+        self: SelfDeepQLearning,
         total_timesteps: int,
         callback: MaybeCallback = None,
         log_interval: int = 4,
         tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
-    ) -> SelfQLearning:
+    ) -> SelfDeepQLearning:
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
 
@@ -473,7 +456,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
 
     @classmethod
     def load(
-        cls: type[SelfQLearning],
+        cls: type[SelfDeepQLearning],
         path: str | pathlib.Path | io.BufferedIOBase,
         env: GymEnv | None = None,
         device: th.device | str = "auto",
@@ -481,7 +464,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
         print_system_info: bool = False,
         force_reset: bool = True,
         **kwargs: Any,  # attributes, as SB3 takes them
-    ) -> SelfQLearning:
+    ) -> SelfDeepQLearning:
         """Adds: a keyword that has moved names its successor. Parameters as SB3's."""
         refuse_moved(kwargs, ())
         return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
@@ -512,6 +495,7 @@ class QLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, O
             *super()._excluded_save_params(),
             "q_net",
             "q_net_target",
+            "learner",
             "_largest_return",
             "_built",
             "_in_flight",
