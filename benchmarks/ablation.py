@@ -82,12 +82,11 @@ STUDIES = (
 )
 
 
-def run(study: Study, change: str, seed: int, quick: bool) -> dict[str, object]:
-    """:return: one row; a quick one has two evaluations of two episodes"""
-    n_steps = 1200 if quick else study.n_steps
-    every, n_episodes, final_episodes = (600, 2, 2) if quick else (n_steps // N_EVALUATIONS, 20, 50)
+def run(study: Study, change: str, seed: int, n_steps: int) -> dict[str, object]:
+    """:return: one row"""
+    every = max(n_steps // N_EVALUATIONS, 1)
     result = train_with_the_zoo(
-        study.algo, study.env_id, seed, n_steps, every, n_episodes, final_episodes, **study.changes[change]
+        study.algo, study.env_id, seed, n_steps, every, n_episodes=20, final_episodes=50, **study.changes[change]
     )
     curve = zip(result.curve.steps, result.curve.means, strict=True)
     return {
@@ -130,7 +129,7 @@ def main() -> None:
             for change in study.changes:
                 wanted = study.algo in args.algos and study.env_id in args.tasks
                 if wanted and not table.has(algo=study.algo, task=study.env_id, change=change, seed=seed):
-                    table.add(run(study, change, seed, args.quick))
+                    table.add(run(study, change, seed, 1200 if args.quick else study.n_steps))
     print(hardware())
     report(table)
 

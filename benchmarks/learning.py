@@ -22,6 +22,9 @@ from stable_baselines3.common.vec_env import VecEnv, sync_envs_normalization
 from sb3_ext.zoo.experiment import Experiment
 from sb3_ext.zoo.registry import register
 
+QUICK_STEPS = 2048
+"""A run that is no longer only shows that it runs: it is evaluated once, by two episodes."""
+
 
 @dataclass
 class Curve:
@@ -109,12 +112,14 @@ def train(
 
     :param model: fresh and seeded
     :param eval_env: apart from the training env
-    :param n_steps: env steps over all environments
+    :param n_steps: env steps over all environments; up to `QUICK_STEPS` there is one evaluation of two episodes
     :param every: env steps between evaluations
     :param n_episodes: episodes of each evaluation
     :param final_episodes: episodes of the evaluation of the final weights
     """
     th.set_num_threads(1)
+    if n_steps <= QUICK_STEPS:
+        every, n_episodes, final_episodes = n_steps, 2, 2
     on_the_way = EvaluateOnTheWay(eval_env, every, n_episodes)
     begin = time.process_time()
     model.learn(n_steps, callback=on_the_way, log_interval=10**9)
