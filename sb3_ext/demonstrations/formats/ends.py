@@ -60,7 +60,7 @@ def ends_of(terminated: Terminated | None, lengths: Sequence[int], env_id: str |
     """
     if terminated is None:
         raise ValueError(
-            f"terminated: {where}; pass terminated=True or False for all of them, "
+            f"terminated: {where}; tell the format, as SB2(terminated=True): True or False for all of them, "
             '"time_limit" where an episode as long as the limit of env_id was cut and a shorter one terminated, or '
             '"unknown" (--terminated on the command line)'
         )
