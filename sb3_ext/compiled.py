@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any, TypeVar
 
+import numpy as np
 import torch as th
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback
@@ -84,7 +85,9 @@ class CompiledMixin(OffPolicyAlgorithm):
         if self._captured is None or self._capture_is_tried:
             return
         self._capture_is_tried = True
+        coins = np.random.get_state()
         fault = fault_of(self.learner, batch(), kind, self.device)
+        np.random.set_state(coins)
         if fault is None:
             return
         if self.compile == "on":

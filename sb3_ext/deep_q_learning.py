@@ -14,7 +14,8 @@ import pathlib
 import warnings
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, TypeVar
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
@@ -30,6 +31,8 @@ from sb3_ext.buffers.replay import check_same_layout
 from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
 from sb3_ext.buffers.sampling import DIVERGED, Sampler
 from sb3_ext.clock import ClampedClockMixin
+from sb3_ext.compiled import CompiledMixin
+from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.q import QLearner, Settings
 from sb3_ext.moved_keywords import refuse_moved
 from sb3_ext.networks.head_table import HEADS, HeadLike
@@ -43,10 +46,8 @@ from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.specs import resolve
 from sb3_ext.vec_envs import RawTransitionsMixin, check_discrete_starts
 
-SelfDeepQLearning = TypeVar("SelfDeepQLearning", bound="DeepQLearning")
 
-
-class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
+class DeepQLearning(CompiledMixin, ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
     """
     Base of `R2D2`, `Rainbow` and `RainbowR`, which document the parameters.
 
@@ -120,6 +121,8 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
         verbose: int,
         seed: int | None,
         device: th.device | str,
+        compile: Compile,
+        prefetch: int,
     ) -> None:
         super().__init__(
             policy=policy,
@@ -154,6 +157,8 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
         self.exploration = given
         self._by_default: Exploration | None = None
         self.double_q = double_q
+        self.compile = compile
+        self.prefetch = prefetch
         self.target_update_interval = target_update_interval
         self.max_grad_norm = max_grad_norm
         self.evaluation_eps = evaluation_eps
@@ -191,6 +196,7 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
         if int(self.action_space.start) != 0:
             raise ValueError(f"action space {self.action_space} must begin at 0: shift the actions in a wrapper")
         check_discrete_starts(self.observation_space)
+        self._check_compile()
 
     def _setup_model(self) -> None:
         """Adds: where something is refused, the model stays as it was."""
@@ -216,6 +222,7 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
         self._largest_return = LargestReturn(self.n_envs) if self._normalizes_reward() else None
         self._choose_exploration(explored)
         self.learner = self._make_learner()
+        self._setup_capture()
         self._built = {name: getattr(self, name) for name in (*self.built_in, "learning_rate")}
 
     @abstractmethod
@@ -303,7 +310,7 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
             "buffer_size": self.buffer_size,
             "observation_space": self.observation_space,
             "action_space": self.action_space,
-            "device": self.device,
+            "device": self._host,
             "n_envs": self.n_envs,
             "optimize_memory_usage": self.optimize_memory_usage,
             "n_steps": self.n_steps,
@@ -408,25 +415,26 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
         :param batch_size: B, None = the model's
         :raises ValueError: when the network has diverged
         """
-        assert self.replay_buffer is not None
-        if self.replay_buffer.n_drawable == 0:  # warm-up ended before the first item was complete
+        replay = self.replay_buffer
+        assert replay is not None
+        if replay.n_drawable == 0:  # warm-up ended before the first item was complete
             return
         self._fit_return_scale()
         self.policy.set_training_mode(True)
-        self._update_learning_rate(self.policy.optimizer)
         self.learner.settings = self._learner_settings
-        logs = []
+        size, env = self.batch_size if batch_size is None else batch_size, self._vec_normalize_env
+        draw = partial(replay.sample, size, env, self._current_progress_remaining)
+        self._try_capture(draw, True)
+        self._update_learning_rate(self.policy.optimizer)
+        update, logs = self._begin_updates(), []
         for _ in range(gradient_steps):
-            batch = self.replay_buffer.sample(
-                self.batch_size if batch_size is None else batch_size,
-                self._vec_normalize_env,
-                self._current_progress_remaining,
-            )
             self._n_updates += 1
-            update = self.learner.update(batch, self._n_updates % self.target_update_interval == 0)
-            if self.replay_buffer.reads_priorities:
-                self.replay_buffer.update_priorities(batch.handle, update.priorities.cpu().numpy())
-            logs.append(update.log)
+            with self._batch((replay, size, env, self.gamma), draw) as batch:  # the next one is drawn beside
+                told = update(batch, self._n_updates % self.target_update_interval == 0)
+                priorities = told.priorities.cpu().numpy() if replay.reads_priorities else None
+            if priorities is not None:
+                replay.update_priorities(batch.handle, priorities)
+            logs.append(told.log.clone())  # a graph writes the next one there, too
 
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         means = th.stack(logs).mean(dim=0).tolist()
@@ -434,40 +442,13 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
             self.logger.record(f"train/{name}", mean)
         if not all(map(math.isfinite, means)):  # what is drawn is finite: it was looked at when it was stored
             raise ValueError(f"loss {means[0]} after {self._n_updates} updates: {DIVERGED}")
-        self.logger.record("train/n_drawable", self.replay_buffer.n_drawable)
+        self.logger.record("train/n_drawable", replay.n_drawable)
 
     def _fit_return_scale(self) -> None:
         if self._largest_return is not None:
             self.return_scale = fitted_scale(self._rescaling, self.return_scale, self._largest_return.value)
 
-    def learn(
-        self: SelfDeepQLearning,
-        total_timesteps: int,
-        callback: MaybeCallback = None,
-        log_interval: int = 4,
-        tb_log_name: str | None = None,
-        reset_num_timesteps: bool = True,
-        progress_bar: bool = False,
-    ) -> SelfDeepQLearning:
-        name = type(self).__name__ if tb_log_name is None else tb_log_name
-        return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
-
     # ------------------------------------------------------------------ files
-
-    @classmethod
-    def load(
-        cls: type[SelfDeepQLearning],
-        path: str | pathlib.Path | io.BufferedIOBase,
-        env: GymEnv | None = None,
-        device: th.device | str = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        **kwargs: Any,  # attributes, as SB3 takes them
-    ) -> SelfDeepQLearning:
-        """Adds: a keyword that has moved names its successor. Parameters as SB3's."""
-        refuse_moved(kwargs, ())
-        return super().load(path, env, device, custom_objects, print_system_info, force_reset, **kwargs)
 
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """
@@ -484,7 +465,7 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
             )
         check_same_layout(path, loaded.layout(), ours.layout())
         self._check_loaded_replay(loaded, path)
-        loaded.device = self.device
+        loaded.device = self._host
         self.replay_buffer = loaded
 
     def _check_loaded_replay(self, loaded: LaneReplayBuffer, path: Any) -> None:
@@ -495,7 +476,6 @@ class DeepQLearning(ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixi
             *super()._excluded_save_params(),
             "q_net",
             "q_net_target",
-            "learner",
             "_largest_return",
             "_built",
             "_in_flight",

@@ -41,6 +41,7 @@ LEFT_OUT = {
     "sde_support",
     "demonstrations",
     "compile",
+    "prefetch",
     "replay_buffer_class",
     "replay_buffer_kwargs",
     "rollout_buffer_class",

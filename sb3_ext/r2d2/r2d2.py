@@ -25,6 +25,7 @@ from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.buffers.sequence import SequenceReplayBuffer
 from sb3_ext.buffers.windows import check_window_geometry
 from sb3_ext.deep_q_learning import DeepQLearning
+from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.q import SequenceLearner, Settings, Windows
 from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.networks.cores import RecurrentState
@@ -90,6 +91,9 @@ class R2D2(DeepQLearning):
     :param verbose: 0 nothing, 1 information, 2 debugging
     :param seed: of all random generators
     :param device: "auto", "cpu", "cuda", ...
+    :param compile: "auto" = on CUDA each kind of update is captured as one graph; "on" = the same, and an error where
+        that cannot be; "off" = nothing of this
+    :param prefetch: on CUDA, batches that a thread draws ahead while the device works: 1, or 0 = none
     :param _init_setup_model: build the networks now
     """
 
@@ -147,6 +151,9 @@ class R2D2(DeepQLearning):
         seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
+        *,
+        compile: Compile = "auto",
+        prefetch: int = 1,
     ) -> None:
         super().__init__(
             policy,
@@ -178,6 +185,8 @@ class R2D2(DeepQLearning):
             verbose=verbose,
             seed=seed,
             device=device,
+            compile=compile,
+            prefetch=prefetch,
         )
         self.burn_in = burn_in
         self.sequence_length = sequence_length

@@ -17,6 +17,7 @@ from stable_baselines3.common.utils import obs_as_tensor
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.deep_q_learning import DeepQLearning
+from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.q import TransitionLearner
 from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.networks.head_table import HeadLike
@@ -73,6 +74,9 @@ class Rainbow(DeepQLearning):
     :param verbose: 0 nothing, 1 information, 2 debugging
     :param seed: of all random generators
     :param device: "auto", "cpu", "cuda", ...
+    :param compile: "auto" = on CUDA each kind of update is captured as one graph; "on" = the same, and an error where
+        that cannot be; "off" = nothing of this
+    :param prefetch: on CUDA, batches that a thread draws ahead while the device works: 1, or 0 = none
     :param _init_setup_model: build the networks now
     """
 
@@ -123,6 +127,9 @@ class Rainbow(DeepQLearning):
         seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
+        *,
+        compile: Compile = "auto",
+        prefetch: int = 1,
     ) -> None:
         super().__init__(
             policy,
@@ -154,6 +161,8 @@ class Rainbow(DeepQLearning):
             verbose=verbose,
             seed=seed,
             device=device,
+            compile=compile,
+            prefetch=prefetch,
         )
         if _init_setup_model:
             self._setup_model()

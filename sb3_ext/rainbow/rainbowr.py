@@ -10,6 +10,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule
 
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.buffers.sequence import SequenceReplayBuffer
+from sb3_ext.learners.captured import Compile
 from sb3_ext.moved_keywords import names_moved_keywords
 from sb3_ext.networks.head_table import HeadLike
 from sb3_ext.networks.heads import C51
@@ -71,6 +72,9 @@ class RainbowR(R2D2):
         seed: int | None = None,
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
+        *,
+        compile: Compile = "auto",
+        prefetch: int = 1,
     ) -> None:
         super().__init__(
             policy,
@@ -107,5 +111,7 @@ class RainbowR(R2D2):
             verbose=verbose,
             seed=seed,
             device=device,
+            compile=compile,
+            prefetch=prefetch,
             _init_setup_model=_init_setup_model,
         )

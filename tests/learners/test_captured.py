@@ -16,12 +16,15 @@ from gymnasium import spaces
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from support.control import Reach, arch, noise
 from support.cuda_stand_in import StandIn, install
+from support.q_models import make_env
 
-from sb3_ext import DAC, DDPG, TD3, nested
+from sb3_ext import DAC, DDPG, R2D2, TD3, Rainbow, RainbowR, nested
 from sb3_ext.buffers import Proportional
 from sb3_ext.demonstrations import Demonstrations, Episode
 from sb3_ext.learners.captured import WARM_UP, set_learning_rate
 from sb3_ext.learners.td3 import Batch
+from sb3_ext.networks.cores import GRUCore
+from sb3_ext.networks.heads import C51, Quantile
 
 Kinds: TypeAlias = list[tuple[bool, ...]]
 # Nothing is trained while the replay fills.
@@ -47,12 +50,25 @@ def drawn_by(model: Any, n: int) -> list[Any]:
     batches = []
     for _ in range(n):
         drawn = model.replay_buffer.sample(16)
-        batches.append(Batch(*(getattr(drawn, name) for name in Batch._fields)))
+        is_td3 = isinstance(model, TD3)
+        batches.append(Batch(*(getattr(drawn, name) for name in Batch._fields)) if is_td3 else drawn)
     return batches
+
+
+def recurrent(cls: type[R2D2] = R2D2, **keywords: Any) -> Any:
+    given: dict[str, Any] = {"burn_in": 4, "sequence_length": 6, "period": 3}
+    given |= {"buffer_size": 4000, "learning_starts": 10_000}
+    given["policy_kwargs"] = {"lstm_hidden_size": 8, "net_arch": [8], **keywords.pop("policy_kwargs", {})}
+    return cls("MlpLstmPolicy", make_env(2), **{**given, "seed": 1, **keywords})
+
+
+def rainbow(**keywords: Any) -> Any:
+    return Rainbow("MlpPolicy", make_env(2), **{**SMALL, **arch(8), "n_steps": 3, **keywords})
 
 
 BOTH: Kinds = [(True, True), (False, False)]
 ALL: Kinds = [(True, True)]
+TARGET: Kinds = [(False,), (True,)]
 MODELS: dict[str, tuple[Callable[..., Any], Kinds]] = {
     # how one is made, and the kinds of its updates
     "TD3": (td3, BOTH),
@@ -60,6 +76,15 @@ MODELS: dict[str, tuple[Callable[..., Any], Kinds]] = {
     "TD3, SimBa": (lambda **given: td3(policy="SimbaPolicy", **given), BOTH),
     "DDPG": (lambda **given: td3(DDPG, **given), ALL),
     "DAC": (dac, BOTH),
+    "R2D2": (recurrent, TARGET),
+    "R2D2, two layers of GRU, soft target": (
+        lambda **given: recurrent(tau=0.1, policy_kwargs={"core_class": GRUCore, "n_lstm_layers": 2}, **given),
+        TARGET,
+    ),
+    "R2D2, states zero": (lambda **given: recurrent(state_init="zero", normalize_reward=False, **given), TARGET),
+    "RainbowR": (lambda **given: recurrent(RainbowR, **given), TARGET),
+    "Rainbow": (rainbow, TARGET),
+    "Rainbow, quantiles": (lambda **given: rainbow(**{"head": Quantile(5), **given}), TARGET),
 }
 each_model = pytest.mark.parametrize(("make", "kinds"), MODELS.values(), ids=MODELS.keys())
 
@@ -69,7 +94,7 @@ def ready(make: Callable[..., Any], compile: str, device: str = "cpu", **keyword
     model = make(compile=compile, device=device, **keywords).learn(60)
     model.learner.set_training_mode(True)
     for optimizer in model.learner.optimizers:
-        set_learning_rate(optimizer, 1e-2, model.device)
+        set_learning_rate(optimizer, 1e-3, model.device)
         optimizer._warned_capturable_if_run_uncaptured = True
     return model
 
@@ -175,7 +200,8 @@ def test_the_recorder_sees_what_would_go_wrong_on_a_gpu(cuda: StandIn) -> None:
 @pytest.mark.gpu
 @each_model
 def test_a_captured_update_equals_an_eager_one_on_cuda(make: Callable[..., Any], kinds: Kinds) -> None:
-    quiet = {"target_policy_noise": 0.0}
+    """Without random numbers: graphs draw them from where they were captured."""
+    quiet: dict[str, Any] = {"head": C51(noise=None)} if kinds is TARGET else {"target_policy_noise": 0.0}
     captured, eager = (ready(make, compile, "cuda", **quiet) for compile in ("on", "off"))
     captured.policy.load_state_dict(eager.policy.state_dict())
     batches = drawn_by(eager, len(kinds) * (WARM_UP + 10))

@@ -11,13 +11,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import current_thread
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch as th
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 
 from sb3_ext import compiled
 from sb3_ext.learners.trial import reads_values
@@ -25,6 +26,10 @@ from sb3_ext.learners.trial import reads_values
 
 def _tensors(x: Any) -> list[th.Tensor]:
     return [leaf for leaf in tree_leaves(x) if isinstance(leaf, th.Tensor)]
+
+
+def _alias(x: Any) -> Any:
+    return x.detach() if isinstance(x, th.Tensor) else x
 
 
 class Graph:
@@ -44,7 +49,7 @@ class Graph:
                 with th.set_grad_enabled(with_grad):  # which an LSTM asks for below, too
                     again = func(*args, **kwargs)
                 for old, new in zip(_tensors(outputs), _tensors(again), strict=True):
-                    if old is not new:  # memory of a graph stays where it is
+                    if old.data_ptr() != new.data_ptr():  # memory of a graph stays where it is
                         old.copy_(new)
 
 
@@ -70,10 +75,11 @@ class _Capture(TorchDispatchMode):
             if argument.alias_info is not None and argument.alias_info.is_write:
                 for tensor in _tensors(given.get(argument.name)):
                     self._keep(tensor)
+        now = tree_map(_alias, (args, kwargs))  # a tensor may be transposed in place later
         outputs = func(*args, **kwargs)
         is_view = any(x.alias_info is not None and not x.alias_info.is_write for x in returns)
-        if not is_view:
-            self.graph.operations.append((func, args, kwargs, outputs, th.is_grad_enabled()))
+        if not is_view and th.Tag.inplace_view not in func.tags:
+            self.graph.operations.append((func, *now, tree_map(_alias, outputs), th.is_grad_enabled()))
         known = {x.untyped_storage()._cdata for x in _tensors((args, kwargs))}
         self.own += [x.untyped_storage() for x in _tensors(outputs) if x.untyped_storage()._cdata not in known]
         return outputs
@@ -94,6 +100,8 @@ class StandIn:
 
     def __init__(self) -> None:
         self.graphs: list[Graph] = []
+        self.pinned: list[str] = []
+        """the thread of each tensor that was pinned"""
         self.is_capturing = False
 
     @contextmanager
@@ -138,6 +146,7 @@ def install(patch: pytest.MonkeyPatch) -> StandIn:
     patch.setattr(th.cuda, "current_stream", lambda *_: current)
     patch.setattr(th.cuda, "stream", _nothing)
     patch.setattr(th.cuda, "device", _nothing)
+    patch.setattr(th.Tensor, "pin_memory", lambda x, *_: stand_in.pinned.append(current_thread().name) or x.clone())
     # PyTorch's optimizers ask where they are; of a CPU they would not take `capturable`.
     for name in ("adam", "rmsprop"):
         optimizer = importlib.import_module(f"torch.optim.{name}")
