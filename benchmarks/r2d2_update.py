@@ -3,7 +3,8 @@ One gradient step of `R2D2.train` against the bare network passes that it cannot
 shape.
 
     python benchmarks/r2d2_update.py                  # CPU: H 64, B 64, 40 + 80 + 5, observations of 4 floats
-    python benchmarks/r2d2_update.py --device cuda    # GPU: H 512, 84x84x1; eager, compiled, and one CUDA graph
+
+On a GPU: benchmarks/gpu.py.
 
 The bare passes are the burn-in and the unroll of both networks, backward, gradient clipping and optimizer, on a batch
 that is already drawn and a ready-made gradient of the output: no replay, no targets, no loss, no priorities, no
@@ -13,7 +14,6 @@ logging.
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -47,7 +47,6 @@ BATCH = 64
 N_ENVS = 16
 VECTOR = spaces.Box(-np.inf, np.inf, (4,), np.float32)
 ATARI = spaces.Box(0, 255, (1, 84, 84), np.uint8)
-MODES = {"eager": "R2D2.train", "compiled": "networks under torch.compile", "graph": "gradient step as one CUDA graph"}
 
 
 class NoiseEnv(gym.Env):
@@ -73,7 +72,7 @@ def filled_model(
     sequence_length: int = 80,
     n_envs: int = N_ENVS,
     seed: int = 0,
-    **policy_kwargs: Any,
+    **keywords: Any,
 ) -> R2D2:
     """
     An agent whose replay holds noise in episodes of about 500 steps.
@@ -82,6 +81,7 @@ def filled_model(
     :param hidden: H
     :param cells: capacity of the replay
     :param used: share of it to fill
+    :param keywords: more of R2D2's
     :return: ready for `train`
     """
     env = DummyVecEnv([lambda: NoiseEnv(space, 2 if space == VECTOR else 6)] * n_envs)
@@ -93,9 +93,10 @@ def filled_model(
         burn_in=burn_in,
         sequence_length=sequence_length,
         period=sequence_length // 2,
-        policy_kwargs={"lstm_hidden_size": hidden, **policy_kwargs},
+        policy_kwargs={"lstm_hidden_size": hidden},
         device=device,
         seed=seed,
+        **keywords,
     )
     model.set_logger(Logger(None, []))
     rng = np.random.default_rng(seed)
@@ -157,13 +158,10 @@ def bare_passes(model: R2D2) -> Callable[[SequenceSamples], None]:
     return work
 
 
-# ---------------------------------------------------------------------- CPU: overhead over the bare passes
+COLUMNS = ("seed", "train_ms", "bare_ms", "ratio", "draw_share", "gather_share", "priorities_share", "rest_share")
 
 
-CPU_COLUMNS = ("seed", "train_ms", "bare_ms", "ratio", "draw_share", "gather_share", "priorities_share", "rest_share")
-
-
-def run_cpu(seed: int, rounds: int) -> dict[str, Any]:
+def run(seed: int, rounds: int) -> dict[str, Any]:
     """:return: one row; train and bare passes take turns"""
     model = filled_model(VECTOR, hidden=64, seed=seed)
     buffer = model.replay_buffer
@@ -198,10 +196,10 @@ def run_cpu(seed: int, rounds: int) -> dict[str, Any]:
     }
 
 
-def report_cpu(table: Table) -> int:
+def report(table: Table) -> int:
     """Print the table. :return: exit status"""
     print(f"\none update, H 64, B {BATCH}, 40 + 80 + 5, 4 floats, 1 thread, CPU time; {hardware()}")
-    median = {name: table.median(name) for name in CPU_COLUMNS}
+    median = {name: table.median(name) for name in COLUMNS}
     print(
         f"R2D2.train {median['train_ms']:.2f} ms, bare passes {median['bare_ms']:.2f} ms, ratio {median['ratio']:.3f} "
         f"(median of {len(table.rows)})"
@@ -219,7 +217,7 @@ def report_cpu(table: Table) -> int:
     return verdict([Bound("R2D2.train against the bare passes", median["ratio"], at_most=1.25)])
 
 
-def plot_cpu(table: Table) -> None:
+def plot(table: Table) -> None:
     """Draw docs/images/r2d2_update.png."""
     figure, (axis,) = panels(1, width=6.4, height=2.2)
     parts = (
@@ -239,113 +237,15 @@ def plot_cpu(table: Table) -> None:
     save(figure, "r2d2_update")
 
 
-# ---------------------------------------------------------------------- GPU: updates per second
-
-
-def compile_networks(model: R2D2) -> None:
-    """Compile both networks' passes; shapes are static. The recurrent layer stays a fused library call of its own."""
-    for net in (model.q_net, model.q_net_target):
-        for name in ("unroll", "burn_in"):
-            setattr(net, name, th.compile(getattr(net, name), dynamic=False))
-
-
-def captured_update(model: R2D2) -> Callable[[], None]:
-    """
-    The whole gradient step as one CUDA graph: batches are copied into fixed tensors, priorities read from fixed ones.
-
-    The optimizer must be ``capturable``. The learning rate is fixed at capture.
-    """
-    buffer = model.replay_buffer
-    assert buffer is not None
-    static = _cloned(buffer.sample(BATCH))
-    model.policy.set_training_mode(True)
-    side = th.cuda.Stream()
-    side.wait_stream(th.cuda.current_stream())
-    with th.cuda.stream(side):  # cuDNN and the optimizer set themselves up outside the capture
-        for _ in range(3):
-            model.learner.update(static, False)
-    th.cuda.current_stream().wait_stream(side)
-    model.policy.optimizer.zero_grad()
-    graph = th.cuda.CUDAGraph()
-    with th.cuda.graph(graph):
-        update = model.learner.update(static, False)
-
-    def work() -> None:
-        batch = buffer.sample(BATCH)
-        for fixed, fresh in zip(_tensors(static), _tensors(batch), strict=True):
-            fixed.copy_(fresh)
-        graph.replay()
-        buffer.update_priorities(batch.handle, update.priorities.cpu().numpy())
-
-    return work
-
-
-def _tensors(batch: SequenceSamples) -> list[th.Tensor]:
-    return [x for x in nested.leaves(batch) if isinstance(x, th.Tensor)]
-
-
-def _cloned(batch: SequenceSamples) -> SequenceSamples:
-    copied: SequenceSamples = nested.map(lambda x: x.clone() if isinstance(x, th.Tensor) else x, batch)
-    return copied
-
-
-def updates_per_second(work: Callable[[], object], seconds: float) -> float:
-    """Wall time: the device works on its own. :return: calls per second, after a warm-up"""
-    for _ in range(5):
-        work()
-    th.cuda.synchronize()
-    begin, calls = time.perf_counter(), 0
-    while time.perf_counter() - begin < seconds:
-        work()
-        calls += 1
-    th.cuda.synchronize()
-    return calls / (time.perf_counter() - begin)
-
-
-def run_gpu(mode: str, seed: int, seconds: float) -> dict[str, Any]:
-    """:return: one row"""
-    optimizer = {"eps": 1e-3, "capturable": True} if mode == "graph" else {"eps": 1e-3}
-    model = filled_model(ATARI, 512, "cuda", cells=2**14, seed=seed, optimizer_kwargs=optimizer)
-    if mode == "compiled":
-        compile_networks(model)
-    work = captured_update(model) if mode == "graph" else lambda: model.train(1, BATCH)
-    return {"mode": mode, "seed": seed, "updates_per_second": round(updates_per_second(work, seconds), 2)}
-
-
-def report_gpu(table: Table) -> int:
-    """Print the table. :return: exit status"""
-    print(f"\nupdates per second, H 512, B {BATCH}, 40 + 80 + 5, NatureCNN on 84x84x1, wall time; {hardware()}")
-    eager = table.median("updates_per_second", mode="eager")
-    medians = {mode: table.median("updates_per_second", mode=mode) for mode in MODES}
-    print_rows(("", "updates/s", "x eager"), [(MODES[mode], value, value / eager) for mode, value in medians.items()])
-    return 0
-
-
 def main() -> None:
-    arguments = parser(__doc__, seeds=5)
-    arguments.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="which of the two measurements")
-    args = parse(arguments)
-    if args.device == "cuda":
-        if not th.cuda.is_available():
-            sys.exit("no CUDA device: torch.cuda.is_available() is False, so nothing was measured")
-        columns = ("mode", "seed", "updates_per_second")
-        table = Table("r2d2_update_cuda", columns, key=("mode", "seed"), saved=not args.quick, fresh=args.fresh)
-        for seed in range(args.seeds):
-            for mode in MODES:
-                if table.has(mode=mode, seed=seed):
-                    continue
-                try:
-                    table.add(run_gpu(mode, seed, seconds=2.0 if args.quick else 15.0))
-                except RuntimeError as error:  # a mode that this device or torch cannot do; the others still count
-                    print(f"{MODES[mode]}: does not run here: {str(error).splitlines()[0]}")
-        sys.exit(report_gpu(table))
-    table = Table("r2d2_update", CPU_COLUMNS, key=("seed",), saved=not args.quick, fresh=args.fresh)
+    args = parse(parser(__doc__, seeds=5))
+    table = Table("r2d2_update", COLUMNS, key=("seed",), saved=not args.quick, fresh=args.fresh)
     for seed in range(args.seeds):
         if not table.has(seed=seed):
-            table.add(run_cpu(seed, rounds=3 if args.quick else 21))
-    status = report_cpu(table)
+            table.add(run(seed, rounds=3 if args.quick else 21))
+    status = report(table)
     if not args.quick:
-        plot_cpu(table)
+        plot(table)
     sys.exit(status)
 
 

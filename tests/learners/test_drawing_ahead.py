@@ -17,7 +17,7 @@ from support.control import arch
 from support.cuda_stand_in import StandIn, install
 from support.q_models import make_env, make_model
 
-from sb3_ext import R2D2, Rainbow
+from sb3_ext import Rainbow
 
 
 @pytest.fixture
@@ -154,7 +154,7 @@ def test_a_batch_of_before_is_dropped_where_something_has_changed(cuda: StandIn)
         else:
             setattr(model, change, {"batch_size": 5, "gamma": 0.5}[change])
         model.train(1)
-        assert model._ahead._held is not None and model._ahead._held[1] is not held
+        assert model._ahead._held[1] is not held
         held = model._ahead._held[1]
         assert len(held.actions) == model.batch_size and held.discounts.max() <= model.gamma + 1e-6
     model._ahead.stop()
@@ -167,6 +167,6 @@ def test_on_cuda_a_run_repeats_and_learns_finite_weights(make: Callable[..., Any
     for ours, theirs in zip(models[0].policy.parameters(), models[1].policy.parameters(), strict=True):
         assert th.isfinite(ours).all()
         th.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
-    assert isinstance(models[0], R2D2 | Rainbow) and len(models[0]._captured.graphs) == 2  # type: ignore[union-attr]
+    assert len(models[0]._captured.graphs) == 2
     assert models[0].replay_buffer is not None and np.isfinite(models[0].replay_buffer.statistics().age)
     assert not threads()

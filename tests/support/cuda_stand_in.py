@@ -104,6 +104,11 @@ class StandIn:
         """the thread of each tensor that was pinned"""
         self.is_capturing = False
 
+    def pin(self, x: th.Tensor) -> th.Tensor:
+        """In place of `torch.Tensor.pin_memory`."""
+        self.pinned.append(current_thread().name)
+        return x.clone()
+
     @contextmanager
     def capture(self, graph: Graph, stream: Any, capture_error_mode: str) -> Iterator[None]:
         """In place of `torch.cuda.graph`."""
@@ -146,7 +151,7 @@ def install(patch: pytest.MonkeyPatch) -> StandIn:
     patch.setattr(th.cuda, "current_stream", lambda *_: current)
     patch.setattr(th.cuda, "stream", _nothing)
     patch.setattr(th.cuda, "device", _nothing)
-    patch.setattr(th.Tensor, "pin_memory", lambda x, *_: stand_in.pinned.append(current_thread().name) or x.clone())
+    patch.setattr(th.Tensor, "pin_memory", lambda x: stand_in.pin(x))
     # PyTorch's optimizers ask where they are; of a CPU they would not take `capturable`.
     for name in ("adam", "rmsprop"):
         optimizer = importlib.import_module(f"torch.optim.{name}")
