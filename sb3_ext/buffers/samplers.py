@@ -57,12 +57,15 @@ class Uniform(Sampler):
         return Draw(self._active[index], np.ones(batch_size, dtype=np.float32))
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"active": self._active[: self.n_active], "capacity": len(self._active)}
+        """Positions follow from the active leaves and from how many leaves there are."""
+        return {**self.__dict__, "_active": self._active[: self.n_active], "_position": len(self._position)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__post_init__()
-        self.resize(state["capacity"])
-        self.activate(state["active"])
+        self.__dict__.update(state)
+        active, capacity = state["_active"], state["_position"]
+        self._active = np.concatenate((active, np.zeros(capacity - len(active), dtype=np.int64)))
+        self._position = np.full(capacity, -1, dtype=np.int64)
+        self._position[active] = np.arange(len(active))
 
 
 @dataclass

@@ -213,7 +213,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         number = self._head - self._start  # steps since the trajectory's start
         opening = ((number == 0) | ((number + self.burn_in) % self.period == 0)).nonzero()[0]
         if len(opening) > 0:
-            now = [s.detach().cpu().numpy() for s in nested.leaves(step.states)]
+            now = nested.map(lambda s: s.detach().cpu().numpy(), step.states)
             for lane in opening:
                 self._open_windows(int(lane), int(number[lane]), now)
 
@@ -222,7 +222,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         for lane in ((full >= 0) & (full % self.period == 0)).nonzero()[0]:
             self._complete(int(lane), self.sequence_length + self.n_steps)
 
-    def _open_windows(self, lane: int, step: int, states: list[Array]) -> None:
+    def _open_windows(self, lane: int, step: int, states: Nested[Array] | None) -> None:
         """Open the windows whose first cell is the head cell, with the state before it."""
         # At the trajectory's start t0 = b for all windows with t0 <= l; later each window begins l steps before its t0.
         leads = range(0, self.burn_in + 1, self.period) if step == 0 else (self.burn_in,)
@@ -231,8 +231,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
                 self._grow(2 * len(self._lane))
             leaf = self._free.pop()
             self._lane[leaf], self._first[leaf], self._lead[leaf] = lane, self._head[lane], lead
-            for store, value in zip(nested.leaves(self._states), states, strict=True):
-                store[leaf] = value[lane]
+            nested.put(self._states, leaf, nested.take(states, lane))
             self._live[lane].append(leaf)
             self._pending[lane].append(leaf)
         self._oldest[lane] = self._first[self._live[lane][0]]

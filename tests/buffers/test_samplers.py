@@ -257,13 +257,21 @@ def test_settings_of_a_sampler_are_fields() -> None:
                 pass
 
 
-@pytest.mark.parametrize("make", ALL)
+@dataclasses.dataclass
+class Own(Uniform):
+    """Of a user."""
+
+    share: float = 0.5
+
+
+@pytest.mark.parametrize("make", [*ALL, lambda: Own(0.8)])
 def test_a_pickled_sampler_draws_the_same(make: Callable[[], Sampler]) -> None:
     sampler = make()
     model = Model(sampler, seed=8)
     for _ in range(300):
         model.step()
     copy: Sampler = pickle.loads(pickle.dumps(sampler))
+    assert copy == sampler
     draws: list[list[Draw]] = []
     for each in (sampler, copy):
         set_random_seed(9)

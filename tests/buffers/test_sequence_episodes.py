@@ -136,6 +136,18 @@ def test_trap_09_the_state_is_the_one_before_the_first_cell() -> None:
         assert columns[0] == window["state_step"] == t0 - window["burn_in_length"]
 
 
+def test_trap_09_states_are_told_apart_by_their_keys() -> None:
+    """Not by their order, which may be another one after a reset."""
+    buffer, world = make_buffer("vector", 1, SMALL, 100), World("vector", 1, SMALL, 100, 0)
+    for step in range(12):
+        names = ("above", "below") if step % 3 else ("below", "above")
+        signs = {"above": 1.0, "below": -1.0}
+        buffer.add(**{**world.transition({}), "states": {name: th.full((1, 2), signs[name]) for name in names}})
+    drawn = buffer.sample(16).states
+    assert isinstance(drawn, dict)
+    assert (drawn["above"] == 1).all() and (drawn["below"] == -1).all()
+
+
 def test_trap_10_the_first_steps_are_trained_with_a_short_burn_in() -> None:
     geometry = Geometry(burn_in=5, sequence_length=4, n_steps=1, period=2)
     windows = by_beginning(played(20, geometry=geometry))
