@@ -7,6 +7,7 @@ same keywords. They replace the yml's, ``policy_kwargs`` as a whole: a network s
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import optuna
@@ -178,7 +179,7 @@ def convert_gail_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     return keywords
 
 
-def sample_dac_params(
+def sample_offpolicyimitation_params(
     trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
 ) -> dict[str, Any]:
     """
@@ -206,6 +207,14 @@ def _draw_discriminator(trial: optuna.Trial) -> dict[str, Any]:
     }
 
 
+def convert_offpolicyimitation_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param sampled_params: what `sample_offpolicyimitation_params` drew, by its names
+    :return: keywords of `DAC` and `DACSAC`
+    """
+    return _convert_discriminator(sampled_params)
+
+
 def _convert_discriminator(sampled_params: dict[str, Any]) -> dict[str, Any]:
     keywords = dict(sampled_params)
     keywords["gamma"] = 1 - keywords.pop("one_minus_gamma")
@@ -214,17 +223,16 @@ def _convert_discriminator(sampled_params: dict[str, Any]) -> dict[str, Any]:
     return keywords
 
 
-# The same draws make the keywords of both.
-convert_rainbowr_params = convert_r2d2_params
-convert_dac_params = convert_dacsac_params = _convert_discriminator
-sample_dacsac_params = sample_dac_params
-
-
-def search_of(algo: str) -> tuple[Sampler, Converter] | None:
+def search_of(algorithm: type) -> tuple[Sampler, Converter] | None:
     """
-    :param algo: the zoo's id
-    :return: ``sample_ALGO_params`` and ``convert_ALGO_params`` of this module, as rl-zoo3 calls its own; None where
-        there are none
+    :param algorithm: class
+    :return: ``sample_NAME_params`` and ``convert_NAME_params`` of this module, as rl-zoo3 calls its own, by the name
+        of the class or of the nearest base that has one; None where none has
     """
-    sampler, converter = (globals().get(f"{verb}_{algo}_params") for verb in ("sample", "convert"))
+    names = [cls.__name__.lower() for cls in algorithm.__mro__]
+    sampler, converter = (_first(f"{verb}_{name}_params" for name in names) for verb in ("sample", "convert"))
     return None if sampler is None or converter is None else (sampler, converter)
+
+
+def _first(names: Iterator[str]) -> Any:  # Any: a sampler or a converter
+    return next((globals()[name] for name in names if name in globals()), None)

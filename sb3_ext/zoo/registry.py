@@ -27,7 +27,7 @@ def register() -> None:
 
     for algo, row in ALGORITHMS.items():
         ALGOS[algo] = getattr(sb3_ext, row.name)
-        search = search_of(algo)
+        search = search_of(ALGOS[algo])
         if search is not None:  # SB3's searches serve our TD3 and DDPG as well
             HYPERPARAMS_SAMPLER.update({algo: search[0]})
             HYPERPARAMS_CONVERTER.update({algo: search[1]})

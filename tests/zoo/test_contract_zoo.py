@@ -20,6 +20,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 from support.contracts import attributes_set_in, calls_in, function_of, overridden, parameters_of, texts_in
 
 import sb3_ext
+from sb3_ext import TD3, RainbowR
 from sb3_ext.cli.flags import StockParser
 from sb3_ext.cli.stock import COMMANDS
 from sb3_ext.zoo import experiment, run_keeper, settings
@@ -203,11 +204,11 @@ def test_checkpoints_are_called_as_the_scripts_look_for_them() -> None:
 
 def test_searches_have_the_form_of_theirs() -> None:
     stock = hyperparams_opt.HYPERPARAMS_SAMPLER["dqn"]
-    ours = search_of("r2d2")
+    ours = search_of(RainbowR)
     assert ours is not None
     assert parameters_of_function(ours[0]) == parameters_of_function(stock)
     assert parameters_of_function(ours[1]) == parameters_of_function(hyperparams_opt.HYPERPARAMS_CONVERTER["ppo"])
-    assert search_of("td3") is None and "td3" in hyperparams_opt.HYPERPARAMS_SAMPLER
+    assert search_of(TD3) is None and "td3" in hyperparams_opt.HYPERPARAMS_SAMPLER
 
 
 def parameters_of_function(function: Callable[..., Any]) -> list[str]:
