@@ -78,7 +78,7 @@ def test_terminal_is_taken_apart(
 def test_an_end_that_nobody_wrote_down_is_asked_for(env_id: str | None) -> None:
     # As `imitation.data.rollout` gives CartPole: all as long as the time limit, or shorter.
     trajectories = [trajectory(None, n=5), trajectory(None, n=5), trajectory(None, terminal=False)]
-    asks = rf"terminated: the infos of 2 of 3 trajectories do not say .* env_id {env_id!r}; pass terminated="
+    asks = rf"terminated: the infos of 2 of 3 trajectories do not say .* env_id {env_id!r}; tell the format, as SB2"
     with pytest.raises(ValueError, match=asks):
         from_trajectories(trajectories, *whole(random_demos()), env_id=env_id)
     for given, ends in ((True, (True, False)), (False, (False, True)), ("unknown", (None, None))):

@@ -88,7 +88,7 @@ def test_sb2_unknowns_come_back(tmp_path: pathlib.Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "options", "message"),
     [
-        ({}, {}, "terminated: the file does not say how episodes ended; pass terminated=True or False"),
+        ({}, {}, "terminated: the file does not say how episodes ended; tell the format, as SB2"),
         ({}, {"final_observation": "repeat"}, "terminated: the file does not say"),
         ({}, {"final_observation": "keep"}, "final_observation 'keep'"),
         ({}, {"terminated": "perhaps"}, "terminated 'perhaps' must be True, False or one of time_limit, unknown"),
