@@ -131,14 +131,16 @@ def train(
 
 
 @contextlib.contextmanager
-def zoo_experiment(algo: str, env_id: str, seed: int, n_steps: int, **hyperparams: Any) -> Iterator[ExperimentManager]:
+def zoo_experiment(
+    algo: str, env_id: str, seed: int, env_steps: int, **hyperparams: Any
+) -> Iterator[ExperimentManager]:
     """
     What `sb3-ext train` would set up: the block of our yml for our algorithms, rl-zoo3's own for its.
 
     :param algo: id of the algorithm in the zoo
     :param env_id: environment
     :param seed: of the run
-    :param n_steps: env steps of the run
+    :param env_steps: of the run; ``n_steps`` is a keyword of algorithms
     :param hyperparams: in place of those of the yml
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -146,7 +148,7 @@ def zoo_experiment(algo: str, env_id: str, seed: int, n_steps: int, **hyperparam
             algo,
             env_id,
             folder,
-            n_timesteps=n_steps,
+            n_timesteps=env_steps,
             eval_freq=-1,
             hyperparams=hyperparams,
             seed=seed,
@@ -159,7 +161,7 @@ def train_with_the_zoo(
     algo: str,
     env_id: str,
     seed: int,
-    n_steps: int,
+    env_steps: int,
     every: int,
     n_episodes: int,
     final_episodes: int,
@@ -167,13 +169,13 @@ def train_with_the_zoo(
 ) -> Result:
     """Parameters as for `train` and `zoo_experiment`."""
     register()
-    with zoo_experiment(algo, env_id, seed, n_steps, **hyperparams) as experiment:
+    with zoo_experiment(algo, env_id, seed, env_steps, **hyperparams) as experiment:
         with contextlib.redirect_stdout(io.StringIO()):
             made = experiment.setup_experiment()  # reads the yml, which the evaluation env needs too
             assert made is not None
             eval_env = experiment.create_envs(10, eval_env=True, no_log=True)
         eval_env.seed(seed + 100_000)
-        return train(made[0], eval_env, n_steps, every, n_episodes, final_episodes)
+        return train(made[0], eval_env, env_steps, every, n_episodes, final_episodes)
 
 
 # ---------------------------------------------------------------------- tables of tasks and agents

@@ -3,14 +3,108 @@
 from __future__ import annotations
 
 import doctest
+import importlib
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
+from rl_zoo3.utils import ALGOS
+from support.reports import bare_trace, report
+
+from sb3_ext.algorithms import ALGORITHMS, MODULES, Row
+from sb3_ext.cli import main as cli
+from sb3_ext.demonstrations.formats import FORMATS
+from sb3_ext.viz import panels
+from sb3_ext.viz import report as reports
 
 DOCS = Path(__file__).parents[2] / "docs"
+MAP = (DOCS / "architecture.md").read_text()
 
 
 @pytest.mark.parametrize("page", ["td3_update.md"])
 def test_a_page_prints_what_it_says(page: str) -> None:
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted > 20 and result.failed == 0
+
+
+# ---------------------------------------------------------------------- the map: each example of adding something
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", MAP, flags=re.DOTALL | re.MULTILINE)
+
+
+def file_of(name: str) -> str:
+    """:return: the block that is a file, or a piece of one, of this name"""
+    (found,) = (text for text in blocks("python") + blocks("yaml") if text.startswith(f"# {name}\n"))
+    return found
+
+
+def test_a_head_a_core_a_sampler_a_column_and_a_format_are_added_as_the_map_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One after the other, as a module that is imported: dataclasses and pickles look for theirs."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(FORMATS, "lists", FORMATS["npz"])  # what the page sets is taken away again
+    page = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", page)
+    code = [text for text in blocks("python") if not text.startswith("# sb3_ext/")]
+    assert len(code) >= 6
+    for text in code:
+        exec(compile(text, str(DOCS / "architecture.md"), "exec"), vars(page))
+    assert (tmp_path / "expert.json").is_file()
+    assert cli.main(["demos", "check", "expert.json", "--env", "CartPole-v1", "--terminated", "yes"]) == 0
+
+
+def test_a_panel_is_added_as_the_map_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "length.py").write_text(file_of("sb3_ext/viz/panels/length.py"))
+    before, modules_in = panels.PANELS, pkgutil.iter_modules
+
+    def with_another_folder(path: list[str]) -> Iterator[pkgutil.ModuleInfo]:
+        path.append(str(tmp_path))
+        return modules_in(path)
+
+    monkeypatch.setattr(pkgutil, "iter_modules", with_another_folder)
+    try:
+        found = importlib.reload(panels).PANELS
+        assert len(found) == len(before) + 1
+        monkeypatch.setattr(reports, "PANELS", found)
+        trace = bare_trace()
+        assert f"<p>{len(trace)} steps</p>" in reports.build(report(trace))
+    finally:
+        monkeypatch.undo()
+        sys.modules.pop("sb3_ext.viz.panels.length", None)
+        importlib.reload(panels)
+    assert len(panels.PANELS) == len(before)
+
+
+@pytest.mark.filterwarnings("ignore")  # rl-zoo3's scripts are not ours to keep free of deprecations
+def test_an_algorithm_is_added_as_the_map_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "patient.py").write_text(file_of("sb3_ext/patient/patient.py"))
+    (tmp_path / "patient.yml").write_text(file_of("zoo_configs/patient.yml"))
+    row: Row = eval(file_of("sb3_ext/algorithms.py"), {"Row": Row})
+    monkeypatch.setitem(ALGORITHMS, row.name.lower(), row._replace(module="patient"))
+    monkeypatch.setitem(MODULES, row.name, "patient")
+    monkeypatch.setitem(ALGOS, "patient", Any)  # what `register` sets is taken away again
+    flags = ["--algo", "patient", "--env", "CartPole-v1", "-conf", "patient.yml", "--eval-freq", "-1"]
+    small = [
+        "-params",
+        "learning_starts:20",
+        "buffer_size:200",
+        "batch_size:4",
+        "burn_in:2",
+        "sequence_length:4",
+        "period:2",
+    ]
+    assert cli.main(["train", *flags, "-n", "60", "--final-eval-episodes", "0", *small]) == 0
+    trained = importlib.import_module("patient").Patient.load(
+        "logs/patient/CartPole-v1_1/CartPole-v1.zip", device="cpu"
+    )
+    assert trained.gamma == 0.9 and trained.num_timesteps >= 60
