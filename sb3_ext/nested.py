@@ -56,11 +56,11 @@ def leaves(tree: Any) -> Iterator[Any]:  # Any: a tree, and what its leaves are
     """:return: each leaf, in the order in which it is held"""
     if isinstance(tree, (np.ndarray, th.Tensor)):
         yield tree
-    elif isinstance(tree, Mapping):
-        for part in tree.values():
-            yield from leaves(part)
     elif isinstance(tree, (tuple, list)):
         for part in tree:
+            yield from leaves(part)
+    elif isinstance(tree, Mapping):
+        for part in tree.values():
             yield from leaves(part)
     elif tree is not None:
         yield tree
