@@ -8,14 +8,15 @@ learner is made of it, and nothing else.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import math
 import pathlib
 import warnings
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch as th
@@ -34,60 +35,28 @@ from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.compiled import CompiledMixin
 from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.q import QLearner, Settings
-from sb3_ext.moved_keywords import refuse_moved
 from sb3_ext.networks.head_table import HEADS, HeadLike
 from sb3_ext.networks.heads import Head
-from sb3_ext.networks.noisy import has_noise
-from sb3_ext.networks.q_policy import QPolicy
-from sb3_ext.ops.exploration import EXPLORATIONS, EpsilonGreedy, Exploration, ExplorationLike, Greedy, epsilon_greedy
+from sb3_ext.ops.exploration import Exploration, ExplorationLike, epsilon_greedy
 from sb3_ext.ops.reward_units import LargestReturn, fitted_scale
-from sb3_ext.ops.value_rescaling import IDENTITY, ScaledTransform, ValueRescaling, ValueTransform
+from sb3_ext.ops.value_rescaling import ValueTransform
+from sb3_ext.q_settings import QSettingsMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.specs import resolve
-from sb3_ext.vec_envs import RawTransitionsMixin, check_discrete_starts
+from sb3_ext.vec_envs import RawTransitionsMixin
 
 
-class DeepQLearning(CompiledMixin, ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm):
+class DeepQLearning(
+    QSettingsMixin, CompiledMixin, ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm
+):
     """
     Base of `R2D2`, `Rainbow` and `RainbowR`, which document the parameters.
 
     :raises ValueError: for a setting out of range, in the constructor and in `load`
     """
 
-    policy: QPolicy
     replay_buffer: LaneReplayBuffer | None
-    action_space: spaces.Discrete
-    head: Head
-    sampler: Sampler
-    exploration: Exploration
     learner: QLearner[Any, Any]
-
-    policy_base: ClassVar[type[QPolicy]]
-    """of the policies that the algorithm can train"""
-    replay_base: ClassVar[type[LaneReplayBuffer]]
-    """of the replays that it can train on"""
-    default_epsilon: ClassVar[EpsilonGreedy]
-    """what explores if nothing else is asked for, and no noise does"""
-    fractions: ClassVar[tuple[str, ...]] = ("gamma", "tau", "evaluation_eps")
-    """settings in [0, 1]"""
-    counts: ClassVar[tuple[tuple[str, int], ...]] = (
-        ("buffer_size", 1),
-        ("batch_size", 1),
-        ("n_steps", 1),
-        ("target_update_interval", 1),
-        ("gradient_steps", -1),
-    )
-    """integer settings and their minimum"""
-    built_in: ClassVar[tuple[str, ...]] = (
-        "buffer_size",
-        "n_steps",
-        "value_rescaling",
-        "normalize_reward",
-        "head",
-        "sampler",
-        "policy_kwargs",
-    )
-    """settings that networks and replay are built with; all others may be changed between two calls of `learn`"""
 
     def __init__(
         self,
@@ -168,34 +137,7 @@ class DeepQLearning(CompiledMixin, ClampedClockMixin, RawTransitionsMixin, Atomi
     # ------------------------------------------------------------------ building
 
     def _check_settings(self) -> None:
-        """Called by `_setup_model`, not by the constructor: `load` takes new settings too."""
-        for name in self.fractions:
-            value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} {value} must lie in [0.0, 1.0]")
-        for name, least in self.counts:
-            count = getattr(self, name)
-            if not isinstance(count, (int, np.integer)) or count < least:
-                raise ValueError(f"{name} {count} must be an integer >= {least}")
-        frequency: Any = self.train_freq[0] if isinstance(self.train_freq, tuple) else self.train_freq
-        if not isinstance(frequency, (int, np.integer)) or frequency < 1:
-            raise ValueError(f"train_freq {self.train_freq} must count at least 1 step or episode")
-        if not self.max_grad_norm > 0.0:
-            raise ValueError(f"max_grad_norm {self.max_grad_norm} must be > 0; inf does not clip")
-        if not isinstance(self.value_rescaling, bool) and not hasattr(self.value_rescaling, "invert"):
-            raise ValueError(f"value_rescaling {self.value_rescaling!r} must be True, False or a ValueTransform")
-        refuse_moved(self.policy_kwargs, ())
-        if "head" in self.policy_kwargs:
-            head = self.policy_kwargs["head"]
-            raise ValueError(f"policy_kwargs 'head' is a keyword of {type(self).__name__} itself: head={head!r}")
-        if not issubclass(self.policy_class, self.policy_base):
-            raise ValueError(
-                f"policy {self.policy_class.__name__} is not for {type(self).__name__}: "
-                f"use {' or '.join(self.policy_aliases)}, or load the file with the algorithm that saved it"
-            )
-        if int(self.action_space.start) != 0:
-            raise ValueError(f"action space {self.action_space} must begin at 0: shift the actions in a wrapper")
-        check_discrete_starts(self.observation_space)
+        super()._check_settings()
         self._check_compile()
 
     def _setup_model(self) -> None:
@@ -204,19 +146,14 @@ class DeepQLearning(CompiledMixin, ClampedClockMixin, RawTransitionsMixin, Atomi
         head = resolve(Head, self.head, HEADS)  # again: `load` takes short names too
         sampler = resolve(Sampler, self.sampler, SAMPLERS)
         explored = self._told_exploration()
-        replay_buffer, policy_kwargs = self.replay_buffer, self.policy_kwargs
-        self.replay_buffer = self._make_replay_buffer() if replay_buffer is None else replay_buffer
-        self.policy_kwargs = {**policy_kwargs, "head": head}
-        try:
-            with warnings.catch_warnings():
-                # SB3's advice about its own replay: ours has been made, with these n_steps.
-                warnings.filterwarnings("ignore", "`n_steps=.*` is ignored because a custom `replay_buffer_class`")
-                super()._setup_model()
-        except BaseException:
-            self.replay_buffer = replay_buffer
-            raise
-        finally:  # `load` compares them with those that the user gave
-            self.policy_kwargs = policy_kwargs
+        replay_buffer = self._make_replay_buffer() if self.replay_buffer is None else self.replay_buffer
+        # `load` compares `policy_kwargs` with those that the user gave.
+        given = {"replay_buffer": replay_buffer, "policy_kwargs": {**self.policy_kwargs, "head": head}}
+        with self._lent(**given), warnings.catch_warnings():
+            # SB3's advice about its own replay: ours has been made, with these n_steps.
+            warnings.filterwarnings("ignore", "`n_steps=.*` is ignored because a custom `replay_buffer_class`")
+            super()._setup_model()
+        self.replay_buffer = replay_buffer
         self.head, self.sampler = head, sampler
         self.q_net, self.q_net_target = self.policy.q_net, self.policy.q_net_target
         self._largest_return = LargestReturn(self.n_envs) if self._normalizes_reward() else None
@@ -225,6 +162,16 @@ class DeepQLearning(CompiledMixin, ClampedClockMixin, RawTransitionsMixin, Atomi
         self._setup_capture()
         self._built = {name: getattr(self, name) for name in (*self.built_in, "learning_rate")}
 
+    @contextlib.contextmanager
+    def _lent(self, **attributes: Any) -> Iterator[None]:  # Any: of whatever kind they are
+        """:param attributes: values that ours have meanwhile"""
+        before = {name: getattr(self, name) for name in attributes}
+        vars(self).update(attributes)
+        try:
+            yield
+        finally:
+            vars(self).update(before)
+
     @abstractmethod
     def _make_learner(self) -> QLearner[Any, Any]:
         """:return: a learner of the policy's networks and optimizer"""
@@ -232,58 +179,6 @@ class DeepQLearning(CompiledMixin, ClampedClockMixin, RawTransitionsMixin, Atomi
     @property
     def _learner_settings(self) -> Settings:
         return Settings(self.gamma, self.tau, self.double_q, self.max_grad_norm, self.transform, eta=1.0)
-
-    def _told_exploration(self) -> Exploration | None:
-        told: Any = self.exploration  # Any: of the constructor, of `load`, or set since
-        return None if told is None else resolve(Exploration, told, EXPLORATIONS)
-
-    def _choose_exploration(self, given: Exploration | None) -> None:
-        """:param given: None, or what was chosen by default for other environments, gives way to the default"""
-        if given is None or given == self._by_default:
-            given = self._by_default = self._default_exploration()
-        self.exploration = given
-
-    def _default_exploration(self) -> Exploration:
-        return Greedy() if has_noise(self.q_net) else self.default_epsilon
-
-    def _take_changed_settings(self) -> None:
-        """
-        What was changed since the last `learn` counts from now on.
-
-        :raises ValueError: for a setting of `built_in`, or out of range
-        """
-        self._check_settings()
-        explored = self._told_exploration()
-        for name in self.built_in:
-            built, now = self._built[name], getattr(self, name)
-            if now != built:
-                raise ValueError(
-                    f"{name} is now {now}, but the networks and the replay were built with {built}: "
-                    f"give it to the constructor or to load(..., {name}=...)"
-                )
-        self._choose_exploration(explored)
-        if self.learning_rate is not self._built["learning_rate"]:  # SB3 reads it once
-            self._setup_lr_schedule()
-            self._built["learning_rate"] = self.learning_rate
-        self._convert_train_freq()  # SB3, too
-
-    def _normalizes_reward(self) -> bool:
-        """A range or a transform of the user's own is meant for returns as they are."""
-        if self.normalize_reward is not None:
-            return self.normalize_reward
-        return isinstance(self.value_rescaling, bool) and not self.head.has_own_range
-
-    @property
-    def transform(self) -> ValueTransform:
-        """Between returns in units of the reward and what the network predicts."""
-        inner = self._rescaling
-        return inner if self.return_scale == 0.0 else ScaledTransform(inner, self.return_scale)
-
-    @property
-    def _rescaling(self) -> ValueTransform:
-        if not isinstance(self.value_rescaling, bool):
-            return self.value_rescaling
-        return ValueRescaling() if self.value_rescaling else IDENTITY
 
     def _make_replay_buffer(self) -> LaneReplayBuffer:
         """
