@@ -23,6 +23,8 @@ import torch as th
 from sb3_ext import nested
 
 T = TypeVar("T")
+NAME = "sb3_ext-prefetch"
+"""of the thread"""
 
 
 class Prefetch(Generic[T]):
@@ -56,7 +58,7 @@ class Prefetch(Generic[T]):
         :raises Exception: of `draw`, unless the block has raised another one
         """
         if self._thread is None:
-            self._thread = ThreadPoolExecutor(1, "sb3_ext-prefetch", self._begin)
+            self._thread = self._started()
         coming = self._thread.submit(draw)
         try:
             yield
@@ -65,9 +67,12 @@ class Prefetch(Generic[T]):
             raise
         self._held = key, coming.result()
 
-    def _begin(self) -> None:
-        if self.device.type == "cuda":
-            th.cuda.set_device(self.device)
+    def _started(self) -> ThreadPoolExecutor:
+        if self.device.type != "cuda":
+            return ThreadPoolExecutor(1, NAME)
+        # "cuda" is the device of this thread, and another thread's is the first one.
+        index = th.cuda.current_device() if self.device == th.device("cuda") else self.device.index
+        return ThreadPoolExecutor(1, NAME, th.cuda.set_device, (index,))
 
     def stop(self) -> None:
         """End the thread and drop what it has drawn; it begins anew when it is needed."""

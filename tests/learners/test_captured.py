@@ -84,6 +84,7 @@ MODELS: dict[str, tuple[Callable[..., Any], Kinds]] = {
     "R2D2, states zero": (lambda **given: recurrent(state_init="zero", normalize_reward=False, **given), TARGET),
     "RainbowR": (lambda **given: recurrent(RainbowR, **given), TARGET),
     "Rainbow": (rainbow, TARGET),
+    "Rainbow, IQN": (lambda **given: rainbow(**{"head": "iqn", **given}), TARGET),
     "Rainbow, quantiles": (lambda **given: rainbow(**{"head": Quantile(5), **given}), TARGET),
 }
 each_model = pytest.mark.parametrize(("make", "kinds"), MODELS.values(), ids=MODELS.keys())
@@ -101,10 +102,7 @@ def ready(make: Callable[..., Any], compile: str, device: str = "cpu", **keyword
 
 def trained(model: Any, batches: list[Any], kinds: Kinds) -> list[Any]:
     """:return: what the updates told"""
-    if model._captured is not None:
-        model._captured.begin()
-    update = model.learner.update if model._captured is None else model._captured.update
-    told = []
+    update, told = model._begin_updates(), []
     for i, batch in enumerate(batches):
         th.manual_seed(i)
         told.append(nested.map(th.clone, update(batch, *kinds[i % len(kinds)])))

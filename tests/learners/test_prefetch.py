@@ -56,6 +56,20 @@ def test_a_batch_of_other_settings_is_not_used() -> None:
     prefetch.stop()
 
 
+@pytest.mark.parametrize(("device", "expected"), [("cuda", 3), ("cuda:1", 1)])
+def test_the_thread_works_on_the_device_of_the_model(
+    device: str, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chosen: list[int] = []
+    monkeypatch.setattr(th.cuda, "current_device", lambda: 3)
+    monkeypatch.setattr(th.cuda, "set_device", chosen.append)
+    prefetch = Prefetch[int](th.device(device))
+    with prefetch.drawing("k", Numbers()):
+        pass
+    prefetch.stop()
+    assert chosen == [expected]
+
+
 def slow(then: Callable[[], int], seen: list[str]) -> Callable[[], int]:
     def draw() -> int:
         time.sleep(0.05)
