@@ -264,7 +264,7 @@ class DeepQLearning(
         infos: list[dict[str, Any]],
     ) -> None:
         """Adds: the transition that was under way has arrived."""
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)  # type: ignore[arg-type]
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         self._in_flight = False
         if self._largest_return is not None:
             env = self._vec_normalize_env

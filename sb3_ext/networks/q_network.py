@@ -32,7 +32,7 @@ class QNetwork(BasePolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
@@ -64,7 +64,8 @@ class QNetwork(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         noise_for_acting(self, nested.rows(observation), deterministic)
-        return self(observation).argmax(dim=1).reshape(-1)
+        best: th.Tensor = self(observation).argmax(dim=1).reshape(-1)
+        return best
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()

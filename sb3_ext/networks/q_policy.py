@@ -34,7 +34,7 @@ class QPolicy(BasePolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         *,
         net_arch: list[int],

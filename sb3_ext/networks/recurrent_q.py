@@ -42,7 +42,7 @@ class RecurrentQNetwork(BasePolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         features_extractor: BaseFeaturesExtractor,
         features_dim: int,
@@ -69,7 +69,8 @@ class RecurrentQNetwork(BasePolicy):
 
     def initial_state(self, n: int) -> RecurrentState:
         """:return: state of n sequences before their first step"""
-        return self.core.initial_state(n, self.device)
+        state: RecurrentState = self.core.initial_state(n, self.device)
+        return state
 
     def unroll(self, obs: PyTorchObs, state: RecurrentState) -> tuple[HeadOut, RecurrentState]:
         """
@@ -128,7 +129,8 @@ class RecurrentQNetwork(BasePolicy):
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         noise_for_acting(self, nested.rows(observation), deterministic)
-        return self(observation).argmax(dim=1).reshape(-1)
+        best: th.Tensor = self(observation).argmax(dim=1).reshape(-1)
+        return best
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         data = super()._get_constructor_parameters()

@@ -118,7 +118,8 @@ class Greedy:
     """The best action. For networks whose noise explores."""
 
     def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
-        return q_values.argmax(axis=1)
+        best: np.ndarray = q_values.argmax(axis=1)
+        return best
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return 0.0
@@ -170,4 +171,5 @@ def boltzmann(q_values: np.ndarray, temperature: float) -> np.ndarray:
     weights = np.exp((q_values - q_values.max(axis=1, keepdims=True)) / temperature)  # the largest is 1: no overflow
     cumulative = weights.cumsum(axis=1)
     # <=, so that an action of weight 0 is not drawn even by a coin of exactly 0.
-    return (cumulative <= np.random.random((len(q_values), 1)) * cumulative[:, -1:]).sum(axis=1)
+    chosen: np.ndarray = (cumulative <= np.random.random((len(q_values), 1)) * cumulative[:, -1:]).sum(axis=1)
+    return chosen

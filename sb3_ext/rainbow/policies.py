@@ -43,7 +43,7 @@ class RainbowPolicy(QPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         net_arch: list[int] | None = None,
@@ -90,7 +90,8 @@ class RainbowPolicy(QPolicy):
         """
         noise_for_acting(self.q_net, nested.rows(obs), deterministic=False)
         with th.no_grad():
-            return self.q_net(obs).cpu().numpy()
+            q_values: np.ndarray = self.q_net(obs).cpu().numpy()
+            return q_values
 
 
 MlpPolicy = RainbowPolicy
@@ -101,7 +102,7 @@ class CnnPolicy(RainbowPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         net_arch: list[int] | None = None,
@@ -123,7 +124,7 @@ class MultiInputPolicy(RainbowPolicy):
 
     def __init__(
         self,
-        observation_space: spaces.Space,
+        observation_space: spaces.Space[Any],
         action_space: spaces.Discrete,
         lr_schedule: Schedule,
         features_extractor_class: type[BaseFeaturesExtractor] = CombinedExtractor,

@@ -71,7 +71,9 @@ def test_every_head_works_in_both_networks(head: StreamsHead, noise: float | Non
     ("space", "torso", "kwargs"),
     [(IMAGE, NatureCNN, {"features_dim": 12}), (DICT, CombinedExtractor, {"cnn_output_dim": 12})],
 )
-def test_q_network_takes_images_and_dicts(space: spaces.Space, torso: type[BaseFeaturesExtractor], kwargs: Any) -> None:
+def test_q_network_takes_images_and_dicts(
+    space: spaces.Space[Any], torso: type[BaseFeaturesExtractor], kwargs: Any
+) -> None:
     extractor = torso(space, **kwargs)
     net = QNetwork(space, spaces.Discrete(N_ACTIONS), extractor, extractor.features_dim)
     sample = space.sample()

@@ -130,7 +130,7 @@ def test_quantiles_of_a_known_return_are_learned() -> None:
         backup = Backup(NStepReturns(rewards, zeros, action.squeeze(1)), net(features), OneAction(action), IDENTITY)
         loss = head.loss(net(features), action, backup)[0].mean()
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
     with th.no_grad():
         found = net.eval()(features[:1]).values[0, 0]

@@ -31,8 +31,9 @@ CORES = [LSTMCore, GRUCore]
 N_ACTIONS, OBS_DIM, HIDDEN = 3, 4, 8
 
 
-def random_state(core: RecurrentCore, n: int) -> RecurrentState:
-    return nested.map(th.randn_like, core.initial_state(n))
+def random_state(core: RecurrentCore[Any], n: int) -> RecurrentState:
+    state: RecurrentState = nested.map(th.randn_like, core.initial_state(n))
+    return state
 
 
 def rows(state: RecurrentState, row: int) -> RecurrentState:
@@ -41,9 +42,9 @@ def rows(state: RecurrentState, row: int) -> RecurrentState:
 
 
 def make_net(
-    space: spaces.Space | None = None,
+    space: spaces.Space[Any] | None = None,
     torso: type[BaseFeaturesExtractor] = FlattenExtractor,
-    core_class: type[RecurrentCore] = LSTMCore,
+    core_class: type[RecurrentCore[Any]] = LSTMCore,
     n_layers: int = 1,
     head: Head | None = None,
     net_arch: list[int] | None = None,
@@ -79,7 +80,7 @@ def slow_unroll(net: RecurrentQNetwork, obs: th.Tensor, state: RecurrentState) -
 
 @pytest.mark.parametrize("core_class", CORES)
 @pytest.mark.parametrize("n_layers", [1, 2])
-def test_one_fused_call_equals_single_steps(core_class: type[RecurrentCore], n_layers: int) -> None:
+def test_one_fused_call_equals_single_steps(core_class: type[RecurrentCore[Any]], n_layers: int) -> None:
     th.manual_seed(0)
     core = core_class(5, HIDDEN, n_layers)
     x, state = th.randn(6, 11, 5), random_state(core, 6)
@@ -93,14 +94,14 @@ def test_one_fused_call_equals_single_steps(core_class: type[RecurrentCore], n_l
 
 
 @pytest.mark.parametrize(("core_class", "n_tensors"), [(LSTMCore, 2), (GRUCore, 1)])
-def test_initial_state_is_zero(core_class: type[RecurrentCore], n_tensors: int) -> None:
+def test_initial_state_is_zero(core_class: type[RecurrentCore[Any]], n_tensors: int) -> None:
     state = list(nested.leaves(core_class(5, HIDDEN, 3).initial_state(4)))
     assert [s.shape for s in state] == [(4, 3, HIDDEN)] * n_tensors
     assert not any(s.any() for s in state)
 
 
 @pytest.mark.parametrize("core_class", CORES)
-def test_core_sizes_are_checked(core_class: type[RecurrentCore]) -> None:
+def test_core_sizes_are_checked(core_class: type[RecurrentCore[Any]]) -> None:
     with pytest.raises(ValueError, match="hidden_size 0 and n_layers 1 must be >= 1"):
         core_class(5, 0)
     with pytest.raises(ValueError, match="hidden_size 4 and n_layers 0 must be >= 1"):
@@ -138,7 +139,7 @@ def test_rows_of_a_state_are_selected_and_made_new(core_class: type[RecurrentCor
 
 
 @pytest.mark.parametrize("core_class", CORES)
-def test_trap_06_one_unroll_gives_the_bootstrap_values(core_class: type[RecurrentCore]) -> None:
+def test_trap_06_one_unroll_gives_the_bootstrap_values(core_class: type[RecurrentCore[Any]]) -> None:
     """Index t + k of the unroll is Q(s_{t+k}) with the hidden state of s_{t+k}: that of an agent that walked there."""
     net, trained, n = make_net(core_class=core_class), 5, 3
     returns, mask = random_returns(12, trained, n)
@@ -159,7 +160,7 @@ def test_trap_06_one_unroll_gives_the_bootstrap_values(core_class: type[Recurren
 @pytest.mark.parametrize("core_class", CORES)
 @pytest.mark.parametrize("n_layers", [1, 2])
 def test_trap_07_the_gradient_flows_through_the_whole_trained_part(
-    core_class: type[RecurrentCore], n_layers: int
+    core_class: type[RecurrentCore[Any]], n_layers: int
 ) -> None:
     net = make_net(core_class=core_class, n_layers=n_layers)
     obs = th.randn(3, 12, OBS_DIM, requires_grad=True)
@@ -170,7 +171,7 @@ def test_trap_07_the_gradient_flows_through_the_whole_trained_part(
 
 @pytest.mark.parametrize("core_class", CORES)
 @pytest.mark.parametrize(("length", "period"), [(4, 2), (5, 2), (3, 1), (6, 6), (2, 5), (0, 3)])
-def test_burn_in_equals_a_loop_over_sequences(core_class: type[RecurrentCore], length: int, period: int) -> None:
+def test_burn_in_equals_a_loop_over_sequences(core_class: type[RecurrentCore[Any]], length: int, period: int) -> None:
     """Lengths are multiples of the period up to l, and l itself; columns before the real ones are padding."""
     net = make_net(core_class=core_class, n_layers=2)
     offsets = tuple(sorted({*range(0, length + 1, period), length}))
@@ -188,7 +189,7 @@ def test_burn_in_equals_a_loop_over_sequences(core_class: type[RecurrentCore], l
 
 
 @pytest.mark.parametrize("core_class", CORES)
-def test_trap_12_the_gradient_of_burn_in_steps_is_exactly_zero(core_class: type[RecurrentCore]) -> None:
+def test_trap_12_the_gradient_of_burn_in_steps_is_exactly_zero(core_class: type[RecurrentCore[Any]]) -> None:
     net, n_batch, length = make_net(core_class=core_class), 6, 4
     lengths = th.tensor([0, 2, 4, 4, 2, 0])
     burn_in_obs = th.randn(n_batch, length, OBS_DIM, requires_grad=True)
@@ -231,7 +232,7 @@ def test_trap_08_each_network_burns_in_its_own_state() -> None:
 
 
 @pytest.mark.parametrize("core_class", CORES)
-def test_a_batch_of_64_equals_64_single_sequences(core_class: type[RecurrentCore]) -> None:
+def test_a_batch_of_64_equals_64_single_sequences(core_class: type[RecurrentCore[Any]]) -> None:
     net, offsets = make_net(core_class=core_class, n_layers=2), (0, 3, 6, 8)
     lengths = th.tensor(offsets)[th.randint(len(offsets), (64,))]
     burn_in_obs, obs = th.randn(64, 8, OBS_DIM), th.randn(64, 25, OBS_DIM)
@@ -257,7 +258,7 @@ DICT = spaces.Dict(
 )
 
 
-def random_obs(space: spaces.Space, n_batch: int, n_time: int) -> Any:
+def random_obs(space: spaces.Space[Any], n_batch: int, n_time: int) -> Any:
     """[B, T, ...] as the replay returns it: Discrete has a last axis of one."""
     if isinstance(space, spaces.Dict):
         return {key: random_obs(part, n_batch, n_time) for key, part in space.spaces.items()}
@@ -286,7 +287,9 @@ def at(obs: Any, row: int, t: int) -> Any:
         (spaces.Box(-1, 1, (2, 3), np.float32), FlattenExtractor, {}),
     ],
 )
-def test_every_torso_is_folded_over_time(space: spaces.Space, torso: type[BaseFeaturesExtractor], kwargs: Any) -> None:
+def test_every_torso_is_folded_over_time(
+    space: spaces.Space[Any], torso: type[BaseFeaturesExtractor], kwargs: Any
+) -> None:
     net = make_net(space, torso, **kwargs)
     obs, state = random_obs(space, 3, 5), random_state(net.core, 3)
     out, _ = net.unroll(obs, state)
@@ -351,7 +354,7 @@ def test_impala_wants_images() -> None:
 
 
 @pytest.mark.parametrize("core_class", CORES)
-def test_forward_and_predict_start_from_a_fresh_state(core_class: type[RecurrentCore]) -> None:
+def test_forward_and_predict_start_from_a_fresh_state(core_class: type[RecurrentCore[Any]]) -> None:
     net = make_net(core_class=core_class)
     obs = th.randn(20, OBS_DIM)
     q, _ = net.step(obs, net.initial_state(20))

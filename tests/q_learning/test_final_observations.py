@@ -189,7 +189,7 @@ def test_hooks_are_put_once_and_belong_to_one_environment() -> None:
     again = pickle.loads(pickle.dumps(venv.envs[0]))
     again.reset()
     again.step(0)
-    assert again.t == 1 and venv.envs[0].unwrapped.episode == 0  # type: ignore[attr-defined]
+    assert again.t == 1 and venv.envs[0].unwrapped.episode == 0
 
 
 def test_infos_hold_both() -> None:
@@ -218,7 +218,7 @@ def test_infos_hold_both() -> None:
 )
 @ALL
 def test_discrete_observations_that_do_not_begin_at_zero_are_refused(
-    cls: type[DeepQLearning], space: spaces.Space, message: str
+    cls: type[DeepQLearning], space: spaces.Space[Any], message: str
 ) -> None:
     env = Outliers()
     env.observation_space = space

@@ -60,7 +60,7 @@ def test_the_last_actions_are_not_the_worst_ones() -> None:
     model = make_rainbow(n_envs=1, exploration=Boltzmann(1.0, final=0.05), gradient_steps=0,
                          env=make_env(1, lengths=(400,)), train_freq=(1, "episode"))  # fmt: skip
     q_values = np.array([[1.0, 0.0, -1.0]])
-    model.policy.act = lambda obs: q_values  # type: ignore[method-assign, assignment]
+    model.policy.act = lambda obs: q_values  # type: ignore[method-assign]
     model.learn(100, log_interval=10_000)
     assert model.num_timesteps == 400 and model.replay_buffer is not None
     late = model.replay_buffer._cells.columns["action"][150:400].ravel()  # the temperature was -2.8 at the end

@@ -27,7 +27,7 @@ from sb3_ext.r2d2 import R2D2
 @pytest.mark.parametrize("core", [LSTMCore, GRUCore])
 @pytest.mark.parametrize("geometry", [(4, 6, 3, 2), (5, 4, 4, 3), (0, 4, 2, 1), (6, 6, 2, 5)])
 def test_trap_09_replayed_windows_reproduce_the_acting_q_values(
-    n_envs: int, core: type[RecurrentCore], geometry: tuple[int, int, int, int]
+    n_envs: int, core: type[RecurrentCore[Any]], geometry: tuple[int, int, int, int]
 ) -> None:
     burn_in, sequence_length, period, n_steps = geometry
     model = make_model(
@@ -222,7 +222,7 @@ def test_dict_and_image_observations_train(policy: str) -> None:
             super().__init__()
             image = gym.spaces.Box(0, 255, (36, 36, 1), np.uint8)
             vector = gym.spaces.Box(-1.0, 1.0, (2,), np.float32)
-            self.observation_space = image if policy == "CnnLstmPolicy" else gym.spaces.Dict(image=image, vector=vector)  # type: ignore[assignment]
+            self.observation_space = image if policy == "CnnLstmPolicy" else gym.spaces.Dict(image=image, vector=vector)
 
         def _obs(self) -> Any:
             image = np.full((36, 36, 1), self.t, dtype=np.uint8)

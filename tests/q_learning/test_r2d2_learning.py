@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch as th
@@ -24,7 +26,7 @@ def mean_return(model: R2D2, env: VecEnv, n_episodes: int) -> float:
 
 
 @pytest.mark.parametrize("core", [LSTMCore, GRUCore])
-def test_a_cue_is_remembered_to_the_end_of_the_episode(core: type[RecurrentCore]) -> None:
+def test_a_cue_is_remembered_to_the_end_of_the_episode(core: type[RecurrentCore[Any]]) -> None:
     """MemoryChain: without memory the mean return is 0, with it 1."""
     env = make_vec_env("sb3_ext/MemoryChain-v0", n_envs=16, seed=0, env_kwargs={"length": 6})
     model = R2D2(

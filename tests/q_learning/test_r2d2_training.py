@@ -72,7 +72,7 @@ def slow_loss(model: R2D2, batch: SequenceSamples) -> tuple[th.Tensor, list[floa
         {"n_steps": 7, "burn_in": 5, "sampler": "uniform"},
     ],
 )
-def test_one_update_equals_the_slow_computation(core: type[RecurrentCore], settings: dict[str, Any]) -> None:
+def test_one_update_equals_the_slow_computation(core: type[RecurrentCore[Any]], settings: dict[str, Any]) -> None:
     """Traps 2, 3, 4, 6, 7, 8, 10, 11, 12, 15 at once: weights after the update and priorities must agree."""
     model = make_model(
         n_envs=2,
@@ -168,7 +168,7 @@ def test_trap_20_a_batch_larger_than_the_replay_repeats_windows_harmlessly() -> 
     model.train(gradient_steps=3, batch_size=64)
     total = model.replay_buffer.sampler._tree.total  # type: ignore[attr-defined]
     leaves = np.flatnonzero(model.replay_buffer._active)
-    np.testing.assert_allclose(total, model.replay_buffer.sampler.masses(leaves).sum())  # type: ignore[attr-defined]
+    np.testing.assert_allclose(total, model.replay_buffer.sampler.masses(leaves).sum())
 
 
 def test_trap_21_nothing_is_drawn_inside_an_unroll() -> None:

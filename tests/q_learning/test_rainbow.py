@@ -240,7 +240,7 @@ def test_priorities_are_written_to_the_transitions_that_were_drawn() -> None:
     buffer.update_priorities(batch.handle, update.priorities.numpy())
     for leaf in batch.handle.leaves:  # again, each alone
         alone = model.learner.update(buffer._get_samples(np.array([leaf])), False)
-        mass = buffer.sampler.masses(np.array([leaf]))  # type: ignore[attr-defined]
+        mass = buffer.sampler.masses(np.array([leaf]))
         np.testing.assert_allclose(mass, alone.priorities.numpy(), rtol=1e-3, atol=1e-6)
 
 

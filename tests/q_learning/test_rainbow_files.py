@@ -82,7 +82,8 @@ class Contrary:
     """An exploration strategy that we do not know: the worst action."""
 
     def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
-        return q_values.argmin(axis=1)
+        worst: np.ndarray = q_values.argmin(axis=1)
+        return worst
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return 0.125

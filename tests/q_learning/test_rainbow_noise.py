@@ -137,7 +137,7 @@ def test_the_given_strategy_chooses_and_is_logged(
     def act(obs: th.Tensor, *state: Any) -> Any:
         return (Q_VALUES, *state) if state else Q_VALUES
 
-    model.policy.act = act  # type: ignore[assignment, method-assign, operator]
+    model.policy.act = act  # type: ignore[assignment]
     chosen = np.stack([model._sample_action(0)[0] for _ in range(3000)])
     np.testing.assert_allclose((chosen != 0).mean(axis=0), not_greedy, atol=0.04)
 

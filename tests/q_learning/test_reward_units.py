@@ -40,7 +40,7 @@ def cartpole(unit: float, n_envs: int = 2) -> VecEnv:
 
 def make(algorithm: type[DeepQLearning], env: VecEnv, **kwargs: Any) -> DeepQLearning:
     few: dict[str, Any] = dict(learning_starts=100, batch_size=16, train_freq=4, seed=0, device="cpu")
-    return algorithm(env=env, **{**few, **SMALL[algorithm], **kwargs})  # type: ignore[arg-type]
+    return algorithm(env=env, **{**few, **SMALL[algorithm], **kwargs})
 
 
 def weights(model: DeepQLearning) -> th.Tensor:
