@@ -164,8 +164,9 @@ def convert(given: argparse.Namespace) -> None:
 
 def push(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
-    from sb3_ext.exchange.hub_data import push_demonstrations
+    from sb3_ext.exchange.hub_data import push_demonstrations, reach
 
+    reach(given.repo_id, "dataset")
     demos = read(given)
     url = push_demonstrations(demos, given.repo_id, private=given.private, message=given.message)
     print(f"Pushed {len(demos)} episodes to {url}")

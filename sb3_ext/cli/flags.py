@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import importlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any, NoReturn
 
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agent_ref import AgentRef
-from sb3_ext.zoo.typed_ids import environment_id
+from sb3_ext.zoo.typed_ids import environment_id, import_typed
 
 
 class Parser(argparse.ArgumentParser):
@@ -149,4 +148,4 @@ def env_kwargs_of(given: argparse.Namespace) -> dict[str, Any]:
 def import_packages(given: argparse.Namespace) -> None:
     """Those of ``--gym-packages`` register environments."""
     for package in given.gym_packages:
-        importlib.import_module(package)
+        import_typed(package, f"--gym-packages {package}")

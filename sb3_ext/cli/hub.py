@@ -31,10 +31,11 @@ def push(given: argparse.Namespace) -> None:
     from stable_baselines3.common.vec_env import unwrap_vec_normalize
 
     from sb3_ext.exchange.environments import check_env_id, checked_environment, environment_of
-    from sb3_ext.exchange.hub import Score, push_to_hub
+    from sb3_ext.exchange.hub import Score, push_to_hub, reach
 
     ref = agent_of(given)
     check_env_id(ref.env_id)
+    reach(given.repo_id)
     films = given.replay is None and not given.no_replay
     agent, trouble = load_to_film(ref, True) if films else (load_agent(ref, keep_settings=True), None)
     environment = checked_environment(environment_of(agent.hyperparams))

@@ -143,6 +143,7 @@ def _know_names(given: StockNamespace) -> None:
     register()
     if given.algo is not None:
         check_algorithm(given.algo)
+    import_packages(given)
     if given.env is not None:
         given.env = environment_id(given.env)
         if given.env.startswith("ALE/"):
@@ -161,7 +162,6 @@ def _find_agent(given: StockNamespace) -> None:
         given.folder = "logs"
     if given.env is None:
         return
-    import_packages(given)
     know_env(given.env, called="--env")
     if given.algo is None or given.folder is None or given.exp_id != 0:
         return

@@ -27,6 +27,7 @@ from sb3_ext.exchange.hub_card import CARD as CARD
 from sb3_ext.exchange.hub_card import Score as Score
 from sb3_ext.exchange.hub_card import card, file_name
 from sb3_ext.exchange.hub_source import Source, named_errors
+from sb3_ext.exchange.hub_source import reach as reach
 from sb3_ext.exchange.known_algorithms import algorithm_of_zip
 from sb3_ext.exchange.safe_files import CONFIG, NORMALIZE, WEIGHTS, load_safe, read_json, safe_files
 from sb3_ext.exchange.safe_optimizers import OPTIMIZER

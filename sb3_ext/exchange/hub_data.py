@@ -12,6 +12,7 @@ from sb3_ext.demonstrations.info import info
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.hub_card import CARD, as_text, fenced
 from sb3_ext.exchange.hub_source import Source, named_errors
+from sb3_ext.exchange.hub_source import reach as reach
 from sb3_ext.exchange.redaction import redacted
 
 DATA = "demonstrations.npz"

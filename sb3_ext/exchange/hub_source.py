@@ -80,6 +80,22 @@ class Source(NamedTuple):
         )
 
 
+def reach(repo_id: str, repo_type: str = "model", token: str | None = None, endpoint: str | None = None) -> None:
+    """
+    Ask the hub for a repository, before work is done that would be sent there; whether there is one does not matter.
+
+    :param repo_id: "user/name"
+    :param repo_type: huggingface_hub's
+    :param token: None = that of `hf auth login`
+    :param endpoint: of another hub
+    :raises UserError: where the hub does not answer, refuses the token, or nothing can be called so
+    """
+    from huggingface_hub import HfApi  # of the extra `hub`
+
+    with named_errors(repo_id):
+        HfApi(endpoint=endpoint, token=token).repo_exists(repo_id, repo_type=repo_type)
+
+
 def _transport_error() -> type[Exception]:
     """:return: of requests or httpx, whichever huggingface_hub has"""
     from huggingface_hub import errors  # of the extra `hub`

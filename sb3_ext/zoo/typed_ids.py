@@ -26,16 +26,25 @@ def environment_id(typed: str) -> str:
         return typed
     if re.fullmatch(r"[A-Za-z_][\w.]*", module) is None or not env_id or ":" in env_id:
         raise UserError(f"--env {typed!r} is neither ID nor MODULE:ID")
+    import_typed(module, f"--env {typed}")
+    if env_id not in gym.registry:
+        raise UserError(f"--env {typed}: {module} registers no {env_id!r}{did_you_mean(env_id, gym.registry)}")
+    return env_id
+
+
+def import_typed(module: str, flag: str) -> None:
+    """
+    :param module: that registers environments
+    :param flag: by which it was named, for the message
+    :raises UserError: where there is no such module
+    """
     try:
         importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise  # a package that the module needs
         fix = "PYTHONPATH=. finds modules of this folder"
-        raise UserError(f"--env {typed}: no module named {error.name!r}; {fix}") from error
-    if env_id not in gym.registry:
-        raise UserError(f"--env {typed}: {module} registers no {env_id!r}{did_you_mean(env_id, gym.registry)}")
-    return env_id
+        raise UserError(f"{flag}: no module named {error.name!r}; {fix}") from error
 
 
 def know_env(env_id: str, called: str = "environment") -> None:

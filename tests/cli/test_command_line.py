@@ -48,6 +48,11 @@ def test_the_usage_names_every_algorithm_and_command(capsys: pytest.CaptureFixtu
     [
         ("--nonsense", "sb3-ext: unrecognized arguments: --nonsense; see `sb3-ext --help`"),
         ("doctor --norun", "sb3-ext doctor: unrecognized arguments: --norun; see `sb3-ext doctor --help`"),
+        (
+            "train --gym-packages nope_envs",
+            "sb3-ext train: --gym-packages nope_envs: no module named 'nope_envs'; PYTH",
+        ),
+        ("record_video --gym-packages nope_envs", "sb3-ext record_video: --gym-packages nope_envs: no module named"),
         # What rl-zoo3's own parsers refuse.
         ("train --n-jobs x", "sb3-ext train: argument --n-jobs: invalid int value: 'x'; see `sb3-ext train --help`"),
         ("enjoy --exp-id x", "sb3-ext enjoy: argument --exp-id: invalid int value: 'x'; see `sb3-ext enjoy --help`"),

@@ -33,6 +33,7 @@ def commands(hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("DISPLAY", raising=False)
     there: dict[str, Any] = {"endpoint": hub.endpoint, "token": TOKEN}
     monkeypatch.setattr(sb3_hub, "push_to_hub", functools.partial(push_to_hub, **there))
+    monkeypatch.setattr(sb3_hub, "reach", functools.partial(sb3_hub.reach, **there))
     monkeypatch.setattr(sb3_hub, "download", functools.partial(sb3_hub.download, cache_dir=tmp_path / "cache", **there))
     return tmp_path
 
@@ -55,6 +56,27 @@ def test_an_agent_of_own_classes_is_loaded_where_they_are_allowed(
     assert cli.main([*loading, "--gym-packages", "brought_along"]) == 0
     loaded = R2D2.load(commands / "logs/r2d2/Some-v0_1/Some-v0.zip", device="cpu")
     assert loaded.exploration == Stubborn(0.5)
+
+
+def test_names_and_the_hub_are_asked_before_an_agent_is_loaded(
+    commands: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """There is no agent either, which would be named if it were looked for."""
+    nowhere = functools.partial(sb3_hub.reach, endpoint="http://localhost:1", token=None)
+    for flags, reach, message in (
+        (
+            ("--env", "Nope-v0", "--gym-packages", "nope"),
+            sb3_hub.reach,
+            "--gym-packages nope: no module named 'nope'",
+        ),
+        (("--env", CARTPOLE, "--repo-id", "a/b/c"), sb3_hub.reach, "'a/b/c' is no name of a repository"),
+        (("--env", CARTPOLE), nowhere, f"{REPO}: no connection to the hub"),
+        (("--env", CARTPOLE), sb3_hub.reach, "no ppo agent for CartPole-v1"),
+    ):
+        monkeypatch.setattr(sb3_hub, "reach", reach)
+        assert cli.main(["push_to_hub", "--algo", "ppo", "--repo-id", REPO, *flags]) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("sb3-ext push_to_hub: ") and message in line
 
 
 @pytest.mark.parametrize(("algo", "env"), [("ppo", CARTPOLE), ("r2d2", "CartPoleNoVel-v1")])

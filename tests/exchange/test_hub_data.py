@@ -20,7 +20,7 @@ from sb3_ext.demonstrations import Demonstrations, record, save
 from sb3_ext.demonstrations import load as load_file
 from sb3_ext.errors import UserError
 from sb3_ext.exchange import hub_data
-from sb3_ext.exchange.hub_data import DATA, load_demonstrations, push_demonstrations
+from sb3_ext.exchange.hub_data import DATA, load_demonstrations, push_demonstrations, reach
 from sb3_ext.exchange.safe_files import UnsafeFile
 
 # huggingface_hub 2.4 uploads bytes by a keyword of httpx2 that is deprecated.
@@ -120,6 +120,7 @@ def test_from_the_command_line(
     monkeypatch.setattr(hub_data, "push_demonstrations", functools.partial(push_demonstrations, **there))
     loader = functools.partial(load_demonstrations, **there, cache_dir="cache")
     monkeypatch.setattr(hub_data, "load_demonstrations", loader)
+    monkeypatch.setattr(hub_data, "reach", functools.partial(reach, **there))
     save(demos, "own.npz")
     assert cli.main(["demos", "push", "own.npz", "--repo-id", REPO]) == 0
     assert f"Pushed 3 episodes to {hub.endpoint}/datasets/{REPO}" in capsys.readouterr().out

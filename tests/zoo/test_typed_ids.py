@@ -58,6 +58,7 @@ def test_every_command_knows_the_run(monkeypatch: pytest.MonkeyPatch, capsys: py
         return "there"
 
     monkeypatch.setattr(hub, "push_to_hub", push)
+    monkeypatch.setattr(hub, "reach", lambda repo_id: None)
     commands = [
         ["enjoy", *AGENT, "-n", "5", "--no-render"],
         ["record_video", *AGENT, "--max-steps", "5"],
