@@ -21,6 +21,7 @@ TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
   --demonstrations FILE    what {imitators} learn from (default: demos/ENV.npz)
   --resume FOLDER          go on with an interrupted run, to the steps that it was to make
   --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
+  --traceback              all of an error, and not its one line
 Differences from rl-zoo3:
   --env                    MODULE:ID imports the module first
   Ctrl-C, SIGTERM          end training after the step under way; model, replay and statistics are saved, and the
@@ -40,6 +41,7 @@ WATCH_NOTES = """Differences from rl-zoo3:
   --max-steps              is -n, as in `sb3-ext video`: all steps, over the ends of episodes
   --gym-packages           `record_video` imports them too
   --no-render              is implied for `enjoy` where there is no display
+  --traceback              all of an error, and not its one line
 """
 
 # Flags of the plots whose values are environments.
@@ -93,7 +95,7 @@ def enjoy(given: argparse.Namespace) -> None:
     """:param given: by the flags of `enjoy`"""
     assert isinstance(given, StockNamespace)
     _find_agent(given)
-    if not has_display() and not given.no_render:
+    if not has_display() and not given.no_render and not given.help:
         print("No display: running with --no-render")
         given.no_render = True
     scripts.enjoy(given.argv())
