@@ -32,3 +32,9 @@ def test_an_import_of_a_test_module_would_be_seen() -> None:
     inside = "def f():\n    from q_learning.test_rainbow import make_rainbow\n"
     assert list(imported(inside)) == ["q_learning.test_rainbow.make_rainbow"]
     assert list(imported("import a.test_b as c")) == ["a.test_b"]
+
+
+def test_no_two_modules_have_one_name() -> None:
+    """pytest would refuse to collect the second, but only where it collects both."""
+    names = [path.name for path in MODULES]
+    assert not {name for name in names if names.count(name) > 1}
