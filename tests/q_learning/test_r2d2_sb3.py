@@ -26,8 +26,15 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 from support.checks import assert_same_weights
-from support.q_models import OBS, Fails, NormedTorso, assert_windows_are_contiguous, make_env, make_model
-from support.worlds import SPACES, Interrupted, SpaceEnv, TaggedEnv
+from support.q_models import (
+    OBS,
+    NormedTorso,
+    assert_windows_are_contiguous,
+    learn_broken_off,
+    make_env,
+    make_model,
+)
+from support.worlds import SPACES, SpaceEnv, TaggedEnv
 
 from sb3_ext.envs import PreviousActionReward
 from sb3_ext.networks.heads import Scalar
@@ -100,20 +107,8 @@ def test_trap_03_an_evaluation_in_mid_step_changes_nothing() -> None:
 
 @pytest.mark.parametrize("where", ["env", "callback", "train"])
 def test_trap_05_training_goes_on_after_an_exception(where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Interrupted.n_steps, Interrupted.at = 0, 26 if where == "env" else -1  # 26: after the other env has stepped
     model = make_model(2)
-    model.set_env(DummyVecEnv([lambda i=i: Monitor(Interrupted(i), allow_early_resets=True) for i in range(2)]))  # type: ignore[misc]
-
-    def interrupted(**_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        if where == "train":
-            patch.setattr(model, "train", interrupted)
-        with pytest.raises((KeyboardInterrupt, RuntimeError)):
-            model.learn(200, callback=Fails() if where == "callback" else None)
-    model.learn(100, reset_num_timesteps=False)
-    assert model._n_updates > 0
+    learn_broken_off(model, where, monkeypatch)
     assert_windows_are_contiguous(model)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -15,15 +14,15 @@ from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecFram
 from support.q_models import (
     BOTH,
     OBS,
-    Fails,
     Make,
     NormedTorso,
     assert_items_are_whole,
     buffer_of,
+    learn_broken_off,
     make_env,
     make_rainbow,
 )
-from support.worlds import Interrupted, TaggedEnv, TaggedPictures
+from support.worlds import TaggedEnv, TaggedPictures
 
 from sb3_ext import RainbowR
 
@@ -55,20 +54,8 @@ def test_a_callback_stop_loses_one_step_resets_and_cuts(n_envs: int) -> None:
 @pytest.mark.parametrize("where", ["env", "callback", "train"])
 @BOTH
 def test_training_goes_on_after_an_exception(make: Make, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Interrupted.n_steps, Interrupted.at = 0, 26 if where == "env" else -1  # 26: after the other env has stepped
-    env = DummyVecEnv([lambda i=i: Monitor(Interrupted(i), allow_early_resets=True) for i in range(2)])  # type: ignore[misc]
-    model = make(env=env)
-
-    def interrupted(**_: Any) -> None:
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        if where == "train":
-            patch.setattr(model, "train", interrupted)
-        with pytest.raises((KeyboardInterrupt, RuntimeError)):
-            model.learn(200, callback=Fails() if where == "callback" else None)
-    model.learn(100, reset_num_timesteps=False)
-    assert model._n_updates > 0
+    model = make()
+    learn_broken_off(model, where, monkeypatch)
     assert_items_are_whole(model)
 
 

@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
-from support.worlds import TaggedEnv, TaggedPictures
+from support.worlds import Interrupted, TaggedEnv, TaggedPictures
 from torch import nn
 
 from sb3_ext import Rainbow, RainbowR
@@ -187,3 +187,20 @@ def assert_items_are_whole(model: DeepQLearning, lengths: tuple[int, ...] = (7, 
         np.testing.assert_allclose(batch.discounts[i].item(), model.gamma**steps, rtol=1e-5)
         over = t + steps == lengths[episode % len(lengths)] and episode % 2 == 0
         assert batch.dones[i].item() == float(over)
+
+
+def learn_broken_off(model: DeepQLearning, where: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training of two environments is ended by an exception from "env", "callback" or "train", and goes on."""
+    Interrupted.n_steps, Interrupted.at = 0, 26 if where == "env" else -1  # 26: after the other env has stepped
+    model.set_env(DummyVecEnv([lambda i=i: Monitor(Interrupted(i), allow_early_resets=True) for i in range(2)]))  # type: ignore[misc]
+
+    def interrupted(**_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        if where == "train":
+            patch.setattr(model, "train", interrupted)
+        with pytest.raises((KeyboardInterrupt, RuntimeError)):
+            model.learn(200, callback=Fails() if where == "callback" else None)
+    model.learn(100, reset_num_timesteps=False)
+    assert model._n_updates > 0
