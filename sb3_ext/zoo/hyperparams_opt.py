@@ -94,6 +94,7 @@ def _convert_q_learning(sampled_params: dict[str, Any]) -> dict[str, Any]:
     proportional = {"alpha": keywords.pop("priority_alpha"), "beta": keywords.pop("priority_beta")}
     if "head" in keywords:  # Rainbow's and RainbowR's
         keywords["head"] = {keywords["head"]: {"noise": keywords.pop("noise")}}
+        keywords["exploration"] = "greedy"  # noise explores, and not a block's epsilon as well
         proportional["beta_final"] = 1.0
     keywords["sampler"] = {"proportional": proportional}
     if "ladder_base" in keywords:

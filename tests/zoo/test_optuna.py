@@ -40,6 +40,7 @@ def test_a_trial_builds_a_model_and_the_converter_repeats_it(cls: type[DeepQLear
         ((head, of_head),) = keywords["head"].items()
         for name, value in (("head", head), ("noise", of_head["noise"]), ("n_steps", keywords["n_steps"])):
             drawn.setdefault(name, set()).add(value)
+        assert keywords["exploration"] == "greedy", "the yml's epsilon would explore beside the noise"
         assert "net_arch" in keywords["policy_kwargs"]
         assert ("lstm_hidden_size" in keywords["policy_kwargs"]) == (cls is RainbowR)
         model = cls(policy, "CartPole-v1", **keywords)

@@ -50,7 +50,7 @@ def test_a_preset_lies_over_the_block_of_the_environment_and_under_the_command_l
 def test_the_papers_preset_sets_every_part_of_the_algorithm_that_a_block_sets(algo: str) -> None:
     blocks = yaml.safe_load(config_path(algo).read_text())
     preset = blocks.pop("presets")["paper"]
-    parts = {"double_q", "head", "sampler", "n_steps", "state_init"}
+    parts = {"double_q", "head", "sampler", "exploration", "n_steps", "state_init"}
     assert parts & set().union(*blocks.values()) <= preset.keys()
     assert "proportional" in preset.get("sampler", "proportional")
 
