@@ -367,8 +367,12 @@ class DeepQLearning(
         """More to compare than the layout."""
 
     def _excluded_save_params(self) -> list[str]:
+        # What was chosen by default is chosen anew where the file is loaded, for other environments perhaps.
+        chosen = ["exploration"] if self.exploration == self._by_default else []
         return [
             *super()._excluded_save_params(),
+            *chosen,
+            "_by_default",
             "q_net",
             "q_net_target",
             "_largest_return",

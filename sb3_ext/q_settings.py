@@ -34,6 +34,7 @@ class QSettingsMixin(OffPolicyAlgorithm):
     return_scale: float
     """factor of returns for the network, 0 = not fitted"""
     _by_default: Exploration | None
+    """what was chosen where nothing was given"""
     _built: dict[str, Any]
 
     policy_base: ClassVar[type[QPolicy]]
@@ -109,7 +110,7 @@ class QSettingsMixin(OffPolicyAlgorithm):
         return None if told is None else resolve(Exploration, told, EXPLORATIONS)
 
     def _choose_exploration(self, given: Exploration | None) -> None:
-        """:param given: None, or what was chosen by default for other environments, gives way to the default"""
+        """:param given: None, or what was chosen by default, gives way to the default"""
         if given is None or given == self._by_default:
             given = self._by_default = self._default_exploration()
         self.exploration = given

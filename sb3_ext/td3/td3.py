@@ -23,7 +23,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.td3.policies import CnnPolicy, MlpPolicy, MultiInputPolicy, TD3Policy
 
 from sb3_ext.buffers import as_replay
-from sb3_ext.buffers.samplers import SamplerLike
+from sb3_ext.buffers.samplers import SamplerLike, Uniform
 from sb3_ext.buffers.sampling import Sampler
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.compiled import CompiledMixin
@@ -170,8 +170,18 @@ class TD3(
     # ------------------------------------------------------------------ building
 
     def _setup_model(self) -> None:
+        """Adds: where something is refused, the model stays as it was."""
         self._check_settings()
         self._check_compile()
+        changed = ("sampler", "replay_buffer", "replay_buffer_class", "replay_buffer_kwargs", "n_steps")
+        before = {name: getattr(self, name) for name in changed}
+        try:
+            self._build_model()
+        except BaseException:
+            vars(self).update(before)
+            raise
+
+    def _build_model(self) -> None:
         self.sampler = sampler_of(self.sampler)  # of a file, or a keyword of `load`
         given_class, given_kwargs = unless_stock(self.replay_buffer_class, self.replay_buffer_kwargs, self.n_steps)
         n_steps = self.n_steps
@@ -288,10 +298,20 @@ class TD3(
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, BaseCallback]:
-        """Adds: what is stored is not continued."""
+        """
+        Adds: what is stored is not continued.
+
+        :raises ValueError: where ``sampler`` was changed since the replay was made
+        """
         assert self.replay_buffer is not None
         given: object = self.replay_buffer
         replay = as_replay(self.replay_buffer)
+        self.sampler, drawn_by = sampler_of(self.sampler), replay.layout().get("sampler", Uniform())
+        if self.sampler != drawn_by:
+            raise ValueError(
+                f"sampler is now {self.sampler}, but the replay draws by {drawn_by}: give it to the constructor or to "
+                "load(..., sampler=...)"
+            )
         replay.check_size()
         replay.cut()
         with warnings.catch_warnings():

@@ -270,6 +270,8 @@ def test_the_default_exploration_follows_the_number_of_environments(tmp_path: Pa
     many.save(tmp_path / "many.zip")
     assert R2D2.load(tmp_path / "many.zip", env=make_env(1), device="cpu").exploration == one.exploration
     assert R2D2.load(tmp_path / "many.zip", exploration="greedy", device="cpu").exploration == Greedy()
+    told = R2D2.load(tmp_path / "many.zip", env=make_env(1), exploration=EpsilonLadder(), device="cpu")
+    assert told.exploration == EpsilonLadder()  # which would have been chosen for many, too
     many.exploration = None  # type: ignore[assignment]  # as in the constructor
     many.learn(3)
     assert many.exploration == EpsilonLadder()

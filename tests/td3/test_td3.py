@@ -198,6 +198,38 @@ def test_impossible_settings_are_named(keywords: dict[str, Any], message: str) -
         TD3("MlpPolicy", Reach(), **{**SMALL, **keywords})
 
 
+def test_the_sampler_that_is_told_is_the_one_that_draws() -> None:
+    for made, changed in (("uniform", Proportional()), ("proportional", "uniform")):
+        model = TD3("MlpPolicy", Reach(), sampler=made, **SMALL)
+        model.sampler = changed  # type: ignore[assignment]
+        with pytest.raises(
+            ValueError, match=r"sampler is now \w+\(.*\), but the replay draws by \w+\(.*\): give it to"
+        ):
+            model.learn(10)
+        model.sampler = made  # type: ignore[assignment]
+        model.learn(10)
+
+
+def test_a_model_that_could_not_be_made_stays_as_it_was() -> None:
+    model = TD3(
+        "MlpPolicy",
+        Reach(),
+        n_steps=3,
+        sampler="proportional",
+        _init_setup_model=False,
+        **{**SMALL, "policy_kwargs": {"a": 1}},
+    )
+    names = ("n_steps", "sampler", "replay_buffer", "replay_buffer_class", "replay_buffer_kwargs")
+    before = [getattr(model, name) for name in names]
+    with pytest.raises(TypeError, match="unexpected keyword argument 'a'"):
+        model._setup_model()
+    assert [getattr(model, name) for name in names] == before
+    model.policy_kwargs = {}
+    model._setup_model()
+    assert isinstance(model.replay_buffer, PrioritizedReplayBuffer)
+    assert model.n_steps == model.replay_buffer.n_steps == 3
+
+
 def test_ddpgs_constructor_shows_its_parameters_and_names_a_typo() -> None:
     parameters = inspect.signature(DDPG).parameters
     assert all(p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL) for p in parameters.values())
