@@ -166,6 +166,20 @@ def test_a_graph_knows_only_tensors_that_stay_where_they_are(
         assert len(graph.operations) > 20, "or nothing was shown"
 
 
+@pytest.mark.parametrize("name", ["gamma", "tau", "max_grad_norm", "return_scale"])
+def test_a_setting_that_changes_reaches_the_graphs(cuda: StandIn, name: str) -> None:
+    models = [ready(recurrent, compile, tau=0.9) for compile in ("on", "off")]
+    batches = drawn_by(models[1], 2 * (WARM_UP + 2))
+    for value in (getattr(models[0], name), 0.5):
+        for model in models:
+            setattr(model, name, value)
+            model.learner.settings = model._learner_settings
+            trained(model, batches, TARGET)
+        assert_equal_learners(*models)
+    n_replayed = [graph.n_replayed for graph in cuda.graphs]
+    assert len(models[0]._captured.graphs) == 2 and n_replayed[-2:] == [2, 2], "captured again"
+
+
 class Strange(FlattenExtractor):
     """Reads a tensor that is nobody's, or makes one of numbers of the host."""
 
