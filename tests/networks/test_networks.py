@@ -1,4 +1,4 @@
-"""Cores, torsos and the recurrent Q-network against step-by-step loops. Heads: test_heads.py."""
+"""The recurrent Q-network against step-by-step loops."""
 
 from __future__ import annotations
 
@@ -9,131 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
-from gymnasium import spaces
-from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, CombinedExtractor, FlattenExtractor, NatureCNN
+from support.networks import CORES, HIDDEN, N_ACTIONS, OBS_DIM, make_net, random_state, rows, slow_unroll
 from support.slow import random_returns
 from torch import nn
 
 from sb3_ext import nested
 from sb3_ext.networks import (
-    GRUCore,
-    Head,
-    ImpalaResNet,
-    LSTMCore,
     RecurrentCore,
-    RecurrentQNetwork,
-    RecurrentState,
     Scalar,
 )
 from sb3_ext.networks.streams import Streams
-
-CORES = [LSTMCore, GRUCore]
-N_ACTIONS, OBS_DIM, HIDDEN = 3, 4, 8
-
-
-def random_state(core: RecurrentCore[Any], n: int) -> RecurrentState:
-    state: RecurrentState = nested.map(th.randn_like, core.initial_state(n))
-    return state
-
-
-def rows(state: RecurrentState, row: int) -> RecurrentState:
-    """The state of one sequence, [1, L, H] each."""
-    return nested.take(state, slice(row, row + 1))
-
-
-def make_net(
-    space: spaces.Space[Any] | None = None,
-    torso: type[BaseFeaturesExtractor] = FlattenExtractor,
-    core_class: type[RecurrentCore[Any]] = LSTMCore,
-    n_layers: int = 1,
-    head: Head | None = None,
-    net_arch: list[int] | None = None,
-    **torso_kwargs: Any,
-) -> RecurrentQNetwork:
-    th.manual_seed(0)
-    space = spaces.Box(-np.inf, np.inf, (OBS_DIM,), np.float32) if space is None else space
-    extractor = torso(space, **torso_kwargs)
-    return RecurrentQNetwork(
-        space,
-        spaces.Discrete(N_ACTIONS),
-        features_extractor=extractor,
-        features_dim=extractor.features_dim,
-        head=Scalar() if head is None else head,
-        core_class=core_class,
-        hidden_size=HIDDEN,
-        n_layers=n_layers,
-        net_arch=[16] if net_arch is None else net_arch,
-    )
-
-
-def slow_unroll(net: RecurrentQNetwork, obs: th.Tensor, state: RecurrentState) -> tuple[th.Tensor, RecurrentState]:
-    """One step after the other, [1, T, ...]."""
-    out = []
-    for t in range(obs.shape[1]):
-        q, state = net.step(obs[:, t], state)
-        out.append(q)
-    return th.stack(out, dim=1), state
-
-
-# ---------------------------------------------------------------------- cores
-
-
-@pytest.mark.parametrize("core_class", CORES)
-@pytest.mark.parametrize("n_layers", [1, 2])
-def test_one_fused_call_equals_single_steps(core_class: type[RecurrentCore[Any]], n_layers: int) -> None:
-    th.manual_seed(0)
-    core = core_class(5, HIDDEN, n_layers)
-    x, state = th.randn(6, 11, 5), random_state(core, 6)
-    fused, after = core(x, state)
-    assert fused.shape == (6, 11, HIDDEN)
-    for t in range(11):
-        y, state = core(x[:, t : t + 1], state)
-        th.testing.assert_close(y, fused[:, t : t + 1], rtol=0, atol=1e-6)
-    for one, other in zip(nested.leaves(after), nested.leaves(state), strict=True):
-        th.testing.assert_close(one, other, rtol=0, atol=1e-6)
-
-
-@pytest.mark.parametrize(("core_class", "n_tensors"), [(LSTMCore, 2), (GRUCore, 1)])
-def test_initial_state_is_zero(core_class: type[RecurrentCore[Any]], n_tensors: int) -> None:
-    state = list(nested.leaves(core_class(5, HIDDEN, 3).initial_state(4)))
-    assert [s.shape for s in state] == [(4, 3, HIDDEN)] * n_tensors
-    assert not any(s.any() for s in state)
-
-
-@pytest.mark.parametrize("core_class", CORES)
-def test_core_sizes_are_checked(core_class: type[RecurrentCore[Any]]) -> None:
-    with pytest.raises(ValueError, match="hidden_size 0 and n_layers 1 must be >= 1"):
-        core_class(5, 0)
-    with pytest.raises(ValueError, match="hidden_size 4 and n_layers 0 must be >= 1"):
-        core_class(5, 4, 0)
-
-
-class Counting(RecurrentCore[dict[str, th.Tensor]]):
-    """Counts steps from 7 on: a state that is no zero, no float and no tuple."""
-
-    def initial_state(self, n: int, device: th.device | str = "cpu") -> dict[str, th.Tensor]:
-        return {"count": th.full((n,), 7, device=device), "pairs": th.full((n, 2), 0.5, device=device)}
-
-    def forward(self, x: th.Tensor, state: dict[str, th.Tensor]) -> tuple[th.Tensor, dict[str, th.Tensor]]:
-        n_steps = th.arange(x.shape[1], device=x.device)
-        y = (state["count"][:, None] + n_steps).float()[..., None].expand(-1, -1, self.output_size)
-        return y, {**state, "count": state["count"] + x.shape[1]}
-
-
-@pytest.mark.parametrize("core_class", [*CORES, Counting])
-def test_rows_of_a_state_are_selected_and_made_new(core_class: type[RecurrentCore[Any]]) -> None:
-    core, ended = core_class(5, HIDDEN, 2), np.array([False, True, True, False])
-    x = th.randn(4, 3, 5)
-    _, state = core(x, core.initial_state(4))
-    before = nested.map(th.clone, state)
-    after = core.reset_where(state, ended)
-    fresh = core.initial_state(4)
-    for row in range(4):
-        found, expected = (core.select(tree, [row]) for tree in (after, fresh if ended[row] else before))
-        assert all(map(th.equal, nested.leaves(found), nested.leaves(expected)))
-        assert all(map(th.equal, nested.leaves(core.select(state, [row])), nested.leaves(core.select(before, [row]))))
-    assert core.reset_where(state, np.zeros(4, dtype=bool)) is state
-
 
 # ---------------------------------------------------------------------- the network in time
 
@@ -245,111 +130,6 @@ def test_a_batch_of_64_equals_64_single_sequences(core_class: type[RecurrentCore
         th.testing.assert_close(single, batch[one], rtol=0, atol=1e-5)
 
 
-# ---------------------------------------------------------------------- torsos
-
-IMAGE = spaces.Box(0, 255, (1, 36, 36), np.uint8)
-DICT = spaces.Dict(
-    {
-        "image": IMAGE,
-        "vector": spaces.Box(-1, 1, (3,), np.float32),
-        "place": spaces.Discrete(5),
-        "bits": spaces.MultiBinary(2),
-    }
-)
-
-
-def random_obs(space: spaces.Space[Any], n_batch: int, n_time: int) -> Any:
-    """[B, T, ...] as the replay returns it: Discrete has a last axis of one."""
-    if isinstance(space, spaces.Dict):
-        return {key: random_obs(part, n_batch, n_time) for key, part in space.spaces.items()}
-    if isinstance(space, spaces.Discrete):
-        return th.randint(int(space.n), (n_batch, n_time, 1))
-    if space.dtype == np.uint8:
-        return th.randint(0, 256, (n_batch, n_time, *(space.shape or ())), dtype=th.uint8)
-    return th.rand(n_batch, n_time, *(space.shape or ()))
-
-
-def at(obs: Any, row: int, t: int) -> Any:
-    """One observation as acting sees it, [1, ...], and [1] for Discrete."""
-    if isinstance(obs, dict):
-        return {key: at(x, row, t) for key, x in obs.items()}
-    x = obs[row : row + 1, t]
-    return x[:, 0] if x.dtype == th.int64 else x
-
-
-@pytest.mark.parametrize(
-    ("space", "torso", "kwargs"),
-    [
-        (IMAGE, NatureCNN, {"features_dim": 12}),
-        (IMAGE, ImpalaResNet, {"features_dim": 12, "channels": (4, 4)}),
-        (DICT, CombinedExtractor, {"cnn_output_dim": 12}),
-        (spaces.Discrete(7), FlattenExtractor, {}),
-        (spaces.Box(-1, 1, (2, 3), np.float32), FlattenExtractor, {}),
-    ],
-)
-def test_every_torso_is_folded_over_time(
-    space: spaces.Space[Any], torso: type[BaseFeaturesExtractor], kwargs: Any
-) -> None:
-    net = make_net(space, torso, **kwargs)
-    obs, state = random_obs(space, 3, 5), random_state(net.core, 3)
-    out, _ = net.unroll(obs, state)
-    assert out.shape == (3, 5, N_ACTIONS)
-    for row in range(3):
-        now = rows(state, row)
-        for t in range(5):
-            q, now = net.step(at(obs, row, t), now)
-            th.testing.assert_close(q[0], out[row, t], rtol=0, atol=1e-5)
-    refreshed = net.burn_in(obs, state, th.full((3,), 5), (0, 5))
-    for one, other in zip(nested.leaves(refreshed), nested.leaves(net.unroll(obs, state)[1]), strict=True):
-        th.testing.assert_close(one, other, rtol=0, atol=1e-6)
-
-
-def test_images_are_scaled_by_255_once() -> None:
-    net = make_net(IMAGE, NatureCNN, features_dim=12)
-    obs = random_obs(IMAGE, 2, 1)
-    assert net.features_extractor is not None
-    features = net.features_extractor(obs[:, 0].float() / 255)
-    y, _ = net.core(features[:, None], net.initial_state(2))
-    th.testing.assert_close(net.head_net(y)[:, 0], net(obs[:, 0]))
-
-
-@pytest.mark.parametrize(
-    ("shape", "channels", "conv_out"),
-    [((4, 84, 84), (16, 32, 32), 32 * 11 * 11), ((1, 36, 36), (4, 8), 8 * 9 * 9), ((3, 8, 9), (2, 2, 2), 2 * 1 * 2)],
-)
-def test_impala_shapes(shape: tuple[int, ...], channels: tuple[int, ...], conv_out: int) -> None:
-    """Each section halves height and width, rounded up."""
-    torso = ImpalaResNet(spaces.Box(0, 255, shape, np.uint8), features_dim=20, channels=channels)
-    x = th.rand(2, *shape)
-    assert torso.cnn(x).shape == (2, conv_out)
-    assert torso(x).shape == (2, 20)
-    assert torso.features_dim == 20
-    convolutions = [m for m in torso.modules() if isinstance(m, nn.Conv2d)]
-    assert len(convolutions) == 5 * len(channels)
-
-
-def test_impala_residual_blocks_are_residual() -> None:
-    """With the blocks' convolutions at zero what is left is convolution, pool, ReLU, as if there were no blocks."""
-    torso = ImpalaResNet(IMAGE, features_dim=6, channels=(4,))
-    first, pool, *blocks = list(torso.cnn)[:4]
-    for block in blocks:
-        for parameter in block.parameters():
-            parameter.data.zero_()
-    x = th.rand(2, 1, 36, 36)
-    th.testing.assert_close(torso.cnn(x), pool(first(x)).relu().flatten(1))
-
-
-def test_impala_wants_images() -> None:
-    with pytest.raises(ValueError, match="ImpalaResNet needs an image space, got Box"):
-        ImpalaResNet(spaces.Box(-1, 1, (4,), np.float32))
-    with pytest.raises(ValueError, match="ImpalaResNet needs an image space, got Box"):
-        ImpalaResNet(spaces.Box(0, 1, (1, 36, 36), np.float32))
-    floats = ImpalaResNet(
-        spaces.Box(0, 1, (1, 36, 36), np.float32), features_dim=6, channels=(4,), normalized_image=True
-    )
-    assert floats(th.rand(2, 1, 36, 36)).shape == (2, 6)
-
-
 # ---------------------------------------------------------------------- stateless calls, states from outside
 
 
@@ -401,17 +181,3 @@ def test_a_state_of_another_shape_is_refused(shapes: list[tuple[int, ...]]) -> N
         make_net().state_from_numpy(tuple(np.zeros(shape) for shape in shapes), 5)
     with pytest.raises(ValueError, match=rf"state has shapes \(5, 1, {HIDDEN}\), LSTMCore has {of_core}"):
         make_net().state_from_numpy(np.zeros((5, 1, HIDDEN)), 5)
-
-
-def test_forget_gates_of_the_lstm_begin_half_open() -> None:
-    """A cue fed once is still in the cell after 20 empty steps; with PyTorch's own biases it is gone."""
-    kept = []
-    for forget_bias in (1.0, 0.0):
-        th.manual_seed(0)
-        core = LSTMCore(2, 64, forget_bias=forget_bias)
-        cue, nothing = th.ones(1, 1, 2), th.zeros(1, 20, 2)
-        with th.no_grad():
-            _, marked = core(th.cat([cue, nothing], dim=1), core.initial_state(1))
-            _, blank = core(th.cat([0 * cue, nothing], dim=1), core.initial_state(1))
-        kept.append(float((marked[1] - blank[1]).abs().mean()))
-    assert kept[0] > 30 * kept[1]
