@@ -188,7 +188,7 @@ def pull(given: argparse.Namespace) -> None:
 
 def _parser() -> Parser:
     parser = Parser("sb3-ext demos", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="record|play|info|check|convert")
+    commands = parser.add_subparsers(required=True, metavar="record|play|info|check|convert|push|pull")
     raw = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     sub = raw("record", help="run a trained agent", description="Run a trained agent and keep its episodes.")

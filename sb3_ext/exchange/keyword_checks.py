@@ -40,11 +40,13 @@ RANGES: dict[str, Range] = {
         (
             "batch_size", "buffer_size", "n_steps", "n_epochs", "policy_delay", "n_critic_updates",
             "cg_max_steps", "line_search_max_iter", "sub_sampling_factor", "n_delta", "n_top", "n_eval_episodes",
-            "stats_window_size", "target_update_interval", "n_critics", "n_quantiles", "lstm_hidden_size",
+            "stats_window_size", "target_update_interval", "n_critics", "lstm_hidden_size",
             "n_lstm_layers", "net_arch", "features_dim", "cnn_output_dim", "hidden_size", "num_layers", "train_freq",
         ),
         Range(1),
     ),
+    # Fractions of IQN: no weight is made of them, and acting takes memory for each.
+    **dict.fromkeys(("n_quantiles", "n_target", "n_acting"), Range(1, 10_000)),
     **dict.fromkeys(("learning_starts", "top_quantiles_to_drop_per_net", "seed", "renorm_warmup_steps"), Range(0)),
     **dict.fromkeys(("gradient_steps", "sde_sample_freq"), Range(-1)),
     **dict.fromkeys(

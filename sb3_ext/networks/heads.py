@@ -27,6 +27,7 @@ TdLoss = Literal["mse", "huber"]
 PriorityMode = Literal["loss", "td"]
 HeadOut: TypeAlias = Any
 """Any: `Nested[th.Tensor]` of a head's own making"""
+_LARGEST = th.finfo(th.float32).max / 2  # of an atom: the distance of two is a number as well
 
 
 class NextPolicy(ABC):
@@ -248,8 +249,10 @@ class C51(StreamsHead):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_count("n_atoms", self.n_atoms, 2, "mass is shared by two neighbours")
-        if not -math.inf < self.v_min < self.v_max < math.inf:
-            raise ValueError(f"v_min {self.v_min} must be less than v_max {self.v_max}, and both must be finite")
+        if not -_LARGEST <= self.v_min < self.v_max <= _LARGEST:
+            raise ValueError(
+                f"v_min {self.v_min} must be less than v_max {self.v_max}, and both must be finite in single precision"
+            )
         check_choice("priority", self.priority, ("loss", "td"))
 
     @property

@@ -160,6 +160,7 @@ def test_expected_values() -> None:
         (C51, {"v_min": 15.0}, "v_min 15.0 must be less than v_max 15.0"),
         (C51, {"v_max": -20.0}, "v_min -15.0 must be less than v_max -20.0"),
         (C51, {"v_max": float("inf")}, "v_max inf, and both must be finite"),
+        (C51, {"v_min": -3e38}, "both must be finite in single precision"),
         (C51, {"priority": "kl"}, "priority 'kl' must be one of 'loss', 'td'"),
         (Quantile, {"n_quantiles": 0}, "n_quantiles 0 must be an integer >= 1"),
         (Quantile, {"kappa": -1.0}, "kappa -1.0 must be >= 0"),
