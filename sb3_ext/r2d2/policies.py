@@ -31,7 +31,7 @@ class R2D2Policy(QPolicy):
     :param activation_fn: activation in the head
     :param lstm_hidden_size: H, width of the core (LSTM or GRU)
     :param n_lstm_layers: L, layers of the core
-    :param core_class: ``LSTMCore`` or ``GRUCore``
+    :param core_class: `LSTMCore`, `GRUCore` or another `RecurrentCore`
     :param core_kwargs: keywords of ``core_class`` beyond sizes, e.g. ``forget_bias``
     :param head: `Scalar`, `C51`, `Quantile` or another `Head`; the algorithm gives its own
     :param features_extractor_class: torso

@@ -63,14 +63,15 @@ class R2D2(DeepQLearning):
     :param sequence_length: m, trained steps of a window
     :param period: steps between the trained beginnings of neighbouring windows; must divide ``sequence_length``
     :param n_steps: n, steps to bootstrap over
-    :param state_init: "stored" replays the recurrent state of acting, "zero" starts windows from zeros
+    :param state_init: "stored" replays the recurrent state of acting, "zero" starts windows from the core's initial
+        state, which is zeros for `LSTMCore` and `GRUCore`
     :param value_rescaling: True = the paper's h with eps 1e-3, False = none, or any `ValueTransform`
     :param normalize_reward: let the network predict returns in a unit that is found from the data (`LargestReturn`), so
         that learning does not depend on the unit of the reward; False = as they are (the paper). None = True, unless
         ``v_min``, ``v_max`` of `C51` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize`
         with ``norm_reward`` its scale is the one in force
-    :param head: what the network predicts and how it is trained: `Scalar`, `C51`, `Quantile`, another `Head`, or its
-        short name ("scalar", "c51", "quantile"), or ``{"c51": {"noise": 0.5}}``
+    :param head: what the network predicts and how it is trained: `Scalar`, `C51`, `Quantile`, `IQN`, another `Head`, or
+        its short name ("scalar", "c51", "quantile", "iqn"), or ``{"c51": {"noise": 0.5}}``
     :param sampler: which windows are drawn: `Uniform`, `Proportional`, `RankBased`, another `Sampler`, or a short name
         as above
     :param exploration: how actions are chosen in training: `EpsilonGreedy`, `EpsilonLadder`, `Boltzmann`, `Greedy`,

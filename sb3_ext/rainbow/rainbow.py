@@ -53,9 +53,9 @@ class Rainbow(DeepQLearning):
         that learning does not depend on the unit of the reward; False = as they are (the paper). None = True, unless
         ``v_min``, ``v_max`` of `C51` or a `ValueTransform` of your own say what returns are like. Under `VecNormalize`
         with ``norm_reward`` its scale is the one in force
-    :param head: what the network predicts and how it is trained: `C51` (the paper), `Quantile` (QR-DQN), `Scalar`,
-        another `Head`, or its short name ("c51", "quantile", "scalar"), or ``{"c51": {"noise": 0.5}}``. `C51`'s range
-        is in rescaled units, where values are rescaled
+    :param head: what the network predicts and how it is trained: `C51` (the paper), `Quantile` (QR-DQN), `IQN`,
+        `Scalar`, another `Head`, or its short name ("c51", "quantile", "iqn", "scalar"), or
+        ``{"c51": {"noise": 0.5}}``. `C51`'s range is in rescaled units, where values are rescaled
     :param sampler: which transitions are drawn: `Uniform`, `Proportional`, `RankBased`, another `Sampler`, or a short
         name as above
     :param exploration: how actions are chosen in training: `EpsilonGreedy`, `EpsilonLadder`, `Boltzmann`, `Greedy`,
