@@ -64,8 +64,9 @@ def unless_stock(
     :return: those that a user has chosen
     :raises ValueError: for what is a keyword of the model
     """
-    if "sampler" in kwargs:
-        raise ValueError("replay_buffer_kwargs: sampler is a keyword of the model, sampler=...: give it there")
+    for name in ("sampler",) if replay_class else ("sampler", "n_steps"):  # SB3's own way gives n_steps beside a class
+        if name in kwargs:
+            raise ValueError(f"replay_buffer_kwargs: {name} is a keyword of the model, {name}=...: give it there")
     if replay_class is NStepReplayBuffer and n_steps > 1:
         return None, {key: value for key, value in kwargs.items() if key not in ("n_steps", "gamma")}
     is_stock = replay_class is DictReplayBuffer or (replay_class is ReplayBuffer and n_steps == 1)

@@ -173,6 +173,7 @@ def test_a_second_learn_goes_on_and_a_replay_of_one_is_enough_to_act(keywords: d
         ({"sampler": {"proportional": {"alpha": -0.1}}}, r"alpha -0.1 must lie in \[0, 1\]"),
         ({"sampler": "prioritized"}, "sampler 'prioritized' is none of 'uniform', 'proportional'"),
         ({"replay_buffer_kwargs": {"sampler": Proportional()}}, "sampler is a keyword of the model"),
+        ({"replay_buffer_kwargs": {"n_steps": 3}}, "n_steps is a keyword of the model, n_steps=...: give it there"),
         ({"action_noise": Scheduled(noise(), fraction=0.5), "tau": 1.5}, r"tau 1.5 must lie in \[0, 1\]"),
         ({"target_update_interval": 0}, "target_update_interval 0 must be >= 1"),
         ({"policy_delay": 0}, "policy_delay 0 must be >= 1"),
