@@ -45,6 +45,17 @@ def acts_greedily(env_id: str) -> bool:
     return not (ExperimentManager.is_atari(env_id) or ExperimentManager.is_minigrid(env_id))
 
 
+def know_names(ref: AgentRef) -> None:
+    """
+    Our algorithms are known from here on.
+
+    :raises UserError: for an algorithm or an environment that nobody knows
+    """
+    register()
+    know_env(ref.env_id)
+    check_algorithm(ref.algo)
+
+
 def load_agent(ref: AgentRef, keep_settings: bool = False, film: bool = False) -> Agent:
     """
     As `rl_zoo3.enjoy` does.
@@ -54,9 +65,7 @@ def load_agent(ref: AgentRef, keep_settings: bool = False, film: bool = False) -
     :param film: its environment draws pictures
     :raises UserError: where there is no such agent
     """
-    register()
-    know_env(ref.env_id)
-    check_algorithm(ref.algo)
+    know_names(ref)
     env_kwargs = {**ref.env_kwargs, "render_mode": "rgb_array"} if film else dict(ref.env_kwargs)
     return _safe_agent(ref, env_kwargs) if ref.is_safe else _agent_of_zip(ref, env_kwargs, keep_settings)
 

@@ -70,6 +70,8 @@ def test_names_and_the_hub_are_asked_before_an_agent_is_loaded(
             "--gym-packages nope: no module named 'nope'",
         ),
         (("--env", CARTPOLE, "--repo-id", "a/b/c"), sb3_hub.reach, "'a/b/c' is no name of a repository"),
+        (("--env", CARTPOLE, "--algo", "nope"), nowhere, "unknown --algo 'nope'"),
+        (("--env", "Nope-v0"), nowhere, "unknown environment 'Nope-v0'"),
         (("--env", CARTPOLE), nowhere, f"{REPO}: no connection to the hub"),
         (("--env", CARTPOLE), sb3_hub.reach, "no ppo agent for CartPole-v1"),
     ):
