@@ -233,7 +233,7 @@ def _object(data: dict[str, Any], name: str, depth: int) -> Any:  # Any: one of 
             raise NotPlain(str(error)) from None
     try:
         return cls(**arguments)
-    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError) as error:
+    except (TypeError, ValueError, ArithmeticError, AttributeError, LookupError, AssertionError, RuntimeError) as error:
         raise NotPlain(f"{name}: not a {kind} ({error})") from None
 
 

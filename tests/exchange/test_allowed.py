@@ -113,6 +113,19 @@ def test_names_from_files_are_keys_and_nothing_else(name: Any) -> None:
             decode({tag: name}, "exploration")
 
 
+def test_what_a_constructor_asserts_is_an_error_of_the_file() -> None:
+    @dataclass(frozen=True)
+    class Careful:
+        share: float
+
+        def __post_init__(self) -> None:
+            assert self.share < 1, "less than the whole"
+
+    allow(Careful)
+    with pytest.raises(NotPlain, match=r"exploration: not a allowed\.Careful \(less than the whole"):
+        decode({"$object": "allowed.Careful", "share": 2.0}, "exploration")
+
+
 def test_what_has_a_short_name_needs_no_allowance() -> None:
     head = IQN(n_target=3, noise=0.5)
     assert decode(encode(head, "head"), "head") == head
