@@ -17,7 +17,7 @@ from sb3_ext import nested
 from sb3_ext.buffers.prioritized import PrioritizedSamples
 from sb3_ext.buffers.windows import SequenceSamples
 from sb3_ext.networks.heads import Backup, HeadOut
-from sb3_ext.networks.noisy import sample_noise
+from sb3_ext.networks.noisy import has_noise, sample_noise
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 from sb3_ext.ops.priorities import mix_priorities
@@ -81,6 +81,7 @@ class QLearner(ABC, Generic[Network, Batch]):
     ) -> None:
         self.q_net, self.q_net_target = q_net, q_net_target
         self.head = q_net.head
+        self.is_noisy = has_noise(q_net.head_net)
         self.optimizer = optimizer
         self.settings = settings
 
@@ -141,8 +142,9 @@ class TransitionLearner(QLearner[QNetwork, PrioritizedSamples]):
     def update(self, batch: PrioritizedSamples, with_target: bool) -> Update:
         assert batch.discounts is not None
         head, transform = self.head, self.settings.transform
-        sample_noise(self.q_net.head_net)
-        sample_noise(self.q_net_target.head_net)
+        if self.is_noisy:
+            sample_noise(self.q_net.head_net)
+            sample_noise(self.q_net_target.head_net)
         out = self.q_net.outputs(batch.observations)  # leading axis B
         with th.no_grad():
             next_out = self.q_net_target.outputs(batch.next_observations)
@@ -186,8 +188,9 @@ class SequenceLearner(QLearner[RecurrentQNetwork, SequenceSamples]):
     def update(self, batch: SequenceSamples, with_target: bool) -> Update:
         head, trained, transform = self.head, self.windows.sequence_length, self.settings.transform
         mask = batch.mask[:, :trained]  # [B, M]
-        for net in (self.q_net, self.q_net_target):
-            sample_noise(net.head_net, (len(mask), 1))  # one draw per sequence
+        if self.is_noisy:
+            for net in (self.q_net, self.q_net_target):
+                sample_noise(net.head_net, (len(mask), 1))  # one draw per sequence
         out = self.unroll(self.q_net, batch)  # leading axes [B, M + n + 1]
         with th.no_grad():
             target_out = self.unroll(self.q_net_target, batch)

@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
 from sb3_ext.networks.heads import Head
+from sb3_ext.networks.noisy import has_noise
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 
@@ -73,6 +74,7 @@ class QPolicy(BasePolicy):
 
     def _build(self, lr_schedule: Schedule) -> None:
         self.q_net = self.make_q_net()
+        self.is_noisy = has_noise(self.q_net)  # to ask every layer takes a while
         self.q_net_target = self.make_q_net()
         self.q_net_target.load_state_dict(self.q_net.state_dict())
         self.q_net_target.set_training_mode(False)

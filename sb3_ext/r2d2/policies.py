@@ -111,7 +111,8 @@ class R2D2Policy(QPolicy):
         :param deterministic: mean weights of noisy layers, or a draw for each environment
         :return: Q-values [E, A] and the state after ``obs``
         """
-        noise_for_acting(self.q_net, nested.rows(obs), deterministic)
+        if self.is_noisy:
+            noise_for_acting(self.q_net, nested.rows(obs), deterministic)
         with th.no_grad():
             q_values, state = self.q_net.step(obs, state)
         return q_values.cpu().numpy(), state

@@ -88,7 +88,8 @@ class RainbowPolicy(QPolicy):
         :param obs: [E, ...]
         :return: Q-values [E, A] of the exploring agent: each environment has its own draw of the noisy layers
         """
-        noise_for_acting(self.q_net, nested.rows(obs), deterministic=False)
+        if self.is_noisy:
+            noise_for_acting(self.q_net, nested.rows(obs), deterministic=False)
         with th.no_grad():
             q_values: np.ndarray = self.q_net(obs).cpu().numpy()
             return q_values
