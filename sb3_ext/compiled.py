@@ -44,6 +44,7 @@ class CompiledMixin(OffPolicyAlgorithm):
     learner: Learner
     _captured: CapturedUpdates | None = None
     _capture_is_tried = False
+    _set_up_for: tuple[Compile, int] | None = None
     _ahead: Prefetch[Any] | None = None  # Any: a batch
 
     def _check_compile(self) -> None:
@@ -62,6 +63,7 @@ class CompiledMixin(OffPolicyAlgorithm):
         :raises ValueError: for these, with ``compile="on"``
         """
         self._captured, self._capture_is_tried = None, False
+        self._set_up_for = self.compile, self.prefetch
         self._stop_prefetch()
         self._ahead = Prefetch(self.device) if self.prefetch > 0 and can_capture(self.device) else None
         if self.compile == "off" or not can_capture(self.device):
@@ -153,7 +155,14 @@ class CompiledMixin(OffPolicyAlgorithm):
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
     ) -> SelfCompiled:
-        """Parameters as in SB3; ``tb_log_name`` is the name of the class unless given."""
+        """
+        Parameters as in SB3; ``tb_log_name`` is the name of the class unless given.
+
+        :raises ValueError: for a ``compile`` or ``prefetch`` that was changed to what it cannot be
+        """
+        if (self.compile, self.prefetch) != self._set_up_for:
+            self._check_compile()
+            self._setup_capture()
         name = type(self).__name__ if tb_log_name is None else tb_log_name
         try:
             return super().learn(total_timesteps, callback, log_interval, name, reset_num_timesteps, progress_bar)
@@ -180,7 +189,15 @@ class CompiledMixin(OffPolicyAlgorithm):
     def _excluded_save_params(self) -> list[str]:
         # A file of compile="on" shall load on a CPU.
         compiled = ["compile"] if self.compile == "on" else []
-        return [*super()._excluded_save_params(), *compiled, "learner", "_captured", "_capture_is_tried", "_ahead"]
+        return [
+            *super()._excluded_save_params(),
+            *compiled,
+            "learner",
+            "_captured",
+            "_capture_is_tried",
+            "_set_up_for",
+            "_ahead",
+        ]
 
 
 def _pinned(draw: Callable[[], T]) -> T:

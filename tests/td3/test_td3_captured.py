@@ -151,6 +151,19 @@ def test_what_is_changed_later_reaches_captured_updates(cuda: StandIn, change: C
     assert len(models[0]._captured.graphs) <= 4, "and what is no longer true is not kept"
 
 
+def test_compile_can_be_changed_between_two_calls_of_learn(cuda: StandIn) -> None:
+    model = make(TD3, "off").learn(60)
+    model.compile = "on"
+    model.learn(60)
+    assert model._captured.graphs
+    model.compile = "off"
+    model.learn(60)
+    assert model._captured is None
+    model.compile = "fast"
+    with pytest.raises(ValueError, match="compile 'fast' must be"):
+        model.learn(60)
+
+
 def test_each_size_of_batch_has_its_graph(cuda: StandIn) -> None:
     models = pair()
     for size in (16, 8, 16, 8):
