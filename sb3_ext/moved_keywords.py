@@ -17,7 +17,7 @@ MOVED: dict[str, str] = {
     "noisy_std": "head=C51(noise=0.5)",
     "head_class": "head=C51(), an object in place of a class",
     "head_kwargs": "head=C51(n_atoms=51, v_min=-10.0, v_max=10.0)",
-    "prioritized": 'sampler=Proportional(alpha=0.5) or sampler="uniform"',
+    "prioritized": 'sampler="proportional" or sampler="uniform"',
     "priority_exponent": "sampler=Proportional(alpha=0.5)",
     "importance_exponent": "sampler=Proportional(beta=0.4)",
     "importance_exponent_final": "sampler=Proportional(beta_final=1.0)",
