@@ -16,7 +16,7 @@ from torch import nn
 from sb3_ext import nested
 from sb3_ext.buffers.prioritized import PrioritizedSamples
 from sb3_ext.buffers.windows import SequenceSamples
-from sb3_ext.networks.heads import Backup, HeadOut
+from sb3_ext.networks.backups import Backup, HeadOut
 from sb3_ext.networks.noisy import has_noise, sample_noise
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork

@@ -9,15 +9,8 @@ from typing import NamedTuple
 import torch as th
 from torch import nn
 
-from sb3_ext.networks.heads import (
-    Backup,
-    DuelingHead,
-    PriorityMode,
-    check_choice,
-    check_count,
-    of_action,
-    quantile_loss,
-)
+from sb3_ext.networks.backups import Backup, of_action
+from sb3_ext.networks.heads import DuelingHead, PriorityMode, check_choice, check_count, quantile_loss
 from sb3_ext.networks.noisy import NoisyLinear
 from sb3_ext.networks.streams import Streams
 from sb3_ext.ops.distributional import quantile_midpoints

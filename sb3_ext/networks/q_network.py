@@ -12,7 +12,8 @@ from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
 from sb3_ext import nested
-from sb3_ext.networks.heads import Head, HeadOut, Scalar
+from sb3_ext.networks.backups import HeadOut
+from sb3_ext.networks.heads import Head, Scalar
 from sb3_ext.networks.noisy import noise_for_acting
 
 

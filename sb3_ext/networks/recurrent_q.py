@@ -17,8 +17,9 @@ from torch import nn
 
 from sb3_ext import nested
 from sb3_ext.nested import Nested
+from sb3_ext.networks.backups import HeadOut
 from sb3_ext.networks.cores import LSTMCore, RecurrentCore, RecurrentState
-from sb3_ext.networks.heads import Head, HeadOut, Scalar
+from sb3_ext.networks.heads import Head, Scalar
 from sb3_ext.networks.noisy import noise_for_acting
 
 

@@ -23,7 +23,8 @@ from sb3_ext.networks import (
     Quantile,
     Scalar,
 )
-from sb3_ext.networks.heads import Backup, Mixture, NextPolicy, OneAction, StreamsHead
+from sb3_ext.networks.backups import Backup, Mixture, NextPolicy, OneAction
+from sb3_ext.networks.heads import StreamsHead
 from sb3_ext.networks.streams import DuelingMode, Streams
 from sb3_ext.ops.distributional import quantile_midpoints
 from sb3_ext.ops.returns import NStepReturns

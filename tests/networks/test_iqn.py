@@ -14,7 +14,7 @@ from support.slow import random_returns, slow_quantile_huber
 from torch import nn
 
 from sb3_ext.networks import IQN, NoisyLinear, clear_noise, sample_noise
-from sb3_ext.networks.heads import Backup, Mixture, OneAction
+from sb3_ext.networks.backups import Backup, Mixture, OneAction
 from sb3_ext.networks.iqn import ImplicitQuantiles, Quantiles
 from sb3_ext.ops.returns import NStepReturns
 from sb3_ext.ops.value_rescaling import IDENTITY, ValueRescaling, ValueTransform

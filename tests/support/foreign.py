@@ -14,7 +14,7 @@ from torch import nn
 
 from sb3_ext.buffers import Draw, Sampler
 from sb3_ext.networks import Head, RecurrentCore, Scalar
-from sb3_ext.networks.heads import Backup, Mixture
+from sb3_ext.networks.backups import Backup, Mixture
 from sb3_ext.ops.value_rescaling import ValueTransform
 
 Pair = tuple[th.Tensor, th.Tensor]
