@@ -31,10 +31,9 @@ def mean_return(cls: type[sb3.TD3], seed: int, n_episodes: int) -> float:
     return mean
 
 
-@pytest.mark.parametrize("cls", [TD3, DDPG])
-def test_a_pendulum_is_swung_up(cls: type[sb3.TD3]) -> None:
-    """A random agent gets -1200; 20 episodes of a trained one scatter by 20 around -155."""
-    assert mean_return(cls, seed=0, n_episodes=20) > -250
+def test_a_pendulum_is_swung_up() -> None:
+    """A random agent gets -1200; 20 episodes of a trained one scatter by 20 around -155. DDPG, a case of TD3, below."""
+    assert mean_return(TD3, seed=0, n_episodes=20) > -250
 
 
 @pytest.mark.slow
