@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
@@ -61,7 +62,7 @@ class ReportData:
                 )
 
 
-class Panel:
+class Panel(ABC):
     """
     A part of the page, all of it in one file of panels/: ``PANEL`` there is one. A report has it where it has content.
     """
@@ -74,20 +75,20 @@ class Panel:
     script: ClassVar[str] = ""
     """JavaScript, run once in a block of its own after page.js: it draws, and may push to ``redraw`` and ``layers``"""
 
+    @abstractmethod
     def content(self, data: ReportData) -> dict[str, Any] | None:
         """
         :param data: of the report
         :return: for JSON, what the script finds in ``data``; None = there is nothing to show
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def html(self, data: ReportData, content: dict[str, Any]) -> str:
         """
         :param data: of the report
         :param content: of this panel
         :return: its place on the page; no text of the data is in it that was not escaped
         """
-        raise NotImplementedError
 
 
 def card(name: str, title: str, body: str, classes: str = "card") -> str:
