@@ -20,7 +20,7 @@ PACKAGE = ROOT / "sb3_ext"
 
 # Modules of the package itself that know nothing of it but each other.
 TOOLS = {"algorithms", "clock", "env_ids", "errors", "moved_keywords", "nested", "replaced", "saving", "specs"}
-TOOLS |= {"vec_envs", "versions"}
+TOOLS |= {"remote", "vec_envs", "versions"}
 ROOMS = {"ops", "buffers", "networks", "learners", "envs", "demonstrations"}
 AROUND_LEARNERS = {"compiled", "deep_q_learning", "metrics", "q_settings", "replay_files"}
 ALGORITHMS = {"r2d2", "rainbow", "imitation", "td3", "ddpg"}
@@ -45,8 +45,8 @@ MAY_IMPORT = {
     "viz": BELOW_ALGORITHMS | ALGORITHMS | {""},
     "distributed": BELOW_ALGORITHMS | ALGORITHMS | {""},
     "exchange": BELOW_ALGORITHMS | ALGORITHMS | {""},
-    "zoo": BELOW_ALGORITHMS | ALGORITHMS | {"exchange", "viz", ""},
-    "cli": BELOW_ALGORITHMS | ALGORITHMS | {"exchange", "viz", "zoo", ""},
+    "zoo": BELOW_ALGORITHMS | ALGORITHMS | {"distributed", "exchange", "viz", ""},
+    "cli": BELOW_ALGORITHMS | ALGORITHMS | {"distributed", "exchange", "viz", "zoo", ""},
     "__init__": {"algorithms", "envs"},
     "__main__": {"cli"},
 }
