@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch as th
 from common import COLORS, Table, panels, save
+from processes import others_cpu_seconds
 from rl_zoo3.exp_manager import ExperimentManager
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
@@ -102,6 +103,10 @@ class Result:
     cpu_seconds: float
     final_worst: float = float("nan")
     """the worst of the episodes at the end"""
+    others_cpu_seconds: float = 0.0
+    """of processes that the training began"""
+    wall_seconds: float = float("nan")
+    """of training with its evaluations"""
 
 
 def train(
@@ -121,13 +126,14 @@ def train(
     if n_steps <= QUICK_STEPS:
         every, n_episodes, final_episodes = n_steps, 2, 2
     on_the_way = EvaluateOnTheWay(eval_env, every, n_episodes)
-    begin = time.process_time()
+    begin, others, clock = time.process_time(), others_cpu_seconds(), time.monotonic()
     model.learn(n_steps, callback=on_the_way, log_interval=10**9)
     cpu = time.process_time() - begin - on_the_way.own_seconds
+    others, wall = others_cpu_seconds() - others, time.monotonic() - clock
     finals = returns_of(model, eval_env, final_episodes)
     if model.env is not None:
         model.env.close()
-    return Result(on_the_way.curve, float(finals.mean()), float(finals.std()), cpu, float(finals.min()))
+    return Result(on_the_way.curve, float(finals.mean()), float(finals.std()), cpu, float(finals.min()), others, wall)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,182 @@
+"""
+Learning with actors beside learning in one process: the same updates per environment step, five seeds.
+
+    python benchmarks/scale_out_learning.py
+
+R2D2 with its blocks of zoo_configs/r2d2.yml, whose schedules end with the budget; MemoryChain with the windows of
+benchmarks/memory.py. 20 greedy episodes on the way, 50 at the end, on environments of their own. The area under the
+curve (AUC) is the mean over the evaluations on the way. CPU seconds of the learner are without evaluations, those of
+the actors with their start; the wall's are of a machine that may be busy. Finished runs stay in
+results/scale_out_learning.csv.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from typing import Any
+
+import numpy as np
+from common import Bound, Table, hardware, parse, parser, print_rows, verdict
+from learning import plot_curves, train, zoo_experiment
+from memory import TASKS as MEMORY_TASKS
+from memory import Task
+from processes import load_average
+from scipy import stats
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from sb3_ext.zoo.registry import register
+
+MEMORY = {task.name: task for task in MEMORY_TASKS}
+TASKS = (
+    Task("CartPoleNoVel", "CartPoleNoVel-v1", 40_000, 20.0),
+    MEMORY["RepeatPrevious"],
+    MEMORY["MemoryChain-20"],
+)
+LEVELS = {"CartPoleNoVel": 475.0, "RepeatPrevious": 0.8, "MemoryChain-20": 0.9}
+CONDITIONS = {"plain": "one process"}
+N_EVALUATIONS = 20
+COLUMNS = (
+    "task",
+    "agent",
+    "seed",
+    "env_steps",
+    "updates",
+    "reached_at",
+    "auc",
+    "final_mean",
+    "final_std",
+    "learner_cpu",
+    "actors_cpu",
+    "wall",
+    "load",
+    "curve",
+)
+
+
+def settings_of(task: Task) -> dict[str, Any]:
+    """:return: keywords in place of the yml's"""
+    return {**task.r2d2, **({"env_kwargs": task.env_kwargs} if task.env_kwargs else {})}
+
+
+def run(task: Task, condition: str, seed: int, n_steps: int) -> dict[str, object]:
+    """:return: one row"""
+    register()
+    with zoo_experiment("r2d2", task.env_id, seed, n_steps, **settings_of(task)) as experiment:
+        with contextlib.redirect_stdout(io.StringIO()):
+            made = experiment.setup_experiment()
+            assert made is not None
+            eval_env = experiment.create_envs(10, eval_env=True, no_log=True)
+        model: BaseAlgorithm = made[0]
+        eval_env.seed(seed + 100_000)
+        every = max(n_steps // N_EVALUATIONS, 1)
+        result = train(model, eval_env, n_steps, every, n_episodes=20, final_episodes=50)
+        eval_env.close()
+    curve = result.curve
+    reached_at, _ = curve.reached(LEVELS[task.name])
+    return {
+        "task": task.name,
+        "agent": condition,
+        "seed": seed,
+        "env_steps": model.num_timesteps,
+        "updates": getattr(model, "_n_updates", 0),
+        "reached_at": "" if reached_at is None else reached_at,
+        "auc": round(float(np.mean(curve.means)), 4),
+        "final_mean": round(result.final_mean, 3),
+        "final_std": round(result.final_std, 3),
+        "learner_cpu": round(result.cpu_seconds, 1),
+        "actors_cpu": round(result.others_cpu_seconds, 1),
+        "wall": round(result.wall_seconds, 1),
+        "load": load_average(),
+        "curve": " ".join(f"{s}:{m}" for s, m in zip(curve.steps, curve.means, strict=True)),
+    }
+
+
+# ---------------------------------------------------------------------- what is said about it
+
+
+def interval(values: np.ndarray) -> tuple[float, float]:
+    """:return: 95 % interval of the mean, Student's t; NaN for fewer than two values"""
+    if len(values) < 2:
+        return float("nan"), float("nan")
+    half = stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def interquartile_mean(values: np.ndarray) -> float:
+    """:return: mean without the lowest and the highest quarter, rounded down: the middle three of five"""
+    return float(stats.trim_mean(values, 0.25)) if len(values) else float("nan")
+
+
+def report(table: Table) -> list[Bound]:
+    """Print the table. :return: what was to be reached"""
+    rows: list[tuple[object, ...]] = []
+    bounds: list[Bound] = []
+    for task in TASKS:
+        low, high = interval(table.values("auc", task=task.name, agent="plain"))
+        for agent, name in CONDITIONS.items():
+            where = {"task": task.name, "agent": agent}
+            auc, reached = table.values("auc", **where), table.values("reached_at", **where)
+            if not len(auc):
+                continue
+            finals = table.values("final_mean", **where)
+            rows.append(
+                (
+                    task.name,
+                    name,
+                    f"{np.isfinite(reached).sum()} of {len(reached)}",
+                    table.median("reached_at", **where),
+                    interquartile_mean(auc),
+                    f"{low:.3g} to {high:.3g}" if agent == "plain" else "",
+                    f"{finals.mean():.3g} +- {finals.std():.2g}",
+                    table.median("updates", **where),
+                    table.median("learner_cpu", **where),
+                    table.median("actors_cpu", **where),
+                )
+            )
+            if agent != "plain":
+                off = abs(interquartile_mean(auc) - (low + high) / 2)
+                bounds.append(
+                    Bound(f"{task.name}, {name}: IQM of AUC off the middle of plain's", off, at_most=(high - low) / 2)
+                )
+            if task.name == "CartPoleNoVel":
+                share = float(np.isfinite(reached).mean())
+                bounds.append(Bound(f"{task.name}, {name}: share of seeds that reach 475", share, at_least=1.0))
+    header = (
+        "task",
+        "",
+        "level reached",
+        "at step",
+        "AUC, IQM",
+        "plain's 95 %",
+        "final",
+        "updates",
+        "CPU-s",
+        "actors'",
+    )
+    print_rows(header, rows)
+    return bounds
+
+
+def main() -> int:
+    arguments = parser(__doc__, seeds=5)
+    names = [task.name for task in TASKS]
+    arguments.add_argument("--tasks", nargs="+", choices=names, default=names, help="only these")
+    arguments.add_argument("--agents", nargs="+", choices=CONDITIONS, default=list(CONDITIONS), help="only these")
+    args = parse(arguments)
+    key = ("task", "agent", "seed")
+    table = Table("scale_out_learning", COLUMNS, key, saved=not args.quick, fresh=args.fresh)
+    for seed in range(args.seeds):
+        for task in TASKS:
+            for agent in args.agents:
+                if task.name in args.tasks and not table.has(task=task.name, agent=agent, seed=seed):
+                    table.add(run(task, agent, seed, 1200 if args.quick else task.n_steps))
+    print(hardware())
+    bounds = report(table)
+    if not args.quick:
+        plot_curves(table, list(LEVELS.items()), CONDITIONS, "scale_out_learning")
+    return verdict(bounds)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
