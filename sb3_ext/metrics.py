@@ -13,6 +13,8 @@ from sb3_ext.buffers.replay import as_replay
 from sb3_ext.ops.exploration import EpsilonLadder, epsilon_ladder
 
 WINDOW = 20  # episodes that a return by epsilon is the mean of
+MAX_CURVES = 16  # of returns by epsilon: at more environments, N_GROUPS
+N_GROUPS = 8
 
 
 class LearnerMetrics(BaseCallback):
@@ -22,7 +24,8 @@ class LearnerMetrics(BaseCallback):
     - ``speed/env_steps_per_s``, ``speed/updates_per_s`` (PPO and its like count passes over a rollout)
     - ``replay/fill``, a share; ``replay/age``, mean age in env steps of what is drawn; ``replay/spread``, the 95 %
       quantile of the chances of items over their median
-    - ``rollout/return_eps_X`` for each epsilon of an `EpsilonLadder`, the mean of the last episodes of its environments
+    - ``rollout/return_eps_X`` for each epsilon of an `EpsilonLadder`, the mean of their last episodes; at
+      more than 16 environments for 8 groups of neighbouring epsilons, X being the middle of a group
 
     Works with any algorithm of SB3's family; what one does not have is left out.
 
@@ -76,11 +79,23 @@ class LearnerMetrics(BaseCallback):
 
 
 def _names(epsilons: np.ndarray) -> list[str]:
-    """:return: each epsilon with two digits, or as many as tell different ones apart"""
-    n_different = len(set(epsilons.tolist()))
+    """
+    :param epsilons: [E] of a ladder, descending
+    :return: [E] which curve each belongs to
+    """
+    if len(epsilons) <= MAX_CURVES:
+        return _told_apart(epsilons, 2)
+    groups = np.array_split(epsilons, N_GROUPS)
+    names = _told_apart(np.array([np.median(group) for group in groups]), 3)
+    return [name for name, group in zip(names, groups, strict=True) for _ in group]
+
+
+def _told_apart(numbers: np.ndarray, digits: int) -> list[str]:
+    """:return: each number with so many digits, or as many as tell different ones apart"""
+    n_different = len(set(numbers.tolist()))
     names: list[str] = []
-    for digits in range(2, 18):
-        names = [f"{epsilon:.{digits}g}" for epsilon in epsilons]
+    for more in range(digits, 18):
+        names = [f"{number:.{more}g}" for number in numbers]
         if len(set(names)) == n_different:
             break
     return names

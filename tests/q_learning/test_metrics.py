@@ -80,7 +80,7 @@ def test_an_empty_replay_and_an_impossible_interval() -> None:
         LearnerMetrics(0)
 
 
-@pytest.mark.parametrize("n_envs", [1, 3, 256])
+@pytest.mark.parametrize("n_envs", [1, 3, 16])
 @pytest.mark.parametrize("alpha", [7.0, 0.5, 0.0])
 def test_each_epsilon_of_the_ladder_has_a_name_of_its_own(n_envs: int, alpha: float) -> None:
     epsilons = epsilon_ladder(n_envs, 0.4, alpha)
@@ -88,6 +88,37 @@ def test_each_epsilon_of_the_ladder_has_a_name_of_its_own(n_envs: int, alpha: fl
     assert len(names) == n_envs and len(set(names)) == len(set(epsilons))
     np.testing.assert_allclose([float(name) for name in names], epsilons, rtol=0.05)
     assert names[0] == "0.4"
+
+
+@pytest.mark.parametrize("n_envs", [17, 100, 256])
+@pytest.mark.parametrize("alpha", [7.0, 0.001, 0.0])
+def test_many_epsilons_are_eight_groups_of_neighbours_named_by_their_middle(n_envs: int, alpha: float) -> None:
+    epsilons = epsilon_ladder(n_envs, 0.4, alpha)
+    names = _names(epsilons)
+    members: dict[str, list[int]] = {}
+    for lane, name in enumerate(names):
+        members.setdefault(name, []).append(lane)
+    assert len(names) == n_envs and len(members) == (8 if alpha else 1)
+    n_met = 0
+    for name, lanes in members.items():
+        assert lanes == list(range(n_met, n_met + len(lanes))) and len(lanes) in (n_envs // 8, n_envs // 8 + 1, n_envs)
+        assert epsilons[lanes[-1]] <= float(name) * 1.005 and float(name) <= epsilons[lanes[0]] * 1.005
+        n_met += len(lanes)
+
+
+def test_at_256_environments_no_return_is_lost() -> None:
+    model = R2D2("MlpLstmPolicy", tagged(256), buffer_size=256 * 200, **{**SMALL, "learning_starts": 10**6})
+    callback = LearnerMetrics(10**6)
+    model.set_logger(Logger(None, []))
+    model.learn(256, callback=callback)
+    callback._returns.clear()
+    for env in range(256):
+        callback._returns[env].append(float(env))
+    callback._record()
+    returns = {name: value for name, value in model.logger.name_to_value.items() if "return_eps_" in name}
+    middles = [31 / 2 + 32 * group for group in range(8)]
+    assert sorted(returns.values()) == middles
+    assert f"rollout/return_eps_{np.median(epsilon_ladder(256, 0.4, 7.0)[:32]):.3g}" in returns
 
 
 def test_environments_of_one_epsilon_share_a_curve_and_others_do_not() -> None:
