@@ -29,7 +29,7 @@ from sb3_ext.zoo.registry import register
 
 MEMORY = {task.name: task for task in MEMORY_TASKS}
 TASKS = (
-    Task("CartPoleNoVel", "CartPoleNoVel-v1", 40_000, 20.0),
+    Task("CartPoleNoVel", "CartPoleNoVel-v1", 100_000, 20.0),
     MEMORY["RepeatPrevious"],
     MEMORY["MemoryChain-20"],
 )
