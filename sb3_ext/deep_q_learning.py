@@ -22,10 +22,14 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_pkl
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule, TrainFreq
+from stable_baselines3.common.vec_env import VecEnv
+from torch import nn
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.replay import check_same_layout
@@ -41,6 +45,7 @@ from sb3_ext.ops.exploration import Exploration, ExplorationLike, epsilon_greedy
 from sb3_ext.ops.reward_units import LargestReturn, fitted_scale
 from sb3_ext.ops.value_rescaling import ValueTransform
 from sb3_ext.q_settings import QSettingsMixin
+from sb3_ext.remote import source_of
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.specs import resolve
 from sb3_ext.vec_envs import RawTransitionsMixin
@@ -160,6 +165,9 @@ class DeepQLearning(
         self._choose_exploration(explored)
         self.learner = self._make_learner()
         self._setup_capture()
+        source = source_of(self.env)
+        if source is not None:
+            source.check(self)
         self._built = {name: getattr(self, name) for name in (*self.built_in, "learning_rate")}
 
     @contextlib.contextmanager
@@ -230,18 +238,57 @@ class DeepQLearning(
             self._last_obs = None
             self._in_flight = False
         self.replay_buffer.check_size()
+        source = source_of(self.env)
+        if source is not None:
+            source.check(self)
+            source.attach(self)
         self.replay_buffer.cut()
         if self._largest_return is not None:
             self._largest_return.restart()
         with warnings.catch_warnings():
             # SB3's advice to set optimize_memory_usage=False is for its own buffer: this one is cut in any case.
             warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
+            if source is not None:  # it stands for environments of the kind that evaluate
+                warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
             total, callback = super()._setup_learn(
                 total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
             )
         if total > 0:  # SB3's is still where the last training ended
             self._update_current_progress_remaining(self.num_timesteps, total)
         return total, callback
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """
+        Parameters as in SB3.
+
+        :raises ValueError: for actors that cannot collect for this model, which keeps its environments then
+        """
+        source = source_of(env)
+        if source is not None:
+            source.check(self)
+        super().set_env(env, force_reset)
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        train_freq: TrainFreq,
+        replay_buffer: ReplayBuffer,
+        action_noise: ActionNoise | None = None,
+        learning_starts: int = 0,
+        log_interval: int | None = None,
+    ) -> RolloutReturn:
+        """Adds: what actors collect is taken from them."""
+        source = source_of(env)
+        if source is not None:
+            return source.collect_for(self, callback, train_freq, log_interval)
+        return super().collect_rollouts(
+            env, callback, train_freq, replay_buffer, action_noise, learning_starts, log_interval
+        )
+
+    def acting_module(self) -> nn.Module:
+        """:return: the network that acts; its state is all that an actor needs of the learner"""
+        return self.q_net
 
     def _choose(self, q_values: Callable[[], np.ndarray], learning_starts: int) -> np.ndarray:
         """

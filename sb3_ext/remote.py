@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq
-from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper, VecNormalize, VecTransposeImage
+from stable_baselines3.common.type_aliases import GymEnv, RolloutReturn, TrainFreq
+from stable_baselines3.common.vec_env import VecEnvWrapper, VecNormalize, VecTransposeImage
 
 
 @runtime_checkable
@@ -38,7 +38,7 @@ class RolloutSource(Protocol):
         """Parameters as in SB3's ``collect_rollouts``, in whose place it is called."""
 
 
-def source_of(env: VecEnv | None) -> RolloutSource | None:
+def source_of(env: GymEnv | None) -> RolloutSource | None:
     """
     :param env: with all its wrappers
     :return: what collects, None where ``env`` is stepped
@@ -49,7 +49,8 @@ def source_of(env: VecEnv | None) -> RolloutSource | None:
     while isinstance(inner, VecEnvWrapper):
         wrappers.append(inner)
         inner = inner.venv
-    if not isinstance(inner, RolloutSource):
+    # The protocol's own look takes several us, and a model with train_freq=1 asks at every step.
+    if not hasattr(inner, "collect_for") or not isinstance(inner, RolloutSource):
         return None
     for wrapper in wrappers:
         if not isinstance(wrapper, VecNormalize | VecTransposeImage):
@@ -61,7 +62,7 @@ def source_of(env: VecEnv | None) -> RolloutSource | None:
     return inner
 
 
-def refuse_source(env: VecEnv | None, algorithm: str) -> None:
+def refuse_source(env: GymEnv | None, algorithm: str) -> None:
     """
     :param env: with all its wrappers
     :param algorithm: that steps its environments itself

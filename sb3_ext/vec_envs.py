@@ -39,6 +39,7 @@ from stable_baselines3.common.vec_env import (
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvStepReturn
 
 from sb3_ext import nested
+from sb3_ext.remote import source_of
 
 Observations = np.ndarray | dict[str, np.ndarray]
 
@@ -51,10 +52,12 @@ def keep_final_observations(env: VecEnv) -> None:
     """
     Afterwards every final observation is a copy of its own, and infos hold it raw, too, under VecNormalize. Calling it
     again changes nothing. Environments in other processes cannot be reached: where each of their final observations
-    equals the first one of the next episode, there is a warning.
+    equals the first one of the next episode, there is a warning. Where actors step environments, theirs are seen to.
 
     :param env: with all its wrappers
     """
+    if source_of(env) is not None:
+        return
     normalizer = unwrap_vec_normalize(env)
     if normalizer is not None:
         _hook(normalizer.venv, "step_wait", _KeepsRaw)

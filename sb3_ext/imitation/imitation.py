@@ -15,6 +15,7 @@ from sb3_ext.imitation.doors import check_starts
 from sb3_ext.imitation.expert import Source, check_spaces, read_expert
 from sb3_ext.imitation.reward import AdversarialReward
 from sb3_ext.imitation.settings import RewardSettings
+from sb3_ext.remote import refuse_source
 from sb3_ext.saving import AtomicSaveMixin
 
 SETTINGS = [field.name for field in fields(RewardSettings)]
@@ -44,6 +45,7 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
         self.env_reward_coef = env_reward_coef
 
     def _setup_model(self) -> None:
+        refuse_source(self.env, type(self).__name__)
         # SB3's `load`, and with it rl-zoo3's -i, makes attributes of keywords: they replace what was saved.
         given = {name: vars(self).pop(name) for name in SETTINGS if name in vars(self)}
         self.reward_settings = replace(self.reward_settings, **given)
@@ -73,6 +75,7 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
 
         :raises ValueError: without demonstrations, or for those of another task
         """
+        refuse_source(self.env, type(self).__name__)
         self.adversary.set_demonstrations(self._loaded_demonstrations(), seed=self.seed or 0)
         return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
 

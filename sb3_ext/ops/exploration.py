@@ -27,6 +27,19 @@ class Exploration(Protocol):
         """:return: one number for the log, the mean over environments: 0 = greedy, and larger = more random"""
 
 
+@runtime_checkable
+class SharedExploration(Exploration, Protocol):
+    """A strategy that can also choose for some of its environments alone, as an actor does, which has no others."""
+
+    def for_lanes(self, first: int, n: int, total: int) -> Exploration:
+        """
+        :param first: number of the first of these environments among all
+        :param n: how many they are
+        :param total: how many there are
+        :return: the strategy of these, which chooses for each what this one chooses for it among all
+        """
+
+
 @dataclass(frozen=True)
 class EpsilonGreedy:
     """
@@ -58,6 +71,9 @@ class EpsilonGreedy:
         done = min((1.0 - progress_remaining) / self.fraction, 1.0)
         return (1.0 - done) * self.initial + done * self.final
 
+    def for_lanes(self, first: int, n: int, total: int) -> Exploration:
+        return self
+
 
 @dataclass(frozen=True)
 class EpsilonLadder:
@@ -84,6 +100,42 @@ class EpsilonLadder:
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return float(epsilon_ladder(n_envs, self.base, self.alpha).mean())
+
+    def for_lanes(self, first: int, n: int, total: int) -> Exploration:
+        return Rungs(self, first, n, total)
+
+
+@dataclass(frozen=True)
+class Rungs:
+    """
+    Some environments of an `EpsilonLadder`, each with the epsilon that it has among all.
+
+    :param ladder: of all
+    :param first: number of the first of them among all
+    :param n: how many they are
+    :param total: how many there are
+    :raises ValueError: for environments beyond the last one
+    """
+
+    ladder: EpsilonLadder
+    first: int
+    n: int
+    total: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.first < self.first + self.n <= self.total:
+            raise ValueError(f"environments {self.first} to {self.first + self.n - 1} are not among {self.total}")
+
+    @property
+    def epsilons(self) -> np.ndarray:
+        """[n]"""
+        return epsilon_ladder(self.total, self.ladder.base, self.ladder.alpha)[self.first : self.first + self.n]
+
+    def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        return epsilon_greedy(q_values.argmax(axis=1), self.epsilons, q_values.shape[1])
+
+    def rate(self, progress_remaining: float, n_envs: int) -> float:
+        return float(self.epsilons.mean())
 
 
 @dataclass(frozen=True)
@@ -112,6 +164,9 @@ class Boltzmann:
         final = self.temperature if self.final is None else self.final
         return progress_remaining * self.temperature + (1.0 - progress_remaining) * final
 
+    def for_lanes(self, first: int, n: int, total: int) -> Exploration:
+        return self
+
 
 @dataclass(frozen=True)
 class Greedy:
@@ -123,6 +178,9 @@ class Greedy:
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return 0.0
+
+    def for_lanes(self, first: int, n: int, total: int) -> Exploration:
+        return self
 
 
 EXPLORATIONS: dict[str, type[Exploration]] = {

@@ -30,6 +30,7 @@ from sb3_ext.compiled import CompiledMixin
 from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.td3 import Batch, Settings, TD3Learner
 from sb3_ext.moved_keywords import names_moved_keywords
+from sb3_ext.remote import refuse_source
 from sb3_ext.replay_files import FittingReplayMixin
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.td3.best_policy import BestPolicyMixin
@@ -171,6 +172,7 @@ class TD3(
 
     def _setup_model(self) -> None:
         """Adds: where something is refused, the model stays as it was."""
+        refuse_source(self.env, type(self).__name__)
         self._check_settings()
         self._check_compile()
         changed = ("sampler", "replay_buffer", "replay_buffer_class", "replay_buffer_kwargs", "n_steps")
@@ -303,6 +305,7 @@ class TD3(
 
         :raises ValueError: where ``sampler`` was changed since the replay was made
         """
+        refuse_source(self.env, type(self).__name__)
         assert self.replay_buffer is not None
         given: object = self.replay_buffer
         replay = as_replay(self.replay_buffer)

@@ -16,6 +16,8 @@ from sb3_ext.ops.exploration import (
     EpsilonLadder,
     Exploration,
     Greedy,
+    Rungs,
+    SharedExploration,
     boltzmann,
     epsilon_greedy,
     epsilon_ladder,
@@ -293,3 +295,38 @@ def test_strategies_are_values() -> None:
     assert repr(Boltzmann()) == "Boltzmann(temperature=1.0, final=None)"
     assert Greedy() == Greedy() and EpsilonLadder() == EpsilonLadder(0.4, 7.0)
     assert len({EpsilonLadder(), EpsilonLadder(), Greedy()}) == 2
+
+
+# ---------------------------------------------------------------------- some environments of many
+
+
+@pytest.mark.parametrize("strategy", [EpsilonGreedy(0.9, 0.1, 0.5), Boltzmann(0.5, 0.1), Greedy()], ids=repr)
+def test_what_is_the_same_for_all_is_the_same_for_some(strategy: SharedExploration) -> None:
+    assert strategy.for_lanes(3, 2, 12) == strategy
+
+
+def test_each_environment_has_its_own_rung_as_among_all() -> None:
+    """Shares of other actions than the best in 4000 steps, of 12 environments in one call and in three."""
+    ladder, best = EpsilonLadder(0.8, 3.0), np.eye(5)[np.zeros(12, dtype=int)]
+    set_random_seed(0)
+    whole = np.mean([ladder.choose(best, 1.0) > 0 for _ in range(4000)], axis=0)
+    parts = [ladder.for_lanes(first, 4, 12) for first in (0, 4, 8)]
+    shared = np.mean([[part.choose(best[:4], 1.0) > 0 for part in parts] for _ in range(4000)], axis=0)
+    np.testing.assert_allclose(shared.reshape(-1), whole, atol=0.04)  # 4 standard errors of the difference
+    assert whole[0] - whole[4] > 0.1 and whole[4] - whole[8] > 0.1
+
+
+def test_rungs_of_a_ladder_are_those_of_the_whole_one() -> None:
+    ladder = EpsilonLadder(0.4, 7.0)
+    rungs = [ladder.for_lanes(first, 2, 8) for first in (0, 2, 4, 6)]
+    assert all(isinstance(part, Rungs) for part in rungs)
+    joined = np.concatenate([part.epsilons for part in rungs if isinstance(part, Rungs)])
+    np.testing.assert_array_equal(joined, epsilon_ladder(8))
+    assert np.mean([part.rate(1.0, 2) for part in rungs]) == pytest.approx(ladder.rate(1.0, 8))
+    assert ladder.for_lanes(3, 1, 8).rate(1.0, 1) == epsilon_ladder(8)[3]
+
+
+@pytest.mark.parametrize(("first", "n"), [(-1, 2), (7, 2), (0, 9), (3, 0)])
+def test_rungs_beyond_the_ladder_are_refused(first: int, n: int) -> None:
+    with pytest.raises(ValueError, match="are not among 8"):
+        EpsilonLadder().for_lanes(first, n, 8)
