@@ -81,6 +81,8 @@ class ActorRecords:
         self.envs_per_actor = envs_per_actor
         self.clock = clock
         self.lags: deque[int] = deque(maxlen=RECENT)
+        self.ingested = 0.0
+        """seconds that storing took, since the start"""
         self._actors = [_OfActor() for _ in range(n_actors)]
         self._draws_per_update = 0.0
         self._began = False
@@ -106,7 +108,7 @@ class ActorRecords:
         :param seconds: that storing took
         """
         self.lags.append(n_updates - delivery.n_updates)
-        self._ingested += seconds
+        self.ingested += seconds
         self._bytes += n_bytes(delivery)
         actor = self._actors[delivery.actor]
         actor.steps += delivery.n_steps * self.envs_per_actor
@@ -133,7 +135,7 @@ class ActorRecords:
             "restarts": counts.restarts,
             "broken": counts.broken,
             "learner_waits": (counts.learner_waits - self._waits_then) / seconds,
-            "ingest": self._ingested / seconds,
+            "ingest": (self.ingested - self._ingested_then) / seconds,
             "bytes_per_s": self._bytes / seconds,
             "weights_version": version,
             **self._lags(updates / steps if steps else 0.0),
@@ -177,7 +179,7 @@ class ActorRecords:
     def _mark(self, num_timesteps: int, n_updates: int, learner_waits: float) -> None:
         self._since = self.clock()
         self._steps_then, self._updates_then, self._waits_then = num_timesteps, n_updates, learner_waits
-        self._ingested, self._bytes = 0.0, 0
+        self._ingested_then, self._bytes = self.ingested, 0
         for actor in self._actors:
             actor.steps, actor.collected, actor.waited = 0, 0.0, 0.0
 
