@@ -83,9 +83,15 @@ class ActorRecords:
         self.lags: deque[int] = deque(maxlen=RECENT)
         self.ingested = 0.0
         """seconds that storing took, since the start"""
+        self._bytes = self._steps = 0  # that were stored
         self._actors = [_OfActor() for _ in range(n_actors)]
         self._draws_per_update = 0.0
         self._began = False
+
+    @property
+    def bytes_per_step(self) -> float:
+        """of all blocks since the start, NaN before the first"""
+        return self._bytes / self._steps if self._steps else math.nan
 
     def begin(self, model: OffPolicyAlgorithm, n_updates: int, learner_waits: float) -> None:
         """
@@ -111,6 +117,7 @@ class ActorRecords:
         self.ingested += seconds
         self._bytes += n_bytes(delivery)
         actor = self._actors[delivery.actor]
+        self._steps += delivery.n_steps * self.envs_per_actor
         actor.steps += delivery.n_steps * self.envs_per_actor
         actor.collected += delivery.collect_seconds
         actor.waited += delivery.waited_seconds
@@ -136,7 +143,7 @@ class ActorRecords:
             "broken": counts.broken,
             "learner_waits": (counts.learner_waits - self._waits_then) / seconds,
             "ingest": (self.ingested - self._ingested_then) / seconds,
-            "bytes_per_s": self._bytes / seconds,
+            "bytes_per_s": (self._bytes - self._bytes_then) / seconds,
             "weights_version": version,
             **self._lags(updates / steps if steps else 0.0),
             **self._speeds(),
@@ -179,7 +186,7 @@ class ActorRecords:
     def _mark(self, num_timesteps: int, n_updates: int, learner_waits: float) -> None:
         self._since = self.clock()
         self._steps_then, self._updates_then, self._waits_then = num_timesteps, n_updates, learner_waits
-        self._ingested_then, self._bytes = self.ingested, 0
+        self._ingested_then, self._bytes_then = self.ingested, self._bytes
         for actor in self._actors:
             actor.steps, actor.collected, actor.waited = 0, 0.0, 0.0
 

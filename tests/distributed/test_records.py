@@ -113,7 +113,13 @@ def test_shares_and_speeds_are_of_the_time_since_the_last_record() -> None:
 def test_bytes_are_those_of_every_array() -> None:
     n, row = 20, 3 * 4 + 8 + 4  # cells, action, reward
     lanes = 2 * 8 + 2 + 2 * 8  # lanes, opened, counts
-    assert n_bytes(delivery(0)) == n * row + lanes + 8 + 2 * 5 * 4
+    in_all = n * row + lanes + 8 + 2 * 5 * 4
+    assert n_bytes(delivery(0)) == in_all
+    records = begun()
+    assert np.isnan(records.bytes_per_step)
+    for actor in (0, 1, 0):
+        records.stored(delivery(actor), 0, 0.0)
+    assert records.bytes_per_step == in_all / n
 
 
 def test_a_record_every_two_seconds_and_what_is_not_known_is_left_out() -> None:
