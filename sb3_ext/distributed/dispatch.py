@@ -37,6 +37,7 @@ class _Actor:
         self.number = 0  # of its next delivery
         self.heard = 0.0  # seconds listened to it when it last reported, or got work
         self.restart_at = float("inf")  # where it failed
+        self.pid = 0
 
 
 class Dispatcher:
@@ -86,6 +87,16 @@ class Dispatcher:
         return sum(actor.state == "ready" for actor in self._actors)
 
     @property
+    def pids(self) -> list[int]:
+        """Of the processes of all actors, as they last reported to be ready."""
+        return [actor.pid for actor in self._actors]
+
+    @property
+    def incarnations(self) -> list[int]:
+        """Of all actors, those included that are being restarted."""
+        return [actor.incarnation for actor in self._actors]
+
+    @property
     def under_way(self) -> int:
         """Orders that were sent and not delivered."""
         return sum(actor.under_way for actor in self._actors)
@@ -110,7 +121,7 @@ class Dispatcher:
                     raise ActorsFailed(f"{in_words(report)}, before its first step", report)
                 assert isinstance(report, Ready)
                 actor = self._actors[report.actor]
-                actor.incarnation, actor.state = report.incarnation, "ready"
+                actor.incarnation, actor.state, actor.pid = report.incarnation, "ready", report.pid
                 observations[report.actor] = report.observations
             for failure in self._hung():
                 raise ActorsFailed(f"{in_words(failure)}, before its first step", failure)
@@ -233,7 +244,7 @@ class Dispatcher:
             if report.incarnation != actor.incarnation or actor.state == "failed":
                 continue
             if isinstance(report, Ready):
-                actor.state = "ready"
+                actor.state, actor.pid = "ready", report.pid
                 came_back = True
             elif isinstance(report, ActorFailed):
                 failures.append(self._lost_to(report))
