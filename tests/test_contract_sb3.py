@@ -11,7 +11,17 @@ from typing import Any, NamedTuple
 import pytest
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import DQN, PPO, TD3
-from stable_baselines3.common import evaluation, logger, preprocessing, save_util, torch_layers, utils, vec_env
+from stable_baselines3.common import (
+    env_util,
+    evaluation,
+    logger,
+    monitor,
+    preprocessing,
+    save_util,
+    torch_layers,
+    utils,
+    vec_env,
+)
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
@@ -117,6 +127,7 @@ HOOKS = [
     Hook(BaseCallback, "_on_rollout_start", "", BaseCallback.on_rollout_start),
     Hook(BaseCallback, "_on_rollout_end", "", BaseCallback.on_rollout_end),
     Hook(BaseCallback, "_on_step", "", BaseCallback.on_step),
+    Hook(BaseCallback, "_on_training_end", "", BaseCallback.on_training_end),
     Hook(EvalCallback, "_on_step"),
     Hook(CheckpointCallback, "_on_step"),
     Hook(CheckpointCallback, "_checkpoint_path", "checkpoint_type extension", CheckpointCallback._on_step),
@@ -125,6 +136,7 @@ HOOKS = [
     Hook(VecEnvWrapper, "reset"),
     Hook(VecEnvWrapper, "step_async", "actions", VecEnv.step),
     Hook(VecEnvWrapper, "step_wait", "", VecEnv.step),
+    Hook(VecEnv, "seed", "seed", env_util.make_vec_env),
     Hook(SubprocVecEnv, "close"),
 ]
 # Attributes that we read, and which function of SB3 sets them.
@@ -142,6 +154,10 @@ STATE: dict[str, Callable[..., Any]] = {
 FUNCTIONS = [
     (evaluation, "evaluate_policy",
      "model env n_eval_episodes deterministic render callback reward_threshold return_episode_rewards warn"),
+    (env_util, "make_vec_env",
+     "env_id n_envs seed start_index monitor_dir wrapper_class env_kwargs vec_env_cls vec_env_kwargs monitor_kwargs "
+     "wrapper_kwargs"),
+    (monitor.ResultsWriter, "__init__", "filename header extra_keys override_existing"),
     (logger, "configure", "folder format_strings"),
     (preprocessing, "get_action_dim", "action_space"),
     (preprocessing, "is_image_space", "observation_space check_channels normalized_image"),

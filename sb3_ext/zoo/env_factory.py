@@ -13,9 +13,6 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack,
 
 from sb3_ext.zoo.vec_wrappers import has_channels_last
 
-# It registers what the zoo knows beside gymnasium, and rl-zoo3's `TimeLimit` counts as it does in the learner.
-_REGISTERING = "rl_zoo3.import_envs"
-
 
 @dataclass(frozen=True)
 class EnvFactory:
@@ -45,7 +42,9 @@ class EnvFactory:
         :param n_envs: how many
         :raises ValueError: where nothing that was imported registers the environment
         """
-        for module in (_REGISTERING, *self.imports):
+        # It registers what the zoo knows, and puts rl-zoo3's TimeLimit in gymnasium's place, as in the learner.
+        importlib.import_module("rl_zoo3.import_envs")
+        for module in self.imports:
             importlib.import_module(module)
         from rl_zoo3.utils import get_wrapper_class  # an actor needs it, and not whoever unpickles this
 

@@ -13,11 +13,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gymnasium as gym
 import pytest
-from rl_zoo3 import enjoy, exp_manager, hyperparams_opt, plots, train, utils
+from rl_zoo3 import enjoy, exp_manager, gym_patches, hyperparams_opt, plots, train, utils
 from rl_zoo3.exp_manager import ExperimentManager
 from stable_baselines3.common.vec_env import VecNormalize
-from support.contracts import attributes_set_in, calls_in, function_of, overridden, parameters_of, texts_in
+from support.contracts import attributes_set_in, calls_in, function_of, overridden, parameters_of, parsed, texts_in
 
 import sb3_ext
 from sb3_ext import TD3, RainbowR
@@ -129,6 +130,23 @@ def test_a_run_is_prepared_in_this_order() -> None:
     assert [name for name in calls_in(SET_UP) if name in order] == order
     outside = ["ExperimentManager", "setup_experiment", "learn", "save_trained_model", "hyperparameters_optimization"]
     assert [name for name in calls_in(train.train) if name in outside] == outside
+
+
+def test_environments_are_made_in_this_order() -> None:
+    """Which `EnvFactory` follows; with VecNormalize, `normalized_last` has put all else below it."""
+    order = ["spec", "make_vec_env", "vec_env_wrapper", "_maybe_normalize", "VecFrameStack", "VecTransposeImage"]
+    made = calls_in(ExperimentManager.create_envs)
+    assert [name for name in dict.fromkeys(made) if name in order] == order
+    (call,) = (node for node in ast.walk(parsed(ExperimentManager.create_envs))
+               if isinstance(node, ast.Call) and ast.unparse(node.func) == "make_vec_env")  # fmt: skip
+    assert {keyword.arg for keyword in call.keywords} == {
+        "n_envs", "seed", "env_kwargs", "monitor_dir", "wrapper_class", "vec_env_cls", "vec_env_kwargs",
+        "monitor_kwargs",
+    }  # fmt: skip
+
+
+def test_their_time_limit_comes_with_their_environments() -> None:
+    assert gym.wrappers.TimeLimit is gym_patches.PatchedTimeLimit
 
 
 @pytest.mark.parametrize("module", [settings, run_keeper, experiment], ids=lambda module: module.__name__)
