@@ -1,8 +1,10 @@
 """What is stored and which of it is drawn."""
 
+from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.columns import Column
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.prioritized import PrioritizedReplayBuffer, PrioritizedSamples
+from sb3_ext.buffers.recorder import BlockRecorder
 from sb3_ext.buffers.replay import Handle, Replay, as_replay
 from sb3_ext.buffers.samplers import SAMPLERS, GreedyPriority, Proportional, RankBased, TreeSampler, Uniform
 from sb3_ext.buffers.sampling import Draw, Sampler
@@ -12,10 +14,12 @@ from sb3_ext.buffers.windows import SequenceSamples, WindowHandle
 
 __all__ = [
     "SAMPLERS",
+    "BlockRecorder",
     "Column",
     "Draw",
     "GreedyPriority",
     "Handle",
+    "LaneBlock",
     "LaneReplayBuffer",
     "PrioritizedReplayBuffer",
     "PrioritizedSamples",

@@ -92,7 +92,43 @@ class Cells:
         for name, x in values.items():
             self.columns[name][at] = x
 
+    def put_block(self, lanes: Array, first: Array, counts: Array, cells: dict[str, Array]) -> None:
+        """
+        Write stretches of cells; of one that is longer than a lane what fits.
+
+        :param lanes: [N]
+        :param first: [N] first cell of each stretch
+        :param counts: [N] its length
+        :param cells: [sum of counts, ...] per key
+        """
+        done = 0
+        for lane, cell, count in zip(lanes.tolist(), first.tolist(), counts.tolist(), strict=True):
+            skipped = max(count - self.size, 0)
+            begin, left = (cell + skipped) % self.size, count - skipped
+            row, source = lane * self.size, done + skipped
+            before_wrap = min(left, self.size - begin)
+            for key, x in cells.items():
+                ring = self.observations[key]
+                ring[row + begin : row + begin + before_wrap] = x[source : source + before_wrap]
+                ring[row : row + left - before_wrap] = x[source + before_wrap : source + left]
+            done += count
+
+    def put_steps(self, lanes: Array, cell: Array, values: dict[str, Array]) -> None:
+        """
+        :param lanes: [N]
+        :param cell: [N, K] the cells that steps leave, ascending
+        :param values: [N, K, ...] by name
+        """
+        self.put_columns(lanes[:, None] * self.size + cell % self.size, values)
+
     # ------------------------------------------------------------------ reading
+
+    def stretch(self, at: Array) -> tuple[dict[str, Array], dict[str, Array]]:
+        """:return: copies of the observations, frames as they lie, and of the columns of these places"""
+        return (
+            {key: x.take(at, axis=0) for key, x in self.observations.items()},
+            {name: x.take(at, axis=0) for name, x in self.columns.items()},
+        )
 
     def observation(self, key: str, at: Index) -> Array:
         """:return: observations of these places, frames put together again"""

@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,9 +38,12 @@ from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import nested
+from sb3_ext.buffers.block_walk import Items, Walk, walk_of
+from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.cells import Cells, Index
 from sb3_ext.buffers.columns import Array, Column, columns_of, drawn_dtype, parts_of
 from sb3_ext.buffers.door import Door, Extras, Obs, Step
+from sb3_ext.buffers.journal import Journal
 from sb3_ext.buffers.replay import Handle, ReplayStatistics, layout_of
 from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
 from sb3_ext.buffers.sampling import Sampler
@@ -53,8 +56,8 @@ class LaneReplayBuffer(ReplayBuffer):
     """
     Lanes of cells. Memory is taken at the first `add`, so a model that is loaded only to act takes none.
 
-    A subclass says which leaf stands for which cells, in three hooks of `add` (`_open_items`, `_complete_items`,
-    `_retire_items`) and in `_close`; and what a sample is, in `_get_samples`.
+    A subclass says which leaf stands for which cells, in four hooks of `add` (`_retire_items`, `_open_items`,
+    `_complete_items`, `_end_items`) and in `_fill_items` of `add_block`; and what a sample is, in `_get_samples`.
 
     :param buffer_size: cells over all lanes
     :param observation_space: space of one observation: Box, image, discrete, or Dict of these
@@ -69,6 +72,9 @@ class LaneReplayBuffer(ReplayBuffer):
     :param frame_channels: channels of one frame of channel-first stacks, each frame stored once; None = observations
         are stored whole
     """
+
+    journal: Journal | None = None
+    """of a recorder, see `keep_journal`"""
 
     def __init__(
         self,
@@ -104,18 +110,31 @@ class LaneReplayBuffer(ReplayBuffer):
     def _least_cells(self) -> tuple[int, str]:
         """:return: cells that one lane needs, and the words for them in an error"""
 
-    def check_size(self) -> None:
+    def check_size(self, chunk: int = 0) -> None:
         """
         Not in the constructor: a model that is loaded only to act may have ``buffer_size=1``.
 
-        :raises ValueError: when a lane is too short for one item
+        :param chunk: steps of each lane that come in one block, 0 = step by step
+        :raises ValueError: when a lane is too short for one item and one block
         """
         least, words = self._least_cells()
+        if chunk > 0:
+            least, words = least + chunk, f"{words} and a block of chunk {chunk}: lower chunk, or"
+        else:
+            words = f"{words}:"
         if self.buffer_size < least:
             raise ValueError(
                 f"buffer_size gives {self.buffer_size} cells to each of {self.n_envs} environments, "
-                f"but {words}: set buffer_size >= {least * self.n_envs}"
+                f"but {words} set buffer_size >= {least * self.n_envs}"
             )
+
+    def recorder_cells(self, chunk: int) -> int:
+        """
+        :param chunk: steps of each lane between two blocks
+        :return: cells of a lane that the replay of a recorder needs, even where every step ends an episode: room for
+            what is new, and for an item that it completes
+        """
+        return self._least_cells()[0] + chunk * (self._cells.lead_in + 2)
 
     def size(self) -> int:
         """:return: cells in use in the fullest lane"""
@@ -196,7 +215,7 @@ class LaneReplayBuffer(ReplayBuffer):
         """Store a step; what it makes of leaves is said by the hooks, in the order in which they are called here."""
         if not self._cells.observations:
             self.check_size()
-            self._allocate(step)
+            self._allocate(step.states)
         at = self._at(self._head)
         for lane in self._broken(step.before, at):
             self._break_off(lane)
@@ -213,15 +232,21 @@ class LaneReplayBuffer(ReplayBuffer):
         self._complete_items()
         for lane in step.ended:
             self._close(lane)
+        self._flush()
+        if self.journal is not None:
+            self.journal.n_steps += 1
+
+    def _flush(self) -> None:
+        """Whatever was stored, this comes last."""
         newest = max(self._head.tolist())  # SB3 reads `pos` and `full`
         self.full = self.full or newest >= self.buffer_size
         self.pos = newest % self.buffer_size
 
-    def _allocate(self, step: Step) -> None:
+    def _allocate(self, states: Nested[Array | th.Tensor] | None) -> None:
         """
         Take memory.
 
-        :param step: the first one
+        :param states: recurrent states as they will come, [n, ...] each
         """
         self._cells.allocate()
 
@@ -244,19 +269,35 @@ class LaneReplayBuffer(ReplayBuffer):
     def _complete_items(self) -> None:
         """Make drawable what is whole now; the head cells hold the observations that followed."""
 
+    @abstractmethod
+    def _end_items(self, lane: int, start: int, end: int) -> None:
+        """
+        Make drawable what an end cuts short.
+
+        :param start: cell of the trajectory's first whole observation
+        :param end: cell of its final one
+        """
+
     def _close(self, lane: int) -> None:
-        """End the trajectory behind the head cell. Subclasses complete what it cuts short, before."""
+        """End the trajectory behind the head cell."""
+        end = int(self._head[lane])
+        self._end_items(lane, int(self._start[lane]), end)
         self._open[lane] = False
         self._n_open -= 1
         self._head[lane] += 1
+        if self.journal is not None:
+            self.journal.ends.append((lane, end))
 
-    def cut(self) -> None:
+    def cut(self, lanes: Sequence[int] | None = None) -> None:
         """
-        End all open trajectories as truncations: what comes next does not continue them (a reset, a lost step, a new
-        env).
+        End open trajectories as truncations: what comes next does not continue them (a reset, a lost step, a new env).
+
+        :param lanes: of these lanes, None = of all
         """
-        for lane in np.flatnonzero(self._open):
-            self._close(int(lane))
+        for lane in range(self.n_envs) if lanes is None else lanes:
+            if self._open[lane]:
+                self._close(int(lane))
+        self._flush()
 
     def _step_of(self, lane: int) -> int:
         """:return: steps since the trajectory's start"""
@@ -282,6 +323,8 @@ class LaneReplayBuffer(ReplayBuffer):
         self._start[fresh] = self._head[fresh]
         self._open[fresh] = True
         self._n_open = self.n_envs
+        if self.journal is not None:
+            self.journal.starts += zip(fresh.tolist(), self._start[fresh].tolist(), strict=True)
 
     def _at(self, cell: Array) -> Index:
         """:return: where cell ``cell[e]`` of lane e lies; of a single lane a slice, which NumPy takes several times
@@ -291,6 +334,88 @@ class LaneReplayBuffer(ReplayBuffer):
             return slice(at, at + 1)
         cells: np.ndarray | slice = self._rows + cell % self.buffer_size
         return cells
+
+    # ------------------------------------------------------------------ blocks
+
+    def add_block(self, block: LaneBlock) -> None:
+        """
+        Store what a `BlockRecorder` took, of some lanes. A replay that is filled by blocks of all lanes is the one that
+        `add` would have made of the same steps.
+
+        :param block: only read
+        :raises ValueError: for another shape, dtype or key, a lane that is not there, or a block that does not go on
+            where its lane stands; nothing is stored then
+        """
+        offset = self._door.read_block(block, self._cells.lead_in)
+        lanes = block.lanes
+        at_head = (np.cumsum(block.counts) - block.counts)[block.opened]
+        self._check_goes_on(block, at_head)
+        broken = lanes[self._open[lanes] & ~block.opened]
+        first = self._head[lanes] + np.isin(lanes, broken)
+        walk = walk_of(block, offset, first, self._start[lanes])
+        items = self.items_of(walk)
+        self._check_block(block, walk, items)
+        if not self._cells.observations:
+            self.check_size()
+            self._allocate(block.states)
+        self.cut(broken.tolist())
+        self._cells.put_block(lanes, first, block.counts, block.cells)
+        self._cells.put_steps(lanes, walk.cell, {name: x[offset] for name, x in block.columns.items()})
+        handle = self._fill_items(block, walk, items)
+        closed = walk.ended[:, -1]
+        self._start[lanes] = walk.cell[:, -1] - walk.number[:, -1]
+        self._head[lanes] = walk.cell[:, -1] + 1 + closed
+        self._open[lanes] = ~closed
+        self._n_open = int(self._open.sum())
+        self._flush()
+        if block.priorities is not None and self.sampler.reads_priorities:
+            known = ~np.isnan(block.priorities)
+            self.update_priorities(Handle(*(x[known] for x in handle)), block.priorities[known])
+
+    def _check_goes_on(self, block: LaneBlock, at_head: Array) -> None:
+        """
+        :param at_head: offsets of the cells that are the head of their lane
+        :raises ValueError: naming a lane that the block does not continue though it says so
+        """
+        for lane, offset in zip(block.lanes[block.opened].tolist(), at_head.tolist(), strict=True):
+            if not self._open[lane]:
+                raise ValueError(
+                    f"a block continues lane {lane}, where no trajectory is under way: one before it is missing"
+                )
+            at = lane * self.buffer_size + self._head[lane] % self.buffer_size
+            for key, x in self._cells.observations.items():
+                if x[at].tobytes() != block.cells[key][offset].tobytes():
+                    raise ValueError(
+                        f"a block continues lane {lane} from another observation than its last: "
+                        "one before it is missing"
+                    )
+
+    @abstractmethod
+    def items_of(self, walk: Walk) -> Items:
+        """:return: what these steps complete"""
+
+    def _check_block(self, block: LaneBlock, walk: Walk, items: Items) -> None:
+        """
+        :raises ValueError: where what a block brings beside its cells is not of its items
+        """
+        if block.priorities is not None and block.priorities.shape != items.first.shape:
+            raise ValueError(
+                f"a block of lanes {block.lanes.tolist()} has priorities of shape {block.priorities.shape}, "
+                f"and completes {len(items.first)} items"
+            )
+
+    @abstractmethod
+    def _fill_items(self, block: LaneBlock, walk: Walk, items: Items) -> Handle:
+        """
+        Do of a block, whose cells are written, what the hooks of `add` do step by step.
+
+        :return: the items that were completed, in that order
+        """
+
+    def keep_journal(self) -> Journal:
+        """:return: where from now on it is noted what is new in the lanes"""
+        self.journal = Journal(self._cells, self._head, self._open)
+        return self.journal
 
     # ------------------------------------------------------------------ reading
 
@@ -337,7 +462,9 @@ class LaneReplayBuffer(ReplayBuffer):
 
     def __getstate__(self) -> dict[str, Any]:
         """Cells that were never written stay out of the file."""
-        return {**self.__dict__, "_generation": pack(self._generation), "_cells": self._cells.trimmed(self.size())}
+        state = {**self.__dict__, "_generation": pack(self._generation), "_cells": self._cells.trimmed(self.size())}
+        state.pop("journal", None)
+        return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -30,12 +30,14 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ext.buffers.block_walk import Items, Walk, transition_items
+from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.columns import Array, Column
-from sb3_ext.buffers.door import Step
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.replay import Handle
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
 from sb3_ext.buffers.sum_tree import pack, unpack
+from sb3_ext.nested import Nested
 
 RAINBOWS = Proportional(alpha=0.5, beta=0.4, beta_final=1.0)  # Hessel et al., 2018, table 1
 
@@ -173,9 +175,9 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
 
     # ------------------------------------------------------------------ writing
 
-    def _allocate(self, step: Step) -> None:
+    def _allocate(self, states: Nested[Array | th.Tensor] | None) -> None:
         """Adds: one leaf for every cell."""
-        super()._allocate(step)
+        super()._allocate(states)
         leaves = self.n_envs * self.buffer_size
         self._steps = np.zeros(leaves, dtype=np.min_scalar_type(self.n_steps))
         if len(self._generation) == 0:
@@ -211,14 +213,11 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             self._steps[array] = steps
             self.sampler.activate(array)
 
-    def _close(self, lane: int) -> None:
-        """Adds: items that the end cuts short are complete now."""
-        head = int(self._head[lane])
-        cells = range(max(int(self._start[lane]), head - self.n_steps + 1), head)
+    def _end_items(self, lane: int, start: int, end: int) -> None:
+        cells = range(max(start, end - self.n_steps + 1), end)
         row = lane * self.buffer_size
-        self._activate([row + cell % self.buffer_size for cell in cells], [head - cell for cell in cells])
+        self._activate([row + cell % self.buffer_size for cell in cells], [end - cell for cell in cells])
         self._was_broken[lane] = False
-        super()._close(lane)
 
     def _retire_items(self, written: Array) -> None:
         """Of stacks whose frames are stored once, an item loses its oldest frame first."""
@@ -234,6 +233,23 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             self.sampler.deactivate(leaves)
             self._steps[leaves] = 0
             self._generation[leaves] += 1
+
+    # ------------------------------------------------------------------ blocks
+
+    def items_of(self, walk: Walk) -> Items:
+        return transition_items(walk, self.n_steps)
+
+    def _fill_items(self, block: LaneBlock, walk: Walk, items: Items) -> Handle:
+        leaves = block.lanes[items.lane] * self.buffer_size + items.first % self.buffer_size
+        generations = np.zeros_like(leaves)
+        written = np.zeros_like(self._head)  # of other lanes nothing is retired
+        for step in range(block.n_steps):
+            written[block.lanes] = walk.cell[:, step] + 1
+            self._retire_items(written)
+            now = np.flatnonzero(items.step == step)
+            self._activate(leaves[now].tolist(), items.n_steps[now].tolist())
+            generations[now] = self._generation[leaves[now]]
+        return Handle(leaves, generations)
 
     # ------------------------------------------------------------------ reading
 

@@ -40,9 +40,12 @@ from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import nested
+from sb3_ext.buffers.block_walk import Items, Walk, window_items
+from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.columns import Array, Column
 from sb3_ext.buffers.door import Extras, Obs, Step
 from sb3_ext.buffers.lanes import LaneReplayBuffer
+from sb3_ext.buffers.replay import Handle
 from sb3_ext.buffers.samplers import SamplerLike
 from sb3_ext.buffers.windows import SequenceSamples, WindowHandle, check_window_geometry
 from sb3_ext.nested import Nested
@@ -138,6 +141,7 @@ class SequenceReplayBuffer(LaneReplayBuffer):
         self._valid = np.zeros(0, dtype=np.int64)  # real transitions from t0 on, <= m + n
         self._active = np.zeros(0, dtype=bool)
         self._free: list[int] = []
+        self._switched: list[tuple[int, bool]] = []  # leaves to activate and to deactivate, in this order
 
     # ------------------------------------------------------------------ writing
 
@@ -190,11 +194,11 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             shapes = nested.map(lambda s: tuple(s.shape), states)
             raise ValueError(f"recurrent states have shapes {shapes} where {expected} are stored")
 
-    def _allocate(self, step: Step) -> None:
+    def _allocate(self, states: Nested[Array | th.Tensor] | None) -> None:
         """Adds: descriptors and states of windows, which grow on demand, because states are large."""
-        super()._allocate(step)
-        self._shapes_at_add = nested.map(lambda s: tuple(s.shape), step.states)
-        as_stored = nested.map(lambda s: s[:0].detach().cpu().numpy(), step.states)
+        super()._allocate(states)
+        self._shapes_at_add = nested.map(lambda s: (self.n_envs, *s.shape[1:]), states)
+        as_stored = nested.map(lambda s: _as_numpy(s[:0]), states)
         self._states = nested.map(lambda s: np.zeros((len(self._lane), *s.shape[1:]), s.dtype), as_stored)
         self._grow(max(64, len(self._generation)))
 
@@ -211,69 +215,141 @@ class SequenceReplayBuffer(LaneReplayBuffer):
 
     def _open_items(self, step: Step) -> None:
         number = self._head - self._start  # steps since the trajectory's start
-        opening = ((number == 0) | ((number + self.burn_in) % self.period == 0)).nonzero()[0]
+        opening = self._opening(number).nonzero()[0]
         if len(opening) > 0:
-            now = nested.map(lambda s: s.detach().cpu().numpy(), step.states)
-            for lane in opening:
-                self._open_windows(int(lane), int(number[lane]), now)
+            now = nested.map(_as_numpy, step.states)
+            for lane in opening.tolist():
+                cell, state = int(self._head[lane]), nested.take(now, lane)
+                self._open_windows(lane, cell, int(number[lane]), state)
+                if self.journal is not None and state is not None:
+                    self.journal.states.append((lane, cell, nested.map(np.copy, state)))
 
     def _complete_items(self) -> None:
         full = self._head - self._start - self.sequence_length - self.n_steps  # t0 of the window that is whole now
         for lane in ((full >= 0) & (full % self.period == 0)).nonzero()[0]:
-            self._complete(int(lane), self.sequence_length + self.n_steps)
+            self._complete(int(lane), int(self._head[lane]), self.sequence_length + self.n_steps)
 
-    def _open_windows(self, lane: int, step: int, states: Nested[Array] | None) -> None:
-        """Open the windows whose first cell is the head cell, with the state before it."""
+    def _open_windows(self, lane: int, cell: int, step: int, state: Nested[Array] | None) -> None:
+        """
+        Open the windows that begin at a cell.
+
+        :param step: of its trajectory, at the cell
+        :param state: before its observation
+        """
         # At the trajectory's start t0 = b for all windows with t0 <= l; later each window begins l steps before its t0.
         leads = range(0, self.burn_in + 1, self.period) if step == 0 else (self.burn_in,)
         for lead in leads:
             if not self._free:
                 self._grow(2 * len(self._lane))
             leaf = self._free.pop()
-            self._lane[leaf], self._first[leaf], self._lead[leaf] = lane, self._head[lane], lead
-            nested.put(self._states, leaf, nested.take(states, lane))
+            self._lane[leaf], self._first[leaf], self._lead[leaf] = lane, cell, lead
+            nested.put(self._states, leaf, state)
             self._live[lane].append(leaf)
             self._pending[lane].append(leaf)
         self._oldest[lane] = self._first[self._live[lane][0]]
 
-    def _complete(self, lane: int, valid: int) -> None:
+    def _complete(self, lane: int, head: int, valid: int) -> None:
         leaf = self._pending[lane].popleft()
-        assert self._first[leaf] + self._lead[leaf] + valid == self._head[lane], "a window was completed out of order"
+        assert self._first[leaf] + self._lead[leaf] + valid == head, "a window was completed out of order"
         self._valid[leaf] = valid
         self._active[leaf] = True
-        self.sampler.activate(np.array([leaf]))
+        self._switched.append((leaf, True))
 
-    def _close(self, lane: int) -> None:
-        """Adds: windows that train a new step are complete now, the others are dropped."""
-        end, start = int(self._head[lane]), int(self._start[lane])
+    def _end_items(self, lane: int, start: int, end: int) -> None:
+        """Windows that train a new step are complete now, the others are dropped."""
         while self._pending[lane]:
             leaf = self._pending[lane][0]
             t0 = int(self._first[leaf] + self._lead[leaf])
             trains_new = t0 == start or t0 - self.period + self.sequence_length < end
             if not trains_new:
                 break
-            self._complete(lane, min(end - t0, self.sequence_length + self.n_steps))
+            self._complete(lane, end, min(end - t0, self.sequence_length + self.n_steps))
         for leaf in self._pending[lane]:  # the newest of the lane
             self._live[lane].pop()
             self._release(leaf)
         self._pending[lane].clear()
         self._oldest[lane] = self._first[self._live[lane][0]] if self._live[lane] else NEVER
-        super()._close(lane)
 
     def _retire_items(self, written: Array) -> None:
-        for lane in (self._oldest <= written - self.buffer_size).nonzero()[0]:
-            live, gone = self._live[lane], int(written[lane] - self.buffer_size)
-            while live and self._first[live[0]] <= gone:
-                leaf = live.popleft()
-                assert self._active[leaf], "a window was overwritten before it was complete"
-                self._active[leaf] = False
-                self.sampler.deactivate(np.array([leaf]))
-                self._release(leaf)
-            self._oldest[lane] = self._first[live[0]] if live else NEVER
+        for lane in (self._oldest <= written - self.buffer_size).nonzero()[0].tolist():
+            self._retire(lane, int(written[lane]))
+
+    def _retire(self, lane: int, written: int) -> None:
+        live = self._live[lane]
+        while live and self._first[live[0]] <= written - self.buffer_size:
+            leaf = live.popleft()
+            assert self._active[leaf], "a window was overwritten before it was complete"
+            self._active[leaf] = False
+            self._switched.append((leaf, False))
+            self._release(leaf)
+        self._oldest[lane] = self._first[live[0]] if live else NEVER
 
     def _release(self, leaf: int) -> None:
         self._generation[leaf] += 1
         self._free.append(leaf)
+
+    def _flush(self) -> None:
+        """Adds: tell the sampler."""
+        super()._flush()
+        if self._switched:
+            leaves, active = zip(*self._switched, strict=True)
+            self._switched = []
+            self.sampler.switch(np.array(leaves), np.array(active))
+
+    # ------------------------------------------------------------------ blocks
+
+    def items_of(self, walk: Walk) -> Items:
+        return window_items(walk, self.sequence_length, self.n_steps, self.period)
+
+    def _opening(self, number: Array) -> Array:
+        """:return: whether windows open at the cells of these steps of their trajectories"""
+        opening: np.ndarray = (number == 0) | ((number + self.burn_in) % self.period == 0)
+        return opening
+
+    def _check_block(self, block: LaneBlock, walk: Walk, items: Items) -> None:
+        """Adds: states."""
+        super()._check_block(block, walk, items)
+        opening = walk.offset[self._opening(walk.number)]
+        stores = self._states if self._cells.observations else block.states
+        expected = opening if stores is not None else opening[:0]
+        shown = f"a block of lanes {block.lanes.tolist()}"
+        rows = {len(s) for s in nested.leaves(block.states)} or {0}
+        if not np.array_equal(block.state_at, expected) or rows != {len(expected)}:
+            raise ValueError(
+                f"{shown} has {rows} recurrent states, of cells {block.state_at.tolist()}, "
+                f"where windows open at {opening.tolist()}: they must be in every block or in none"
+            )
+        if block.states is not None and self._shapes_at_add is not None:
+            shapes = nested.map(lambda s: (self.n_envs, *s.shape[1:]), block.states)
+            if shapes != self._shapes_at_add:
+                raise ValueError(f"{shown} has recurrent states of {shapes} where {self._shapes_at_add} are stored")
+
+    def _fill_items(self, block: LaneBlock, walk: Walk, items: Items) -> Handle:
+        opening = self._opening(walk.number)
+        whole = self.sequence_length + self.n_steps
+        state_of = {at: i for i, at in enumerate(zip(*(x.tolist() for x in opening.nonzero()), strict=True))}
+        completed: list[tuple[int, int]] = []
+        for step in range(block.n_steps):
+            seen = len(self._switched)
+            for i, lane in enumerate(block.lanes.tolist()):
+                self._retire(lane, int(walk.cell[i, step]) + 1)
+            for i, lane in enumerate(block.lanes.tolist()):
+                if opening[i, step]:
+                    state = nested.take(block.states, state_of[i, step])
+                    self._open_windows(lane, int(walk.cell[i, step]), int(walk.number[i, step]), state)
+            for i, lane in enumerate(block.lanes.tolist()):
+                full = int(walk.number[i, step]) + 1 - whole
+                if full >= 0 and full % self.period == 0:
+                    self._complete(lane, int(walk.cell[i, step]) + 1, whole)
+            for i, lane in enumerate(block.lanes.tolist()):
+                if walk.ended[i, step]:
+                    cell = int(walk.cell[i, step])
+                    self._end_items(lane, cell - int(walk.number[i, step]), cell + 1)
+            new = [leaf for leaf, active in self._switched[seen:] if active]
+            completed += [(leaf, int(self._generation[leaf])) for leaf in new]
+        assert len(completed) == len(items.first), "a block completed other windows than arithmetic says"
+        leaves, generations = np.array(completed, dtype=np.int64).reshape(-1, 2).T
+        return Handle(leaves, generations)
 
     # ------------------------------------------------------------------ reading
 
@@ -340,6 +416,10 @@ class SequenceReplayBuffer(LaneReplayBuffer):
             "n_steps": self.n_steps,
             "period": self.period,
         }
+
+
+def _as_numpy(x: Array | th.Tensor) -> Array:
+    return x.detach().cpu().numpy() if isinstance(x, th.Tensor) else x
 
 
 def _masked(x: Array, mask: Array) -> Array:

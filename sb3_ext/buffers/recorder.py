@@ -1,0 +1,84 @@
+"""The actor's side of blocks: what is new in a small replay of its own, in the shape in which a learner stores it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sb3_ext import nested
+from sb3_ext.buffers.blocks import LaneBlock
+from sb3_ext.buffers.columns import Array
+from sb3_ext.buffers.lanes import LaneReplayBuffer
+
+Priorities = Callable[..., Array]
+
+
+class BlockRecorder:
+    """
+    Remembers from now on what is new in a replay. It may be added to by anyone, an algorithm's own loop too; its open
+    trajectories are cut first, so that the first block continues nothing.
+
+    :param replay: of the class and the settings of the learner's, with `recorder_cells` for each of its E lanes
+    :param first_lane: the learner's lane that its lane 0 stands for
+    """
+
+    def __init__(self, replay: LaneReplayBuffer, first_lane: int, priorities: Priorities | None = None) -> None:
+        replay.cut()
+        self._replay, self._first_lane = replay, first_lane
+        self._journal = replay.keep_journal()
+        self._mark()
+
+    def _mark(self) -> None:
+        """What comes next is new."""
+        self._first, self._opened = self._journal.head.copy(), self._journal.is_open.copy()
+        self._journal.clear()
+
+    def cut(self) -> None:
+        """End all open trajectories: the next block does not continue the last one."""
+        self._replay.cut()
+
+    def take(self) -> LaneBlock:
+        """
+        :return: all steps since the last block; arrays of its own
+        :raises ValueError: without such steps, or where some of them are overwritten already
+        """
+        journal, size = self._journal, self._replay.buffer_size
+        if journal.n_steps == 0:
+            raise ValueError("a block would be empty: nothing was added since the last one")
+        first, opened = self._first, self._opened
+        ends = [end for end in journal.ends if not (opened[end[0]] and end[1] == first[end[0]])]
+        for lane, _ in set(journal.ends) - set(ends):  # cut before anything new came
+            first[lane] += 1
+            opened[lane] = False
+        counts = journal.head + journal.is_open - first
+        if counts.max() > size:
+            raise ValueError(
+                f"{counts.max()} cells of a lane are new, its ring holds {size}: take blocks more often, or give it "
+                "recorder_cells of the chunk"
+            )
+        begin = np.cumsum(counts) - counts
+        lane_of = np.repeat(np.arange(len(counts)), counts)
+        at = lane_of * size + (np.arange(len(lane_of)) + (first - begin)[lane_of]) % size
+        cells, columns = journal.cells.stretch(at)
+        shift = (begin - first).tolist()
+        states = sorted(((cell + shift[lane], state) for lane, cell, state in journal.states), key=lambda x: x[0])
+        block = LaneBlock(
+            n_steps=journal.n_steps,
+            lanes=self._first_lane + np.arange(len(counts)),
+            opened=opened,
+            counts=counts,
+            cells=cells,
+            columns=columns,
+            starts=_offsets(journal.starts, shift),
+            ends=_offsets(ends, shift),
+            state_at=np.array([at for at, _ in states], dtype=np.int64),
+            states=nested.stack([state for _, state in states]) if states else None,
+            priorities=None,
+        )
+        self._mark()
+        return block
+
+
+def _offsets(found: list[tuple[int, int]], shift: list[int]) -> Array:
+    return np.array(sorted(cell + shift[lane] for lane, cell in found), dtype=np.int64)
