@@ -31,6 +31,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Rollout
 from stable_baselines3.common.vec_env import VecEnv
 from torch import nn
 
+from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.replay import check_same_layout
 from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
@@ -319,6 +320,21 @@ class DeepQLearning(
                 self._largest_return.add(reward, dones, self.gamma)
             elif not env.norm_reward:  # where it is on, what is drawn from the replay has a scale already
                 self._largest_return.add(env.get_original_reward(), dones, self.gamma)
+
+    def store_block(self, block: LaneBlock) -> None:
+        """
+        Store what an actor recorded, as step by step.
+
+        :param block: of some environments
+        :raises ValueError: as the replay does
+        """
+        assert self.replay_buffer is not None
+        self.replay_buffer.add_block(block)
+        env = self._vec_normalize_env
+        if self._largest_return is not None and (env is None or not env.norm_reward):
+            self._largest_return.restart(block.lanes[~block.opened])
+            for rewards, dones in zip(block.by_step("reward"), block.ended_by_step(), strict=True):
+                self._largest_return.add(rewards, dones, self.gamma, block.lanes)
 
     def _on_step(self) -> None:
         rate = self.exploration.rate(self._current_progress_remaining, self.n_envs)

@@ -29,8 +29,9 @@ from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from stable_baselines3.common.policies import BaseModel, BasePolicy, ContinuousCritic
+from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.torch_layers import FlattenExtractor
-from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecEnvWrapper
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecEnvWrapper, VecNormalize
 from stable_baselines3.td3.policies import Actor, TD3Policy
 from support.contracts import (
     attributes_set_in,
@@ -138,6 +139,23 @@ HOOKS = [
     Hook(VecEnvWrapper, "step_wait", "", VecEnv.step),
     Hook(VecEnv, "seed", "seed", env_util.make_vec_env),
     Hook(SubprocVecEnv, "close"),
+    # What actors are for SB3.
+    Hook(VecEnv, "reset", "", BaseAlgorithm._setup_learn),
+    Hook(VecEnv, "step_async", "actions", VecEnv.step),
+    Hook(VecEnv, "step_wait", "", VecEnv.step),
+    Hook(VecEnv, "close"),
+    Hook(VecEnv, "get_attr", "attr_name indices", VecEnv.__init__),
+    Hook(VecEnv, "set_attr", "attr_name value indices"),
+    Hook(VecEnv, "env_method", "method_name method_args indices method_kwargs"),
+    Hook(VecEnv, "env_is_wrapped", "wrapper_class indices"),
+    Hook(VecEnv, "get_images", "", VecEnv.render),
+    Hook(VecEnv, "set_options", "options"),
+    Hook(VecEnv, "_get_indices", "indices", DummyVecEnv._get_target_envs),
+    Hook(VecEnv, "_reset_seeds", "", DummyVecEnv.reset),
+    Hook(BaseAlgorithm, "_update_info_buffer", "infos dones", ROLLOUTS),
+    Hook(VecNormalize, "set_venv", "venv", VecNormalize.load),
+    Hook(VecNormalize, "normalize_obs", "obs", VecNormalize.step_wait),
+    Hook(RunningMeanStd, "update_from_moments", "batch_mean batch_var batch_count", RunningMeanStd.update),
 ]
 # Attributes that we read, and which function of SB3 sets them.
 STATE: dict[str, Callable[..., Any]] = {
@@ -145,6 +163,9 @@ STATE: dict[str, Callable[..., Any]] = {
     "_last_episode_starts": OnPolicyAlgorithm.collect_rollouts,
     "_last_lstm_states": RecurrentPPO.collect_rollouts,
     "_n_updates": DQN.train,
+    "_episode_num": OffPolicyAlgorithm.collect_rollouts,
+    "_seeds": VecEnv.seed,
+    "old_obs": VecNormalize.step_wait,
     "_total_timesteps": BaseAlgorithm._setup_learn,
     "_current_progress_remaining": BaseAlgorithm._update_current_progress_remaining,
     "_vec_normalize_env": BaseAlgorithm.set_env,
@@ -229,6 +250,21 @@ def test_one_environment_step_has_this_order() -> None:
     assert on_policy.index("collect_rollouts") < on_policy.index("train")
     setup = calls_in(PPO.train)
     assert setup[:2] == ["set_training_mode", "_update_learning_rate"]
+
+
+def test_what_is_normalised_by_is_shown_in_this_order() -> None:
+    """Observations after a step; then returns of all environments, of which those that ended begin anew."""
+    calls = calls_in(VecNormalize.step_wait)
+    order = ["step_wait", "update", "normalize_obs", "_update_reward", "normalize_reward"]
+    assert [name for name in dict.fromkeys(calls) if name in order] == order
+    assert calls_in(VecNormalize._update_reward) == ["update"]
+    assert calls_in(RunningMeanStd.update) == ["mean", "var", "update_from_moments"]
+
+
+def test_an_environment_is_counted_under_this_name() -> None:
+    """By which it is found out which one raised."""
+    for loop in (DummyVecEnv.step_wait, DummyVecEnv.reset):
+        assert "env_idx" in loop.__code__.co_varnames
 
 
 def test_a_transition_is_stored_with_its_true_final_observation() -> None:

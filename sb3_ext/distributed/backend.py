@@ -32,6 +32,12 @@ class Backend(Protocol):
     def publish(self, weights: Weights) -> None:
         """Actors take them when they begin an order, at the latest with the next order that is submitted."""
 
+    def publish_seconds(self, n_bytes: int) -> float:
+        """
+        :param n_bytes: of one version of weights
+        :return: least seconds between two versions, unless the user says another number
+        """
+
     def submit(self, actor: int, order: Order) -> None:
         """Behind the orders that the actor has. Never blocks. Without effect where the actor is dead."""
 

@@ -198,11 +198,21 @@ def n_bytes(delivery: Delivery) -> int:
 
 def described_ratio(model: OffPolicyAlgorithm) -> str:
     """:return: how much is learned from a step, by the settings, in words"""
+    updates, steps = _ratio(model)
+    return f"{updates} updates per {steps} environment steps, {samples_per_insert(model):.3g} samples per insert"
+
+
+def samples_per_insert(model: OffPolicyAlgorithm) -> float:
+    """:return: how often an item of the replay is drawn, in the mean, by the settings"""
+    updates, steps = _ratio(model)
+    return model.batch_size * _steps_per_item(model) * updates / steps
+
+
+def _ratio(model: OffPolicyAlgorithm) -> tuple[int, int]:
+    """:return: updates, and environment steps between them"""
     given = model.train_freq
     steps = (given[0] if isinstance(given, tuple) else given) * model.n_envs
-    updates = model.gradient_steps if model.gradient_steps >= 0 else steps
-    draws = model.batch_size * _steps_per_item(model) * updates / steps
-    return f"{updates} updates per {steps} environment steps, {draws:.3g} samples per insert"
+    return (model.gradient_steps if model.gradient_steps >= 0 else steps), steps
 
 
 def _steps_per_item(model: OffPolicyAlgorithm) -> int:

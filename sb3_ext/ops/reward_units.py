@@ -28,19 +28,23 @@ class LargestReturn:
         self.value = 0.0
         self._sums = np.zeros(n_envs)
 
-    def add(self, rewards: np.ndarray, dones: np.ndarray, gamma: float) -> None:
+    def add(
+        self, rewards: np.ndarray, dones: np.ndarray, gamma: float, lanes: np.ndarray | slice = slice(None)
+    ) -> None:
         """
-        :param rewards: [E] of one step, finite
-        :param dones: [E] where it ended an episode
+        :param rewards: [N] of one step, finite
+        :param dones: [N] where it ended an episode
         :param gamma: discount per step
+        :param lanes: [N] numbers of these environments; all
         """
-        self._sums = gamma * self._sums + rewards
-        self.value = max(self.value, float(np.abs(self._sums).max()))
-        self._sums[np.asarray(dones, dtype=bool)] = 0.0
+        sums = gamma * self._sums[lanes] + rewards
+        self.value = max(self.value, float(np.abs(sums).max()))
+        sums[np.asarray(dones, dtype=bool)] = 0.0
+        self._sums[lanes] = sums
 
-    def restart(self) -> None:
-        """All environments begin an episode."""
-        self._sums[:] = 0.0
+    def restart(self, lanes: np.ndarray | slice = slice(None)) -> None:
+        """:param lanes: numbers of environments that begin an episode; all"""
+        self._sums[lanes] = 0.0
 
 
 def fitted_scale(inner: ValueTransform, scale: float, largest_return: float) -> float:

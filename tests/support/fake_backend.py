@@ -85,6 +85,9 @@ class FakeBackend:
     def publish(self, weights: Weights) -> None:
         self.published.append(weights.version)
 
+    def publish_seconds(self, n_bytes: int) -> float:
+        return 0.0
+
     def submit(self, actor: int, order: Order) -> None:
         self.orders[actor].append(order)
 

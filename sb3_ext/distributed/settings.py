@@ -1,0 +1,134 @@
+"""How a learner collects from actors: the keywords of `ActorEnvs`, and what a model must be for them."""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFrequencyUnit
+from stable_baselines3.common.vec_env import VecEnv
+
+from sb3_ext.deep_q_learning import DeepQLearning
+from sb3_ext.distributed.faults import RestartPolicy
+from sb3_ext.distributed.messages import ActorSpec
+from sb3_ext.distributed.records import samples_per_insert
+
+SMALLEST_CHUNK = 16
+"""steps of a block unless it is given: what an order costs is then a few percent of what it brings"""
+FEW_SAMPLES = 8.0
+"""per item that is stored, below which it matters with which priority it begins: see docs/scale_out.md"""
+InitialPriorities = Literal["auto", "highest", "actor"]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Of `ActorEnvs`, which documents them."""
+
+    make_env: Callable[[int], VecEnv]
+    n_actors: int
+    envs_per_actor: int
+    chunk: int | None
+    orders: int
+    lockstep: bool
+    publish_every: int
+    publish_seconds: float | None
+    initial_priorities: InitialPriorities
+    restarts: RestartPolicy
+    order_timeout: float
+
+    def __post_init__(self) -> None:
+        for name in ("n_actors", "envs_per_actor", "orders", "publish_every"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
+        if self.chunk is not None and self.chunk < 1:
+            raise ValueError(f"chunk {self.chunk} must be at least 1 step, or None")
+        if self.chunk is not None and self.lockstep:
+            raise ValueError(
+                f"chunk {self.chunk} with lockstep=True: blocks are of train_freq steps then, leave it out"
+            )
+        if self.publish_seconds is not None and not self.publish_seconds >= 0.0:
+            raise ValueError(f"publish_seconds {self.publish_seconds} must be at least 0, or None")
+        if self.initial_priorities not in ("auto", "highest", "actor"):
+            raise ValueError(f'initial_priorities {self.initial_priorities!r} must be "auto", "highest" or "actor"')
+
+    @property
+    def n_envs(self) -> int:
+        """Lanes over all actors."""
+        return self.n_actors * self.envs_per_actor
+
+    def check(self, model: OffPolicyAlgorithm) -> None:
+        """:raises ValueError: for a model that cannot learn from such actors, before anything is started"""
+        if not isinstance(model, DeepQLearning):
+            raise ValueError(f"{type(model).__name__} does not learn from actors: use R2D2, Rainbow or RainbowR")
+        if model.n_envs != self.n_envs:
+            raise ValueError(
+                f"{self.n_actors} actors with {self.envs_per_actor} environments each are {self.n_envs}, the model has "
+                f"{model.n_envs}: n_actors * envs_per_actor must be that number"
+            )
+        if _train_freq(model)[1] is not TrainFrequencyUnit.STEP:
+            raise ValueError(f"train_freq {tuple(model.train_freq)!r} counts episodes: actors need steps")  # type: ignore[arg-type]
+        if hasattr(model.exploration, "choose") and not hasattr(model.exploration, "for_lanes"):
+            raise ValueError(
+                f"exploration {model.exploration} has no method for_lanes(first, n, total), which says what it is for "
+                "the environments of one actor: see SharedExploration"
+            )
+        if model.replay_buffer is not None:
+            model.replay_buffer.check_size(self.chunk_for(model))
+
+    def chunk_for(self, model: DeepQLearning) -> int:
+        """:return: steps of each lane in a block"""
+        if self.lockstep:
+            return _train_freq(model)[0]
+        if self.chunk is not None:
+            return self.chunk
+        return max(SMALLEST_CHUNK, getattr(model, "period", 1))  # then a block completes a window
+
+    def spec_for(
+        self,
+        model: DeepQLearning,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        env_seeds: tuple[int | None, ...],
+    ) -> ActorSpec:
+        """
+        :param model: the learner
+        :param observation_space: of the environments as they are made
+        :param action_space: of these
+        :param env_seeds: [n_envs], None = of the system
+        """
+        file = io.BytesIO()
+        # What is the learner's own affair stays here.
+        model.save(file, exclude=["_last_obs", "_last_original_obs", "ep_info_buffer", "ep_success_buffer"])
+        normalizer = model.get_vec_normalize_env()
+        assert model.replay_buffer is not None
+        return ActorSpec(
+            algorithm=type(model),
+            model=file.getvalue(),
+            make_env=self.make_env,
+            observation_space=observation_space,
+            action_space=action_space,
+            envs_per_actor=self.envs_per_actor,
+            n_lanes=self.n_envs,
+            recorder_cells=model.replay_buffer.recorder_cells(self.chunk_for(model)),
+            env_seeds=env_seeds,
+            seed=model.seed,
+            normalizer=None if normalizer is None else pickle.dumps(normalizer),
+            records_priorities=self._records_priorities(model),
+        )
+
+    def _records_priorities(self, model: DeepQLearning) -> bool:
+        assert model.replay_buffer is not None
+        if not model.replay_buffer.reads_priorities or self.initial_priorities == "highest":
+            return False
+        return self.initial_priorities == "actor" or samples_per_insert(model) < FEW_SAMPLES
+
+
+def _train_freq(model: OffPolicyAlgorithm) -> tuple[int, TrainFrequencyUnit]:
+    """:return: also before SB3 has made an object of what the user gave"""
+    given: Any = model.train_freq  # Any: a number, or a pair with a name
+    return (given[0], TrainFrequencyUnit(given[1])) if isinstance(given, tuple) else (given, TrainFrequencyUnit.STEP)
