@@ -4,22 +4,36 @@ from __future__ import annotations
 
 import argparse
 import functools
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages
 from sb3_ext.errors import UserError
 from sb3_ext.zoo import scripts
+from sb3_ext.zoo.actors import FLAGS
 from sb3_ext.zoo.agent_ref import AgentRef, Which
 from sb3_ext.zoo.configs import config_path
 from sb3_ext.zoo.display import draw_without_a_display, has_display
 from sb3_ext.zoo.registry import check_algorithm, register
-from sb3_ext.zoo.typed_ids import environment_id, know_env, name_in_folders
+from sb3_ext.zoo.typed_ids import environment_id, know_env, module_of, name_in_folders
 
 TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
   --preset NAME            lay the settings of this name, under `presets` in the yml, over those of the environment
   --demonstrations FILE    what {imitators} learn from (default: demos/ENV.npz)
   --resume FOLDER          go on with an interrupted run, to the steps that it was to make
+  --actors N               N processes collect, each with its share of the environments, while this one learns (r2d2,
+                           rainbow and rainbowr). `actors:` in a yml takes N, or by name what the flags below say, as
+                           in {{n_actors: 2, envs_per_actor: 8, backend: ray}}
+  --envs-per-actor E       N x E environments in place of as many as the yml says
+  --keep-ratio             with another number of environments: scale train_freq and gradient_steps, so that updates
+                           per env step stay those of the yml
+  --backend NAME           process (default), ray: on a Ray cluster, or inline: all in this process, for a debugger
+  --ray-address ADDRESS    of the cluster, as `ray start` takes it (default: RAY_ADDRESS, or a Ray of this run alone)
+  --chunk K                steps of each environment that an actor sends at once
+  --orders N               blocks that an actor may be ahead (default: 2)
+  --lockstep               actors wait for the learner and for each other: the same run with every backend
   --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
   --traceback              all of an error, and not its one line
 Differences from rl-zoo3:
@@ -60,6 +74,11 @@ def _train_parser() -> StockParser:
     parser.add_argument("--preset")
     parser.add_argument("--demonstrations")
     parser.add_argument("--resume")
+    for name, flag in FLAGS.items():
+        if name in ("lockstep", "keep_ratio"):
+            parser.add_argument(flag, dest=name, action="store_true", default=None)
+        else:
+            parser.add_argument(flag, dest=name, type=str if name in ("backend", "ray_address") else int)
     return parser
 
 
@@ -70,10 +89,16 @@ def train(given: argparse.Namespace) -> None:
         imitators = [algo for algo, row in ALGORITHMS.items() if row.imitates]
         learn_from = f"{', '.join(imitators[:-1])} and {imitators[-1]}"
         print(TRAIN_NOTES.format(configs=config_path(imitators[0]).parent, imitators=learn_from))
+    imports = (*given.gym_packages, *module_of(given.env))
     _know_names(given)
-    ours = ("final_eval_episodes", "preset", "demonstrations", "resume")
-    settings = {name: getattr(given, name) for name in ours if getattr(given, name) is not None}
+    settings = _given(given, ("final_eval_episodes", "preset", "demonstrations", "resume"))
+    settings.update(actors=_given(given, FLAGS), imports=imports)
     scripts.train(given.argv(), given.typed, settings)
+
+
+def _given(given: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:  # Any: values of flags
+    """:return: those that were typed"""
+    return {name: getattr(given, name) for name in names if getattr(given, name) is not None}
 
 
 def _watch_parser(name: str) -> StockParser:

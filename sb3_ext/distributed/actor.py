@@ -121,10 +121,12 @@ class Actor:
         if seeds[0] is not None:
             self._env.seed(seeds[0])  # those of an actor's lanes follow each other
         shown = None if self._normalizer is None else Shown(self._normalizer)
-        self._watch = _Watch(self._spec.n_lanes, self._first_lane, shown)
-        self._model._setup_learn(total_timesteps=0, callback=self._watch)
+        self._seeds = seeds
+        watch = _Watch(self._spec.n_lanes, self._first_lane, shown)
+        self._model._setup_learn(total_timesteps=0, callback=watch)
+        self._watch = watch  # only now: an episode whose first reset raises has no steps
         self._recorder.cut()
-        self._seeds, self._number, self._done_at = seeds, 0, time.perf_counter()
+        self._number, self._done_at = 0, time.perf_counter()
         return Ready(self.index, self.incarnation, self._env.first_observations, os.getpid())
 
     def _env_seeds(self) -> list[int | None]:

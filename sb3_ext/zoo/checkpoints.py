@@ -4,7 +4,8 @@ What a run that did not end left to go on with: a model, its replay and its stat
 ```
 rl_model_200_steps.zip  rl_model_replay_buffer_200_steps.pkl  rl_model_vecnormalize_200_steps.pkl     checkpoint
 ENV.zip                 replay_buffer.pkl                     ENV/vecnormalize.pkl                    end
-interrupted.json        until the end: the steps that it was to make; after Ctrl-C also those that the end has
+interrupted.json        until the end: the steps that it was to make, and its actors; after Ctrl-C also those steps that
+                        the end has
 ```
 """
 
@@ -23,6 +24,7 @@ from stable_baselines3.common.callbacks import CheckpointCallback
 
 from sb3_ext.errors import UserError
 from sb3_ext.saving import write_whole
+from sb3_ext.zoo.actors import ActorSettings
 
 _CHECKPOINT = re.compile(r"(.+)_(\d+)_steps\.zip", re.DOTALL)  # as SB3's `CheckpointCallback` names them
 
@@ -81,6 +83,8 @@ class Interrupted:
     """that the model of its end has made; None where it could not save one"""
     tensorboard: str | None = None
     """folder of its curves"""
+    actors: ActorSettings | None = None
+    """that collected for it"""
 
     NAME: ClassVar[str] = "interrupted.json"
 
@@ -110,11 +114,13 @@ class Interrupted:
             data = json.loads(path.read_text())
             made = data["num_timesteps"]
             curves = data["tensorboard"]
+            actors = data.get("actors")  # runs of earlier versions had none
             return cls(
                 folder,
                 int(data["n_timesteps"]),
                 None if made is None else int(made),
                 None if curves is None else str(curves),
+                None if actors is None else ActorSettings(**actors),
             )
         except (ValueError, KeyError, TypeError):
             raise UserError(f"{path} is broken; -i goes on from any model") from None

@@ -1,6 +1,7 @@
 """
-rl-zoo3's `ExperimentManager` as `sb3-ext train` uses it: its settings, what a run leaves behind, and here one torch
-thread for small networks, the latest of the best models, and an evaluation of the result at the end.
+rl-zoo3's `ExperimentManager` as `sb3-ext train` uses it: its settings, what a run leaves behind, and here actors in
+place of environments, one torch thread for small networks, the latest of the best models, and an evaluation of the
+result at the end.
 """
 
 from __future__ import annotations
@@ -8,8 +9,10 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import math
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,7 @@ import numpy as np
 import torch as th
 from gymnasium import spaces
 from rl_zoo3 import exp_manager
+from rl_zoo3.utils import ALGOS
 from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
@@ -26,8 +30,12 @@ from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, sync_envs_no
 
 from sb3_ext import nested
 from sb3_ext.algorithms import ALGORITHMS
+from sb3_ext.distributed.envs import ActorEnvs
+from sb3_ext.distributed.monitor_file import MonitorFile
 from sb3_ext.replaced import replaced
+from sb3_ext.zoo.actors import ActorSettings, check_possible, chosen, named, with_ratio
 from sb3_ext.zoo.checkpoints import WholeCheckpointCallback
+from sb3_ext.zoo.env_factory import EnvFactory
 from sb3_ext.zoo.run_keeper import RunKeeper
 from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv
 
@@ -38,12 +46,23 @@ FINAL_EVAL_SEED_OFFSET = 100_000  # away from the episodes that chose the best m
 class Experiment(RunKeeper):
     """
     :param final_eval_episodes: episodes of the evaluation at the end, 0 = none
+    :param actors: some of `ActorSettings`, by name: other processes collect; they are stronger than the yml's
+    :param imports: modules that register environments, for actors
     :param kwargs: of `RunKeeper`, `SettingsReader` and rl-zoo3's manager
     """
 
     # Any: what is passed on, unread.
-    def __init__(self, *args: Any, final_eval_episodes: int = FINAL_EVAL_EPISODES, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        final_eval_episodes: int = FINAL_EVAL_EPISODES,
+        actors: Mapping[str, Any] | None = None,
+        imports: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        self.actors_given = dict(actors or {})
+        self.imports = tuple(imports)
         if self.vec_env_class is SubprocVecEnv:
             self.vec_env_class = UninterruptedSubprocVecEnv
         self.final_eval_episodes = final_eval_episodes
@@ -62,12 +81,33 @@ class Experiment(RunKeeper):
         args = argparse.Namespace(algo=algo, env=env_id, **typed)
         return cls(args, algo, env_id, os.fspath(folder), **settings)
 
+    def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Adds: actors, if any; what they cannot do is refused here."""
+        hyperparams, saved = super().read_hyperparameters()
+        self.wrappers = {key: hyperparams.get(key) for key in ("env_wrapper", "vec_env_wrapper")}
+        of_yml, before = named(hyperparams.pop("actors", None)), None if self.resume is None else self.resume.actors
+        saved.pop("actors", None)
+        if of_yml or self.actors_given or before:
+            has_workers = issubclass(self.vec_env_class, SubprocVecEnv)
+            check_possible(self.algo, self.optimize_hyperparameters, has_workers)
+        self.actors = chosen(of_yml, self.actors_given, before, hyperparams.get("n_envs"))
+        if self.actors is None:
+            return hyperparams, saved
+        hyperparams, line = with_ratio(hyperparams, ALGOS[self.algo], self.actors)
+        if line:
+            print(line)
+        saved, _ = with_ratio(saved, ALGOS[self.algo], self.actors)
+        return hyperparams, {**saved, "actors": self.actors.to_publish()}
+
     def create_envs(self, n_envs: int, eval_env: bool = False, no_log: bool = False) -> VecEnv:
         """
-        Adds: a single torch thread, unless the user chose a number or the observations are images; and that frames
-        which are skipped twice are named.
+        Adds: actors for training; a single torch thread, unless the user chose a number or the observations are images;
+        and that frames which are skipped twice are named.
         """
-        env = super().create_envs(n_envs, eval_env=eval_env, no_log=no_log)
+        if self.actors is None or eval_env:
+            env = super().create_envs(n_envs, eval_env=eval_env, no_log=no_log)
+        else:
+            env = self._maybe_normalize(self._create_actors(self.actors), eval_env)
         skipped = frames_skipped_twice(env)
         if skipped is not None and not eval_env:
             print(
@@ -80,6 +120,29 @@ class Experiment(RunKeeper):
             if self.verbose > 0:
                 print("Using 1 torch thread: small networks are slower with more (--num-threads changes it)")
         return env
+
+    def _create_actors(self, settings: ActorSettings) -> ActorEnvs:
+        """:return: in place of the environments below VecNormalize, which are made where the actors are"""
+        factory = EnvFactory(
+            self.env_name.gym_id,
+            self.imports,
+            env_kwargs=self.env_kwargs,
+            monitor_kwargs=self.monitor_kwargs,
+            frame_stack=self.frame_stack,
+            **self.wrappers,
+        )
+        envs = ActorEnvs(
+            factory,
+            settings.n_actors,
+            settings.envs_per_actor,
+            backend=settings.backend,
+            chunk=settings.chunk,
+            orders=settings.orders,
+            lockstep=settings.lockstep,
+            backend_kwargs=None if settings.ray_address is None else {"address": settings.ray_address},
+        )
+        envs.seed(self.seed)
+        return envs
 
     def create_callbacks(self) -> None:
         """
@@ -94,6 +157,21 @@ class Experiment(RunKeeper):
             if self.algo in ALGORITHMS:
                 stack.enter_context(replaced(exp_manager, "EvalCallback", LatestBestCallback))
             super().create_callbacks()  # type: ignore[no-untyped-call] # nor this
+
+    def learn(self, model: BaseAlgorithm) -> None:
+        """Adds: with actors, the learner writes monitor.csv, and says what came over the wire."""
+        if self.actors is None:
+            super().learn(model)
+            return
+        keywords = [*self.monitor_kwargs.get("reset_keywords", ()), *self.monitor_kwargs.get("info_keywords", ())]
+        with contextlib.closing(MonitorFile(self.save_path, self.env_name.gym_id, keywords)) as file:
+            self.callbacks.append(file)
+            super().learn(model)
+        env = model.get_env()
+        assert env is not None and isinstance(env.unwrapped, ActorEnvs)
+        n_bytes = env.unwrapped.records.bytes_per_step
+        if self.verbose > 0 and not math.isnan(n_bytes):
+            print(f"Actors sent {n_bytes:.0f} bytes per env step")
 
     def hyperparameters_optimization(self) -> None:
         """Adds: a study in a storage has a name; rl-zoo3 warns of one without and shows the storage's password."""

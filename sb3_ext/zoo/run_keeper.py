@@ -1,6 +1,6 @@
 """
 What a run leaves behind: a folder that is its own, and all that it has learnt, whatever ends it: Ctrl-C, SIGTERM, a
-full disk, a dead worker. An interrupted run goes on from there.
+full disk, a dead worker, actors that fail. An interrupted run goes on from there.
 """
 
 from __future__ import annotations
@@ -25,12 +25,14 @@ from stable_baselines3.common.logger import configure
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
+from sb3_ext.distributed.faults import ActorsFailed
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.redaction import BLANK, redacted_arguments, redacted_data
 from sb3_ext.exchange.trust import load_statistics, say_trusted
 from sb3_ext.metrics import LearnerMetrics
 from sb3_ext.replaced import replaced
 from sb3_ext.saving import remove_leftovers, whole_saves
+from sb3_ext.zoo.actors import ActorSettings
 from sb3_ext.zoo.checkpoints import Interrupted, SavedSet, saved_with
 from sb3_ext.zoo.interrupts import StopAtStep
 from sb3_ext.zoo.run_folders import take_folder
@@ -56,6 +58,10 @@ class RunKeeper(SettingsReader):
         self.is_interrupted = False
         self.trouble: str | None = None
         """that ended training"""
+        self.cause: Exception | None = None
+        """of the trouble"""
+        self.actors: ActorSettings | None = None
+        """that collect for it"""
         self._until_saved = contextlib.ExitStack()
         self.command = list(command)
         self.resume = None if resume is None else Interrupted.read(Path(resume))
@@ -148,8 +154,8 @@ class RunKeeper(SettingsReader):
 
     def learn(self, model: BaseAlgorithm) -> None:
         """
-        Adds: Ctrl-C ends training at a step, not in the middle of one; a full disk and a dead worker end it too, and
-        what was learnt is saved; a run goes on where it was. Signals are heard until all is saved.
+        Adds: Ctrl-C ends training at a step, not in the middle of one; a full disk, a dead worker and failing actors
+        end it too, and what was learnt is saved; a run goes on where it was. Signals are heard until all is saved.
         """
         self.callbacks += [LearnerMetrics(), self.stop]
         with contextlib.ExitStack() as stack:
@@ -158,12 +164,12 @@ class RunKeeper(SettingsReader):
             stack.enter_context(self.stop.listening())
             tensorboard = self._log_to_tensorboard(model)
             with self._going_on(model) as n_timesteps:
-                self.run = Interrupted(Path(self.save_path), n_timesteps, tensorboard=tensorboard)
+                self.run = Interrupted(Path(self.save_path), n_timesteps, tensorboard=tensorboard, actors=self.actors)
                 self.run.write()
                 try:
                     super().learn(model)
-                except (OSError, EOFError) as error:
-                    self.trouble = self._trouble(error, model)
+                except (OSError, EOFError, ActorsFailed) as error:
+                    self.trouble, self.cause = self._trouble(error, model), error
             self.stop.is_saving = True
             asked = self.stop.is_asked or self.trouble is not None
             self.is_interrupted = asked and model.num_timesteps < n_timesteps
@@ -190,11 +196,13 @@ class RunKeeper(SettingsReader):
         if kind is not None and self.stop.n_calls == 0:
             self._drop_folder()
 
-    def _trouble(self, error: OSError | EOFError, model: BaseAlgorithm) -> str:
+    def _trouble(self, error: OSError | EOFError | ActorsFailed, model: BaseAlgorithm) -> str:
         """
         :return: in a line, why training ended, where that is nothing in the code
         :raises OSError: or `EOFError`, the same, for any other reason
         """
+        if isinstance(error, ActorsFailed):
+            return str(error)
         evaluation = [callback.eval_env for callback in self.callbacks if isinstance(callback, EvalCallback)]
         dead = [line for env in (model.env, *evaluation) for line in deaths(env)]
         if dead:
@@ -256,14 +264,16 @@ class RunKeeper(SettingsReader):
 
         :raises UserError: after all is saved, where it was not the user who ended training
         """
+        kept = not self.is_interrupted or self.stop.n_calls > 0
         with self._until_saved:
-            if self.is_interrupted and self.stop.n_calls == 0:
+            if kept:
+                self._save(model)
+            else:
                 self._drop_folder()
                 print("Ended before the first step: nothing is kept")
-                return
-            self._save(model)
         if self.trouble is not None:
-            raise UserError(f"{self.trouble}: training ended after {model.num_timesteps} steps, and all is saved")
+            ended = f"after {model.num_timesteps} steps, and all is saved" if kept else "before the first step"
+            raise UserError(f"{self.trouble}: training ended {ended}") from self.cause
 
     def _save(self, model: BaseAlgorithm) -> None:
         """:raises UserError: where the disk does not take it; the replay, which is large, comes last"""

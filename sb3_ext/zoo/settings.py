@@ -28,6 +28,7 @@ from sb3_ext.zoo.vec_wrappers import normalized_last
 
 # Keys of a yml that rl-zoo3 uses up itself; all others are keywords of the algorithm.
 ZOO_KEYS = {
+    "actors",
     "callback",
     "env_kwargs",
     "env_wrapper",

@@ -32,6 +32,15 @@ def environment_id(typed: str) -> str:
     return env_id
 
 
+def module_of(typed: str | None) -> list[str]:
+    """
+    :param typed: ``ID``, ``MODULE:ID`` or nothing
+    :return: the module that registers it, if one was named
+    """
+    module, colon, _ = (typed or "").partition(":")
+    return [module] if colon else []
+
+
 def import_typed(module: str, flag: str) -> None:
     """
     :param module: that registers environments
