@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import VecEnvWrapper
 from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
 from sb3_ext.buffers.recorder import BlockRecorder
+from sb3_ext.distributed.carried import Acts
 from sb3_ext.distributed.building import built, lane_that_raised
 from sb3_ext.distributed.generators import seed_generators
 from sb3_ext.distributed.messages import (
@@ -207,7 +208,7 @@ class Actor:
         return f"{seed}lane {self._first_lane + lane}{step}"
 
 
-def failure_of(error: Exception, index: int, incarnation: int, actor: Actor | None) -> ActorFailed:
+def failure_of(error: Exception, index: int, incarnation: int, actor: Acts | None) -> ActorFailed:
     """
     :param error: that is being handled
     :param index: number of the actor

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -75,7 +76,7 @@ class _Record:
 
     times: deque[float] = field(default_factory=deque)  # of failures, the last `max_in + 1`
     in_a_row: int = 0
-    raised: str | None = None  # by the last failure, if nothing was delivered since
+    raised: str | None = None  # by the last failure, if nothing was delivered since; numbers left out
 
 
 class FailureLog:
@@ -107,8 +108,10 @@ class FailureLog:
         while record.times[0] < now - policy.seconds:
             record.times.popleft()
         record.in_a_row += 1
-        again = failure.kind == "raised" and record.raised == failure.what
-        record.raised = failure.what if failure.kind == "raised" else None
+        # The same one may name another step, or another address.
+        raised = re.sub(r"\d+", "", failure.what) if failure.kind == "raised" else None
+        again = raised is not None and record.raised == raised
+        record.raised = raised
         if not again and len(record.times) <= policy.max_in:
             return policy.delay(record.in_a_row)
         failures = f"{len(record.times)} failure{'s' if len(record.times) > 1 else ''}"

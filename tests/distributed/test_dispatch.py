@@ -229,6 +229,17 @@ def test_the_same_exception_twice_in_a_row_ends_training() -> None:
     assert str(raised.value.__cause__) == "\nTraceback"
 
 
+def test_an_exception_that_names_another_step_is_the_same_one() -> None:
+    dispatcher, backend = make_dispatcher(1)
+    for step in (17, 230):
+        dispatcher.send(ahead)
+        backend.fail(0, "raised", f"ValueError: NaN at step {step}")
+        if step == 17:
+            dispatcher.receive()
+    with pytest.raises(ActorsFailed, match="NaN at step 230, twice in a row"):
+        dispatcher.receive()
+
+
 def test_a_hung_actor_is_restarted_and_the_others_go_on() -> None:
     dispatcher, backend = make_dispatcher(2, timeout=50)
 
