@@ -13,6 +13,7 @@ results/scale_out_learning.csv.
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 from typing import Any
 
@@ -22,9 +23,13 @@ from learning import plot_curves, train, zoo_experiment
 from memory import TASKS as MEMORY_TASKS
 from memory import Task
 from processes import load_average
+from scale_out_runs import CONDITIONS, N_ENVS, Condition, available, keywords_of
+from scale_out_worlds import of_the_zoo
 from scipy import stats
-from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from sb3_ext.deep_q_learning import DeepQLearning
+from sb3_ext.distributed import ActorEnvs, distribute
 from sb3_ext.zoo.registry import register
 
 MEMORY = {task.name: task for task in MEMORY_TASKS}
@@ -34,7 +39,7 @@ TASKS = (
     MEMORY["MemoryChain-20"],
 )
 LEVELS = {"CartPoleNoVel": 475.0, "RepeatPrevious": 0.8, "MemoryChain-20": 0.9}
-CONDITIONS = {"plain": "one process"}
+AGENTS = {name: CONDITIONS[name].label for name in ("plain", "process_2", "ray_2")}
 EVERY = {"CartPoleNoVel": 5_000, "RepeatPrevious": 3_000, "MemoryChain-20": 250}  # that is solved within 2 000 steps
 COLUMNS = (
     "task",
@@ -49,6 +54,8 @@ COLUMNS = (
     "learner_cpu",
     "actors_cpu",
     "wall",
+    "lag_p95",
+    "lag_bound",
     "load",
     "curve",
 )
@@ -59,7 +66,28 @@ def settings_of(task: Task) -> dict[str, Any]:
     return {**task.r2d2, **({"env_kwargs": task.env_kwargs} if task.env_kwargs else {})}
 
 
-def run(task: Task, condition: str, seed: int, n_steps: int) -> dict[str, object]:
+def with_actors(model: OffPolicyAlgorithm, task: Task, condition: Condition, seed: int) -> ActorEnvs | None:
+    """:return: what steps the model's environments from now on, None = the model itself"""
+    if condition.backend is None:
+        return None
+    assert isinstance(model, DeepQLearning) and model.env is not None
+    model.env.close()
+    make = functools.partial(of_the_zoo, env_id=task.env_id, env_kwargs=task.env_kwargs)
+    envs = distribute(model, make, condition.n_actors, **keywords_of(condition))
+    envs.seed(seed)  # as the model's own were
+    return envs
+
+
+def lag_of(envs: ActorEnvs | None, condition: Condition, model: OffPolicyAlgorithm) -> dict[str, object]:
+    """:return: columns of a row"""
+    if envs is None:
+        return {}
+    updates_per_step = model.gradient_steps / N_ENVS  # train_freq is 1 in these blocks
+    p95 = round(float(np.quantile(envs.records.lags, 0.95)), 1)
+    return {"lag_p95": p95, "lag_bound": condition.window * updates_per_step}
+
+
+def run(task: Task, agent: str, seed: int, n_steps: int) -> dict[str, object]:
     """:return: one row"""
     register()
     with zoo_experiment("r2d2", task.env_id, seed, n_steps, **settings_of(task)) as experiment:
@@ -67,7 +95,9 @@ def run(task: Task, condition: str, seed: int, n_steps: int) -> dict[str, object
             made = experiment.setup_experiment()
             assert made is not None
             eval_env = experiment.create_envs(10, eval_env=True, no_log=True)
-        model: BaseAlgorithm = made[0]
+        model = made[0]
+        assert isinstance(model, OffPolicyAlgorithm)
+        envs = with_actors(model, task, CONDITIONS[agent], seed)
         eval_env.seed(seed + 100_000)
         result = train(model, eval_env, n_steps, EVERY[task.name], n_episodes=20, final_episodes=50)
         eval_env.close()
@@ -75,10 +105,10 @@ def run(task: Task, condition: str, seed: int, n_steps: int) -> dict[str, object
     reached_at, _ = curve.reached(LEVELS[task.name])
     return {
         "task": task.name,
-        "agent": condition,
+        "agent": agent,
         "seed": seed,
         "env_steps": model.num_timesteps,
-        "updates": getattr(model, "_n_updates", 0),
+        "updates": model._n_updates,
         "reached_at": "" if reached_at is None else reached_at,
         "auc": round(float(np.mean(curve.means)), 4),
         "final_mean": round(result.final_mean, 3),
@@ -86,6 +116,7 @@ def run(task: Task, condition: str, seed: int, n_steps: int) -> dict[str, object
         "learner_cpu": round(result.cpu_seconds, 1),
         "actors_cpu": round(result.others_cpu_seconds, 1),
         "wall": round(result.wall_seconds, 1),
+        **lag_of(envs, CONDITIONS[agent], model),
         "load": load_average(),
         "curve": " ".join(f"{s}:{m}" for s, m in zip(curve.steps, curve.means, strict=True)),
     }
@@ -113,7 +144,7 @@ def report(table: Table) -> list[Bound]:
     bounds: list[Bound] = []
     for task in TASKS:
         low, high = interval(table.values("auc", task=task.name, agent="plain"))
-        for agent, name in CONDITIONS.items():
+        for agent, name in AGENTS.items():
             where = {"task": task.name, "agent": agent}
             auc, reached = table.values("auc", **where), table.values("reached_at", **where)
             if not len(auc):
@@ -161,19 +192,20 @@ def main() -> int:
     arguments = parser(__doc__, seeds=5)
     names = [task.name for task in TASKS]
     arguments.add_argument("--tasks", nargs="+", choices=names, default=names, help="only these")
-    arguments.add_argument("--agents", nargs="+", choices=CONDITIONS, default=list(CONDITIONS), help="only these")
+    arguments.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS), help="only these")
     args = parse(arguments)
     key = ("task", "agent", "seed")
     table = Table("scale_out_learning", COLUMNS, key, saved=not args.quick, fresh=args.fresh)
+    agents = [name for name in available() if name in args.agents]
     for seed in range(args.seeds):
         for task in TASKS:
-            for agent in args.agents:
+            for agent in agents:
                 if task.name in args.tasks and not table.has(task=task.name, agent=agent, seed=seed):
                     table.add(run(task, agent, seed, 1200 if args.quick else task.n_steps))
     print(hardware())
     bounds = report(table)
     if not args.quick:
-        plot_curves(table, list(LEVELS.items()), CONDITIONS, "scale_out_learning")
+        plot_curves(table, list(LEVELS.items()), AGENTS, "scale_out_learning")
     return verdict(bounds)
 
 

@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED = {"common", "learning", "both_ends_tasks", "gail_peer", "processes"}  # what benchmarks are made of
+SHARED = {"common", "learning", "both_ends_tasks", "gail_peer", "processes"}
+SHARED |= {
+    f"scale_out_{name}" for name in ("faults", "gpu", "ingest", "runs", "throughput", "worlds")
+}  # what benchmarks are made of
 BENCHMARKS = sorted(path.stem for path in (ROOT / "benchmarks").glob("*.py") if path.stem not in SHARED)
 
 
