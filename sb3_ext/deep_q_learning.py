@@ -249,7 +249,7 @@ class DeepQLearning(
         with warnings.catch_warnings():
             # SB3's advice to set optimize_memory_usage=False is for its own buffer: this one is cut in any case.
             warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
-            if source is not None:  # it stands for environments of the kind that evaluate
+            if source is not None and source is self.env:  # it stands for environments of the kind that evaluate
                 warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
             total, callback = super()._setup_learn(
                 total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar
@@ -333,8 +333,7 @@ class DeepQLearning(
         env = self._vec_normalize_env
         if self._largest_return is not None and (env is None or not env.norm_reward):
             self._largest_return.restart(block.lanes[~block.opened])
-            for rewards, dones in zip(block.by_step("reward"), block.ended_by_step(), strict=True):
-                self._largest_return.add(rewards, dones, self.gamma, block.lanes)
+            self._largest_return.add_steps(block.by_step("reward"), block.ended_by_step(), self.gamma, block.lanes)
 
     def _on_step(self) -> None:
         rate = self.exploration.rate(self._current_progress_remaining, self.n_envs)

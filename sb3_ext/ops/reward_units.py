@@ -28,19 +28,33 @@ class LargestReturn:
         self.value = 0.0
         self._sums = np.zeros(n_envs)
 
-    def add(
-        self, rewards: np.ndarray, dones: np.ndarray, gamma: float, lanes: np.ndarray | slice = slice(None)
-    ) -> None:
+    def add(self, rewards: np.ndarray, dones: np.ndarray, gamma: float) -> None:
         """
-        :param rewards: [N] of one step, finite
-        :param dones: [N] where it ended an episode
+        :param rewards: [E] of one step, finite
+        :param dones: [E] where it ended an episode
         :param gamma: discount per step
-        :param lanes: [N] numbers of these environments; all
         """
-        sums = gamma * self._sums[lanes] + rewards
-        self.value = max(self.value, float(np.abs(sums).max()))
-        sums[np.asarray(dones, dtype=bool)] = 0.0
-        self._sums[lanes] = sums
+        self._sums = gamma * self._sums + rewards
+        self.value = max(self.value, float(np.abs(self._sums).max()))
+        self._sums[np.asarray(dones, dtype=bool)] = 0.0
+
+    def add_steps(self, rewards: np.ndarray, dones: np.ndarray, gamma: float, lanes: np.ndarray) -> None:
+        """
+        Many steps of some environments, as step by step.
+
+        :param rewards: [K, N] finite
+        :param dones: [K, N] where they ended an episode
+        :param gamma: discount per step
+        :param lanes: [N] numbers of the environments
+        """
+        # Of numbers, not of arrays: ten times as fast for the few environments of an actor, and the same to the bit.
+        for lane, its_rewards, ends in zip(lanes.tolist(), rewards.T.tolist(), dones.T.tolist(), strict=True):
+            total = float(self._sums[lane])
+            for reward, ended in zip(its_rewards, ends, strict=True):
+                total = gamma * total + reward
+                self.value = max(self.value, abs(total))
+                total = 0.0 if ended else total
+            self._sums[lane] = total
 
     def restart(self, lanes: np.ndarray | slice = slice(None)) -> None:
         """:param lanes: numbers of environments that begin an episode; all"""

@@ -61,6 +61,21 @@ def test_the_largest_return_is_the_largest_sum_from_the_start_of_an_episode() ->
     assert largest.value == pytest.approx(expected)
 
 
+def test_steps_of_some_environments_add_up_as_step_by_step() -> None:
+    rng = np.random.default_rng(0)
+    rewards, dones = rng.normal(size=(60, 5)).astype(np.float32), rng.random((60, 5)) < 0.1
+    one_by_one, by_blocks = LargestReturn(5), LargestReturn(5)
+    for k in range(0, 60, 12):
+        for step in range(k, k + 12):
+            one_by_one.add(rewards[step], dones[step], 0.97)
+        for lanes in (np.array([0, 3]), np.array([1, 2, 4])):
+            by_blocks.add_steps(rewards[k : k + 12, lanes], dones[k : k + 12, lanes], 0.97, lanes)
+        assert by_blocks.value == one_by_one.value
+        np.testing.assert_array_equal(by_blocks._sums, one_by_one._sums)
+    by_blocks.restart(np.array([1]))
+    assert by_blocks._sums[1] == 0.0 and by_blocks._sums[0] == one_by_one._sums[0]
+
+
 def test_a_restart_forgets_the_sums_under_way() -> None:
     largest = LargestReturn(1)
     largest.add(np.array([3.0]), np.array([False]), gamma=1.0)
