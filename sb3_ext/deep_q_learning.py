@@ -28,7 +28,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.save_util import load_from_pkl
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule, TrainFreq
-from stable_baselines3.common.vec_env import VecEnv
+from stable_baselines3.common.vec_env import VecEnv, VecEnvWrapper
 from torch import nn
 
 from sb3_ext.buffers.blocks import LaneBlock
@@ -249,7 +249,9 @@ class DeepQLearning(
         with warnings.catch_warnings():
             # SB3's advice to set optimize_memory_usage=False is for its own buffer: this one is cut in any case.
             warnings.filterwarnings("ignore", "The last trajectory in the replay buffer will be truncated")
-            if source is not None and source is self.env:  # it stands for environments of the kind that evaluate
+            if source is not None and not isinstance(
+                self.env, VecEnvWrapper
+            ):  # it stands for environments of the kind that evaluate
                 warnings.filterwarnings("ignore", "Training and eval env are not of the same type")
             total, callback = super()._setup_learn(
                 total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar

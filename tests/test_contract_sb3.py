@@ -199,6 +199,7 @@ FUNCTIONS = [
 # Private names that are read of others than SB3.
 ELSEWHERE = {
     "_asdict", "_fields", "_replace",  # of a NamedTuple
+    "_exit",  # of os
     "_foreach_add_", "_foreach_mul_", "_to_copy",  # torch's operators
     "_eval_env_kwargs_args",  # rl-zoo3's, see its own contract
 }  # fmt: skip
