@@ -13,7 +13,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium as gym
 import numpy as np
@@ -24,6 +24,9 @@ from sb3_ext.cli.flags import Command, Parser
 from sb3_ext.versions import CORE, version_of
 
 N_STEPS = 200
+BACKENDS: dict[Literal["process", "ray"], str | None] = {"process": None, "ray": "ray"}
+"""of actors -> package that it needs"""
+START_SECONDS = 120.0  # that an actor has, also on a machine that is busy
 
 
 def _parser() -> Parser:
@@ -35,20 +38,27 @@ def _parser() -> Parser:
 def run(given: argparse.Namespace) -> int:
     """
     :param given: by the flags of `doctor`
-    :return: exit code: 1 where an algorithm does not run
+    :return: exit code: 1 where an algorithm or an actor does not run
     """
     for line in [*installed(), "", "extras", *extras(), "", "rendering", *rendering()]:
         print(line, flush=True)
     if given.no_run:
         return 0
     print(f"\nalgorithms, {N_STEPS} env steps each", flush=True)
+    all_run = _all_run(algorithms())
+    print("\nactors, one of each kind that is there", flush=True)
+    return int(not (_all_run(actors()) and all_run))
+
+
+def _all_run(trials: dict[str, Callable[[], object]]) -> bool:
+    """:return: whether each does, of which a line is printed"""
     failed = False
-    for name, make in algorithms().items():
+    for name, trial in trials.items():
         begin = time.perf_counter()
-        error = _error_of(make)
+        error = _error_of(trial)
         failed |= error is not None
         print(f"  {name:9} {f'ok, {time.perf_counter() - begin:.1f} s' if error is None else error}", flush=True)
-    return int(failed)
+    return not failed
 
 
 def installed() -> Iterator[str]:
@@ -115,6 +125,27 @@ def _train(row: Row) -> None:
     if row.imitates:
         keywords["demonstrations"] = record(PPO("MlpPolicy", env_id, device="cpu"), env_id, 2)
     cls(next(iter(cls.policy_aliases)), env_id, device="cpu", **keywords).learn(N_STEPS)
+
+
+def actors() -> dict[str, Callable[[], object]]:
+    """:return: a short training with one actor, by what runs it"""
+    there = [name for name, package in BACKENDS.items() if package is None or version_of(package) is not None]
+    return {name: functools.partial(_train_with_actor, name) for name in there}
+
+
+def _train_with_actor(backend: Literal["process", "ray"]) -> None:
+    from stable_baselines3.common.env_util import make_vec_env
+
+    from sb3_ext.distributed import ActorEnvs, RestartPolicy
+
+    make_env = functools.partial(make_vec_env, "CartPole-v1")
+    envs = ActorEnvs(make_env, 1, backend=backend, restarts=RestartPolicy(max_in=0), order_timeout=START_SECONDS)
+    try:
+        sb3_ext.R2D2("MlpLstmPolicy", envs, learning_starts=50, batch_size=16, buffer_size=1000, device="cpu").learn(
+            N_STEPS
+        )
+    finally:
+        envs.close()
 
 
 def _picture(env_id: str, environment: dict[str, str]) -> str:

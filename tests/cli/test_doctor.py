@@ -17,10 +17,12 @@ def test_everything_here_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(doctor, "N_STEPS", 100)
+    monkeypatch.setattr(doctor, "BACKENDS", {"process": None, "elsewhere": "no_such_package"})
     assert cli.main(["doctor"]) == 0
     out = capsys.readouterr().out
     for name in MODULES:
         assert f"  {name:9} ok, " in out
+    assert "\n  process   ok, " in out and "elsewhere" not in out
     assert f"stable_baselines3 {metadata.version('stable_baselines3')}" in out
     assert "pygame     ok, CartPole-v1 drawn at 600 x 400" in out
     assert "FAILS" not in out and list(tmp_path.iterdir()) == []
@@ -49,9 +51,14 @@ def test_what_does_not_run_is_named_and_the_rest_goes_on(
         raise RuntimeError("no\nluck")
 
     monkeypatch.setattr(doctor, "algorithms", lambda: {"R2D2": broken, "TD3": lambda: None})
+    monkeypatch.setattr(doctor, "actors", lambda: {"process": lambda: None, "ray": broken})
     monkeypatch.setattr(doctor, "rendering", list)
     assert cli.main(["doctor"]) == 1
     out = capsys.readouterr().out
     assert "R2D2      FAILS: RuntimeError: no luck" in out and "TD3       ok" in out
+    assert "process   ok" in out and "ray       FAILS: RuntimeError: no luck" in out
+    monkeypatch.setattr(doctor, "algorithms", dict)
+    assert cli.main(["doctor"]) == 1, "it is enough that actors do not"
+    capsys.readouterr()
     assert cli.main(["doctor", "--no-run"]) == 0
     assert "algorithms" not in capsys.readouterr().out

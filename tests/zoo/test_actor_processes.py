@@ -1,0 +1,62 @@
+"""`sb3-ext train --actors N` with actors in processes, which signals reach too."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from stable_baselines3.common.monitor import load_results
+
+from sb3_ext import R2D2
+from sb3_ext.zoo import checkpoints
+from sb3_ext.zoo.actors import ActorSettings
+
+
+def group_lives(number: int) -> bool:
+    try:
+        os.killpg(number, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+MODULE = """
+import gymnasium as gym
+gym.register("Elsewhere-v0", "gymnasium.envs.classic_control:CartPoleEnv", max_episode_steps=7)
+"""
+
+
+def test_sigterm_to_the_whole_process_group_saves(headless_folder: Path) -> None:
+    """As SLURM sends it; and actors in processes know what MODULE:ID names."""
+    (headless_folder / "elsewhere.py").write_text(MODULE)
+    arguments = ["train", "--algo", "r2d2", "--env", "elsewhere:Elsewhere-v0", "-n", "1000000", "--eval-freq", "-1"]
+    arguments += ["--device", "cpu", "--actors", "2", "--verbose", "0", "-params", "n_envs:4", "learning_starts:40"]
+    arguments += ["buffer_size:4000", "batch_size:4"]
+    with Path("out").open("w") as out:
+        run = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", "sb3_ext", *arguments],
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    monitor = Path("logs/r2d2/Elsewhere-v0_1/monitor.csv")
+    give_up = time.monotonic() + 120
+    while not (monitor.is_file() and len(monitor.read_text().splitlines()) > 20):
+        assert run.poll() is None and time.monotonic() < give_up, Path("out").read_text()
+        time.sleep(0.1)
+    os.killpg(run.pid, signal.SIGTERM)
+    assert run.wait(120) == 0, Path("out").read_text()
+    while group_lives(run.pid):
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    first = monitor.parent
+    found = checkpoints.Interrupted.read(first)
+    assert found.actors == ActorSettings(2, 2)
+    saved = found.newest_whole("Elsewhere-v0", True, False)
+    model = R2D2.load(saved.model, device="cpu")
+    assert model.num_timesteps == saved.num_timesteps and model.num_timesteps > 100 and model._n_updates > 0
+    assert set(load_results(str(first))["l"]) == {7}
