@@ -27,7 +27,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ext.distributed.faults import ActorsFailed
 from sb3_ext.errors import UserError
-from sb3_ext.exchange.redaction import BLANK, redacted_arguments, redacted_data
+from sb3_ext.exchange.redaction import redacted_arguments, redacted_data
 from sb3_ext.exchange.trust import load_statistics, say_trusted
 from sb3_ext.metrics import LearnerMetrics
 from sb3_ext.replaced import replaced
@@ -37,6 +37,7 @@ from sb3_ext.zoo.checkpoints import Interrupted, SavedSet, saved_with
 from sb3_ext.zoo.interrupts import StopAtStep
 from sb3_ext.zoo.run_folders import take_folder
 from sb3_ext.zoo.settings import SettingsReader
+from sb3_ext.zoo.typed_command import without_resume, without_secrets
 from sb3_ext.zoo.workers import deaths
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -103,7 +104,7 @@ class RunKeeper(SettingsReader):
         super()._save_config(saved_hyperparams)
         self.args = given
         if self.command:
-            command = redacted_arguments(_without_resume(self.command))
+            command = redacted_arguments(without_resume(self.command))
             (Path(self.params_path) / "command.txt").write_text(shlex.join(command))
 
     def _preprocess_hyperparams(
@@ -296,18 +297,4 @@ class RunKeeper(SettingsReader):
                 f"`--resume {self.save_path}` goes on from the newest checkpoint"
             ) from error
         print(f"Interrupted after {model.num_timesteps} of {self.run.n_timesteps} steps. Go on with")
-        print("  " + shlex.join(_without_secrets([*_without_resume(self.command), "--resume", str(self.save_path)])))
-
-
-def _without_resume(arguments: list[str]) -> list[str]:
-    """:return: without ``--resume FOLDER``"""
-    if "--resume" not in arguments:
-        return arguments
-    at = arguments.index("--resume")
-    return arguments[:at] + arguments[at + 2 :]
-
-
-def _without_secrets(arguments: list[str]) -> list[str]:
-    """:return: for the terminal, where paths are needed and passwords would reach a log"""
-    pairs = zip(arguments, redacted_arguments(arguments), strict=True)
-    return [blanked if BLANK in blanked else given for given, blanked in pairs]
+        print("  " + shlex.join(without_secrets([*without_resume(self.command), "--resume", str(self.save_path)])))

@@ -9,11 +9,31 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
+import pytest
+import torch as th
 from stable_baselines3.common.monitor import load_results
+from support.runs import NAME, RUNS, command
 
 from sb3_ext import R2D2
+from sb3_ext.cli import main as cli
 from sb3_ext.zoo import checkpoints
 from sb3_ext.zoo.actors import ActorSettings
+
+
+@pytest.mark.filterwarnings("ignore")  # of the stock scripts
+def test_in_lockstep_processes_make_the_run_that_one_process_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ("--actors", "2", "--lockstep", "--seed", "3", "--eval-freq", "100", "--eval-episodes", "2", "--backend")
+    for backend in ("inline", "process"):
+        assert cli.main(command(*flags, backend, settings=("normalize:True", "n_envs:4"))) == 0
+    assert "2 actors of 2 environments" in capsys.readouterr().out
+    one, two = (RUNS / f"{NAME}_{n}" for n in (1, 2))
+    weights = [R2D2.load(run / f"{NAME}.zip", device="cpu").policy.state_dict() for run in (one, two)]
+    assert all(th.equal(value, weights[1][key]) for key, value in weights[0].items())
+    episodes = [load_results(str(run)) for run in (one, two)]
+    assert len(episodes[0]) > 10 and episodes[0][["r", "l"]].equals(episodes[1][["r", "l"]])
+    results = [np.load(run / "evaluations.npz")["results"] for run in (one, two)]
+    np.testing.assert_array_equal(*results)
 
 
 def group_lives(number: int) -> bool:
