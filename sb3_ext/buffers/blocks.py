@@ -10,6 +10,22 @@ from sb3_ext.buffers.columns import Array
 from sb3_ext.nested import Nested
 
 
+class Stretch(NamedTuple):
+    """The steps of one trajectory in a block."""
+
+    place: int
+    """of its lane in the block"""
+    step: int
+    """the first of them in the block"""
+    n_steps: int
+    offset: int
+    """of the cell that the first one leaves"""
+    goes_on: bool
+    """the trajectory was under way before the block"""
+    ended: bool
+    """with the last of them"""
+
+
 class LaneBlock(NamedTuple):
     """
     K steps of each of E lanes. Cells are those of `lanes`: lane after lane, frames of stacks once, final observations
@@ -47,38 +63,40 @@ class LaneBlock(NamedTuple):
     priorities: Array | None
     """[N] float32, of what the block completes, in the order of `add`; NaN = not known; None = of nothing"""
 
+    def stretches(self) -> list[Stretch]:
+        """
+        :return: the steps of each trajectory, lane by lane
+        :raises ValueError: naming a lane that has other steps than K by its starts and ends
+        """
+        starts, ends = self.starts.tolist(), self.ends.tolist()
+        found, after = [], 0
+        for place, (count, goes_on) in enumerate(zip(self.counts.tolist(), self.opened.tolist(), strict=True)):
+            begin, after, step = after, after + count, 0
+            while step < self.n_steps:
+                first = begin if goes_on else starts.pop(0) if starts else after
+                ended = bool(ends) and ends[0] < after
+                final = ends.pop(0) if ended else after - 1
+                n_steps = final - first
+                if n_steps < 1 or first < begin or step + n_steps > self.n_steps:
+                    raise ValueError(self._no_steps(place))
+                found.append(Stretch(place, step, n_steps, first, goes_on, ended))
+                step, begin, goes_on = step + n_steps, final + 1, False
+            if begin != after or step == 0:
+                raise ValueError(self._no_steps(place))
+        if starts or ends:
+            raise ValueError(self._no_steps(len(self.lanes) - 1))
+        return found
+
+    def _no_steps(self, place: int) -> str:
+        return f"a block of lane {self.lanes[place]} has starts and ends that do not make {self.n_steps} steps of it"
+
     def offsets(self) -> Array:
         """
         :return: [E, K] of the cell that each step leaves
-        :raises ValueError: where starts, ends and counts do not make K steps of every lane
+        :raises ValueError: as `stretches` does
         """
-        begins, finals = self.trajectories()
-        lengths = finals - begins
-        n_steps = len(self.lanes) * self.n_steps
-        if self.n_steps < 1 or len(lengths) == 0 or lengths.min() < 1 or lengths.sum() != n_steps:
-            raise ValueError(
-                f"a block of lanes {self.lanes.tolist()} says {self.n_steps} steps of each, "
-                f"its trajectories make {lengths.tolist()}"
-            )
-        before = np.cumsum(lengths) - lengths
-        offsets: np.ndarray = np.repeat(begins - before, lengths) + np.arange(n_steps)
-        return offsets.reshape(len(self.lanes), self.n_steps)
-
-    def trajectories(self) -> tuple[Array, Array]:
-        """
-        :return: [N] offsets of the first and of the last observation of each trajectory, as far as the block has it
-        :raises ValueError: where one of them has no other
-        """
-        after = np.cumsum(self.counts)
-        last = after - 1
-        begins = np.sort(np.concatenate(((after - self.counts)[self.opened], self.starts)))
-        finals = np.sort(np.concatenate((self.ends, last[~np.isin(last, self.ends)])))
-        if len(begins) != len(finals):
-            raise ValueError(
-                f"a block of lanes {self.lanes.tolist()} has {len(begins)} beginnings of trajectories "
-                f"and {len(finals)} ends"
-            )
-        return begins, finals
+        each = [np.arange(x.offset, x.offset + x.n_steps) for x in self.stretches()]
+        return np.concatenate(each).reshape(len(self.lanes), self.n_steps)
 
     def by_step(self, name: str) -> Array:
         """
@@ -90,5 +108,7 @@ class LaneBlock(NamedTuple):
 
     def ended_by_step(self) -> Array:
         """:return: [K, E] bool: the step's next observation was its trajectory's last"""
-        ended: np.ndarray = np.isin(self.offsets().T + 1, self.ends)
+        ended = np.zeros((self.n_steps, len(self.lanes)), dtype=bool)
+        for x in self.stretches():
+            ended[x.step + x.n_steps - 1, x.place] = x.ended
         return ended

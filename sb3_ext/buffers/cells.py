@@ -92,34 +92,34 @@ class Cells:
         for name, x in values.items():
             self.columns[name][at] = x
 
-    def put_block(self, lanes: Array, first: Array, counts: Array, cells: dict[str, Array]) -> None:
+    def put_observations(self, lane: int, cell: int, n: int, source: int, values: dict[str, Array]) -> None:
         """
-        Write stretches of cells; of one that is longer than a lane what fits.
+        Write cells that follow each other; where they are more than a lane has, the last ones.
 
-        :param lanes: [N]
-        :param first: [N] first cell of each stretch
-        :param counts: [N] its length
-        :param cells: [sum of counts, ...] per key
+        :param lane: one lane
+        :param cell: the first
+        :param n: how many
+        :param source: row of ``values`` for the first
+        :param values: per key, frames of stacks as they lie
         """
-        done = 0
-        for lane, cell, count in zip(lanes.tolist(), first.tolist(), counts.tolist(), strict=True):
-            skipped = max(count - self.size, 0)
-            begin, left = (cell + skipped) % self.size, count - skipped
-            row, source = lane * self.size, done + skipped
-            before_wrap = min(left, self.size - begin)
-            for key, x in cells.items():
-                ring = self.observations[key]
-                ring[row + begin : row + begin + before_wrap] = x[source : source + before_wrap]
-                ring[row : row + left - before_wrap] = x[source + before_wrap : source + left]
-            done += count
+        self._put(self.observations, lane, cell, n, source, values)
 
-    def put_steps(self, lanes: Array, cell: Array, values: dict[str, Array]) -> None:
-        """
-        :param lanes: [N]
-        :param cell: [N, K] the cells that steps leave, ascending
-        :param values: [N, K, ...] by name
-        """
-        self.put_columns(lanes[:, None] * self.size + cell % self.size, values)
+    def put_values(self, lane: int, cell: int, n: int, source: int, values: dict[str, Array]) -> None:
+        """Parameters as above, ``values`` of columns by name."""
+        self._put(self.columns, lane, cell, n, source, values)
+
+    def _put(
+        self, rings: dict[str, Array], lane: int, cell: int, n: int, source: int, values: dict[str, Array]
+    ) -> None:
+        skipped = max(n - self.size, 0)
+        source, n = source + skipped, n - skipped
+        begin, row = (cell + skipped) % self.size, lane * self.size
+        before_wrap = min(n, self.size - begin)
+        for name, x in values.items():
+            ring = rings[name]
+            ring[row + begin : row + begin + before_wrap] = x[source : source + before_wrap]
+            if n > before_wrap:
+                ring[row : row + n - before_wrap] = x[source + before_wrap : source + n]
 
     # ------------------------------------------------------------------ reading
 

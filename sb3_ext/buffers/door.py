@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -9,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch as th
 
-from sb3_ext.buffers.blocks import LaneBlock
+from sb3_ext.buffers.blocks import LaneBlock, Stretch
 from sb3_ext.buffers.columns import N_FIRST, Array, Column, Part, read_extras
 from sb3_ext.nested import Nested
 
@@ -85,54 +86,49 @@ class Door:
             terminated[lane] = not timeout
         return Step(before, after, columns, ended, states)
 
-    def read_block(self, block: LaneBlock, lead_in: int) -> Array:
+    def read_block(self, block: LaneBlock, lead_in: int) -> list[Stretch]:
         """
         :param block: as `add_block` gets it
         :param lead_in: cells before a trajectory's first whole observation
-        :return: its `offsets`
+        :return: its `stretches`
         :raises ValueError: as `add_block` does, without a look at what the lanes hold
         """
-        lanes, counts = block.lanes, block.counts
-        shown = f"a block of lanes {lanes.tolist()}"
-        if len(lanes) == 0 or lanes[0] < 0 or lanes[-1] >= self.n_envs or (np.diff(lanes) <= 0).any():
-            raise ValueError(f"{shown} does not fit: the replay has lanes 0 to {self.n_envs - 1}, each comes once")
-        if not len(lanes) == len(counts) == len(block.opened):
-            raise ValueError(f"{shown} has counts of {len(counts)} of them and opened of {len(block.opened)}")
-        n_cells = int(counts.sum())
-        for name, given, expected in (
-            ("cells", block.cells, {key: (part.cell_shape, part.dtype) for key, part in self._parts.items()}),
-            ("columns", block.columns, {name: (x.shape, x.dtype) for name, x in self._columns.items()}),
-        ):
-            if given.keys() != expected.keys():
-                raise ValueError(f"{shown} has {name} {sorted(given)}, the replay {sorted(expected)}")
-            for key, (shape, dtype) in expected.items():
-                x = given[key]
-                if x.shape != (n_cells, *shape) or x.dtype != dtype:
-                    raise ValueError(
-                        f"{shown} has {name} {key!r} of shape {x.shape} and dtype {x.dtype}, "
-                        f"the replay asks for {(n_cells, *shape)} and {dtype}"
-                    )
-        offset = block.offsets()
-        self._check_gaps(block, offset, lead_in)
-        return offset
-
-    def _check_gaps(self, block: LaneBlock, offset: Array, lead_in: int) -> None:
-        """:raises ValueError: for a cell of a block that is no part of a trajectory, or a step in another lane"""
-        after = np.cumsum(block.counts)
-        first = after - block.counts
-        begins, finals = block.trajectories()
-        lane = np.searchsorted(after, begins, side="right")
-        is_first = np.concatenate(([True], lane[1:] != lane[:-1]))
-        before = np.where(is_first, first[lane] - 1, np.concatenate(([0], finals[:-1])))
-        gap = np.where(is_first & block.opened[lane], 1, lead_in + 1)
-        wrong = lane[begins - before != gap].tolist()
-        per_lane = np.bincount(lane, finals - begins, len(block.lanes))
-        wrong += np.flatnonzero(per_lane != block.n_steps).tolist()
-        wrong += np.flatnonzero(offset[:, -1] + 2 < after).tolist()
-        if wrong:
+        lanes = block.lanes.tolist()
+        if not lanes or lanes[0] < 0 or lanes[-1] >= self.n_envs or any(a >= b for a, b in itertools.pairwise(lanes)):
             raise ValueError(
-                f"a block of lane {block.lanes[min(wrong)]} has cells or steps that are no part of its trajectories"
+                f"a block of lanes {lanes} does not fit: the replay has lanes 0 to {self.n_envs - 1}, each comes once"
             )
+        if not len(lanes) == len(block.counts) == len(block.opened):
+            raise ValueError(
+                f"a block of lanes {lanes} has counts of {len(block.counts)} and opened of {len(block.opened)}"
+            )
+        n_cells = int(block.counts.sum())
+        shapes = {key: (part.cell_shape, part.dtype) for key, part in self._parts.items()}
+        self._check_arrays(f"a block of lanes {lanes} has cells", block.cells, shapes, n_cells)
+        shapes = {name: (x.shape, np.dtype(x.dtype)) for name, x in self._columns.items()}
+        self._check_arrays(f"a block of lanes {lanes} has columns", block.columns, shapes, n_cells)
+        stretches = block.stretches()
+        place, free = -1, 0  # the first cell that is no part of a trajectory so far
+        for x in stretches:
+            if x.place != place:
+                place, free = x.place, int(block.counts[: x.place].sum())
+            if x.offset - free != (0 if x.goes_on else lead_in):
+                raise ValueError(f"a block of lane {lanes[place]} has cells that are no part of its trajectories")
+            free = x.offset + x.n_steps + 1
+        return stretches
+
+    def _check_arrays(
+        self, what: str, given: dict[str, Array], expected: dict[str, tuple[tuple[int, ...], np.dtype]], n_cells: int
+    ) -> None:
+        if given.keys() != expected.keys():
+            raise ValueError(f"{what} {sorted(given)}, the replay {sorted(expected)}")
+        for name, (shape, dtype) in expected.items():
+            x = given[name]
+            if x.shape != (n_cells, *shape) or x.dtype != dtype:
+                raise ValueError(
+                    f"{what} {name!r} of shape {x.shape} and dtype {x.dtype}, "
+                    f"the replay asks for {(n_cells, *shape)} and {dtype}"
+                )
 
     def _as_arrays(self, obs: Obs) -> dict[str, Array]:
         """

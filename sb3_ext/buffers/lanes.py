@@ -38,12 +38,10 @@ from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import nested
-from sb3_ext.buffers.block_walk import Items, Walk, walk_of
-from sb3_ext.buffers.blocks import LaneBlock
+from sb3_ext.buffers.block_filling import BlockFilling
 from sb3_ext.buffers.cells import Cells, Index
 from sb3_ext.buffers.columns import Array, Column, columns_of, drawn_dtype, parts_of
 from sb3_ext.buffers.door import Door, Extras, Obs, Step
-from sb3_ext.buffers.journal import Journal
 from sb3_ext.buffers.replay import Handle, ReplayStatistics, layout_of
 from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
 from sb3_ext.buffers.sampling import Sampler
@@ -52,7 +50,7 @@ from sb3_ext.nested import Nested
 from sb3_ext.specs import resolve
 
 
-class LaneReplayBuffer(ReplayBuffer):
+class LaneReplayBuffer(BlockFilling, ReplayBuffer):
     """
     Lanes of cells. Memory is taken at the first `add`, so a model that is loaded only to act takes none.
 
@@ -72,9 +70,6 @@ class LaneReplayBuffer(ReplayBuffer):
     :param frame_channels: channels of one frame of channel-first stacks, each frame stored once; None = observations
         are stored whole
     """
-
-    journal: Journal | None = None
-    """of a recorder, see `keep_journal`"""
 
     def __init__(
         self,
@@ -127,14 +122,6 @@ class LaneReplayBuffer(ReplayBuffer):
                 f"buffer_size gives {self.buffer_size} cells to each of {self.n_envs} environments, "
                 f"but {words} set buffer_size >= {least * self.n_envs}"
             )
-
-    def recorder_cells(self, chunk: int) -> int:
-        """
-        :param chunk: steps of each lane between two blocks
-        :return: cells of a lane that the replay of a recorder needs, even where every step ends an episode: room for
-            what is new, and for an item that it completes
-        """
-        return self._least_cells()[0] + chunk * (self._cells.lead_in + 2)
 
     def size(self) -> int:
         """:return: cells in use in the fullest lane"""
@@ -334,88 +321,6 @@ class LaneReplayBuffer(ReplayBuffer):
             return slice(at, at + 1)
         cells: np.ndarray | slice = self._rows + cell % self.buffer_size
         return cells
-
-    # ------------------------------------------------------------------ blocks
-
-    def add_block(self, block: LaneBlock) -> None:
-        """
-        Store what a `BlockRecorder` took, of some lanes. A replay that is filled by blocks of all lanes is the one that
-        `add` would have made of the same steps.
-
-        :param block: only read
-        :raises ValueError: for another shape, dtype or key, a lane that is not there, or a block that does not go on
-            where its lane stands; nothing is stored then
-        """
-        offset = self._door.read_block(block, self._cells.lead_in)
-        lanes = block.lanes
-        at_head = (np.cumsum(block.counts) - block.counts)[block.opened]
-        self._check_goes_on(block, at_head)
-        broken = lanes[self._open[lanes] & ~block.opened]
-        first = self._head[lanes] + np.isin(lanes, broken)
-        walk = walk_of(block, offset, first, self._start[lanes])
-        items = self.items_of(walk)
-        self._check_block(block, walk, items)
-        if not self._cells.observations:
-            self.check_size()
-            self._allocate(block.states)
-        self.cut(broken.tolist())
-        self._cells.put_block(lanes, first, block.counts, block.cells)
-        self._cells.put_steps(lanes, walk.cell, {name: x[offset] for name, x in block.columns.items()})
-        handle = self._fill_items(block, walk, items)
-        closed = walk.ended[:, -1]
-        self._start[lanes] = walk.cell[:, -1] - walk.number[:, -1]
-        self._head[lanes] = walk.cell[:, -1] + 1 + closed
-        self._open[lanes] = ~closed
-        self._n_open = int(self._open.sum())
-        self._flush()
-        if block.priorities is not None and self.sampler.reads_priorities:
-            known = ~np.isnan(block.priorities)
-            self.update_priorities(Handle(*(x[known] for x in handle)), block.priorities[known])
-
-    def _check_goes_on(self, block: LaneBlock, at_head: Array) -> None:
-        """
-        :param at_head: offsets of the cells that are the head of their lane
-        :raises ValueError: naming a lane that the block does not continue though it says so
-        """
-        for lane, offset in zip(block.lanes[block.opened].tolist(), at_head.tolist(), strict=True):
-            if not self._open[lane]:
-                raise ValueError(
-                    f"a block continues lane {lane}, where no trajectory is under way: one before it is missing"
-                )
-            at = lane * self.buffer_size + self._head[lane] % self.buffer_size
-            for key, x in self._cells.observations.items():
-                if x[at].tobytes() != block.cells[key][offset].tobytes():
-                    raise ValueError(
-                        f"a block continues lane {lane} from another observation than its last: "
-                        "one before it is missing"
-                    )
-
-    @abstractmethod
-    def items_of(self, walk: Walk) -> Items:
-        """:return: what these steps complete"""
-
-    def _check_block(self, block: LaneBlock, walk: Walk, items: Items) -> None:
-        """
-        :raises ValueError: where what a block brings beside its cells is not of its items
-        """
-        if block.priorities is not None and block.priorities.shape != items.first.shape:
-            raise ValueError(
-                f"a block of lanes {block.lanes.tolist()} has priorities of shape {block.priorities.shape}, "
-                f"and completes {len(items.first)} items"
-            )
-
-    @abstractmethod
-    def _fill_items(self, block: LaneBlock, walk: Walk, items: Items) -> Handle:
-        """
-        Do of a block, whose cells are written, what the hooks of `add` do step by step.
-
-        :return: the items that were completed, in that order
-        """
-
-    def keep_journal(self) -> Journal:
-        """:return: where from now on it is noted what is new in the lanes"""
-        self.journal = Journal(self._cells, self._head, self._open)
-        return self.journal
 
     # ------------------------------------------------------------------ reading
 

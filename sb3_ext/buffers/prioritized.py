@@ -20,7 +20,6 @@ back before one of its cells is overwritten: that of the oldest frame where fram
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -30,14 +29,10 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TensorDict
 from stable_baselines3.common.vec_env import VecNormalize
 
-from sb3_ext.buffers.block_walk import Items, Walk, transition_items
-from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.columns import Array, Column
-from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.replay import Handle
 from sb3_ext.buffers.samplers import Proportional, SamplerLike
-from sb3_ext.buffers.sum_tree import pack, unpack
-from sb3_ext.nested import Nested
+from sb3_ext.buffers.transition_lanes import TransitionLanes
 
 RAINBOWS = Proportional(alpha=0.5, beta=0.4, beta_final=1.0)  # Hessel et al., 2018, table 1
 
@@ -65,7 +60,7 @@ class PrioritizedSamples(NamedTuple):
     """for `PrioritizedReplayBuffer.update_priorities`"""
 
 
-class PrioritizedReplayBuffer(LaneReplayBuffer):
+class PrioritizedReplayBuffer(TransitionLanes):
     """
     Prioritized replay (Schaul et al., 2016) of n-step transitions, any number of environments, Box, image, discrete or
     Dict observations, any action space. Memory is taken at the first `add`, so a model that is loaded only to act takes
@@ -143,8 +138,6 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
         self._gamma = gamma
         self._discounts = np.power(1.0 if gamma is None else gamma, np.arange(self.n_steps + 1)).astype(np.float32)
 
-    # ------------------------------------------------------------------ geometry and state of the lanes
-
     @property
     def dones(self) -> np.ndarray:  # type: ignore[override]
         """
@@ -155,101 +148,6 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             self._cells.columns["terminated"].reshape(self.n_envs, self.buffer_size).T.astype(np.float32)
         )
         return flags
-
-    def _least_cells(self) -> tuple[int, str]:
-        least = self._cells.lead_in + self.n_steps + 1
-        return least, f"one item needs {least} (n_steps + {'1' if self._cells.lead_in == 0 else 'frames of a stack'})"
-
-    def _clear(self) -> None:
-        super()._clear()
-        self._oldest = [0] * self.n_envs  # the first transition that has not been retired
-        self._was_broken = np.zeros(self.n_envs, dtype=bool)  # the trajectory began where another was broken off
-        self._steps = np.zeros(0, dtype=np.uint8)  # k of an active leaf, 0 = not active
-
-    def _active_leaves(self) -> Array:
-        return np.flatnonzero(self._steps)
-
-    def _age(self, leaves: Array) -> Array:
-        lane, cell = np.divmod(leaves, self.buffer_size)
-        return (self._head[lane] - cell) % self.buffer_size
-
-    # ------------------------------------------------------------------ writing
-
-    def _allocate(self, states: Nested[Array | th.Tensor] | None) -> None:
-        """Adds: one leaf for every cell."""
-        super()._allocate(states)
-        leaves = self.n_envs * self.buffer_size
-        self._steps = np.zeros(leaves, dtype=np.min_scalar_type(self.n_steps))
-        if len(self._generation) == 0:
-            self._generation = np.zeros(leaves, dtype=np.int64)
-        self.sampler.resize(leaves)
-
-    def _break_off(self, lane: int) -> None:
-        """A reset by a second ``learn``, another env, a reloaded replay: what is stored of the trajectory is cut."""
-        if self._was_broken[lane] and self._head[lane] == self._start[lane] + 1:
-            warnings.warn(
-                f"env {lane} broke off two trajectories after one step each: unless learn() is called for single "
-                "steps, the VecEnv writes into arrays that it has returned, and what is stored is wrong",
-                stacklevel=4,
-            )
-        self._close(lane)
-        self._was_broken[lane] = True
-
-    def _complete_items(self) -> None:
-        """Of each lane the item of which this was the n-th step."""
-        n = self.n_steps
-        self._activate(
-            [
-                row + (head - n) % self.buffer_size
-                for row, head, start in zip(self._rows.tolist(), self._head.tolist(), self._start.tolist(), strict=True)
-                if head - n >= start
-            ],
-            n,
-        )
-
-    def _activate(self, leaves: list[int], steps: int | list[int]) -> None:
-        if leaves:
-            array = np.array(leaves, dtype=np.int64)
-            self._steps[array] = steps
-            self.sampler.activate(array)
-
-    def _end_items(self, lane: int, start: int, end: int) -> None:
-        cells = range(max(start, end - self.n_steps + 1), end)
-        row = lane * self.buffer_size
-        self._activate([row + cell % self.buffer_size for cell in cells], [end - cell for cell in cells])
-        self._was_broken[lane] = False
-
-    def _retire_items(self, written: Array) -> None:
-        """Of stacks whose frames are stored once, an item loses its oldest frame first."""
-        lost = written - (self.buffer_size - self._cells.lead_in)  # the newest transition whose oldest frame goes
-        cells: list[int] = []
-        for lane, newest in enumerate(lost.tolist()):
-            while self._oldest[lane] <= newest:
-                cells.append(lane * self.buffer_size + self._oldest[lane] % self.buffer_size)
-                self._oldest[lane] += 1
-        if cells:
-            leaves = np.array(cells, dtype=np.int64)
-            leaves = leaves[self._steps[leaves] > 0]  # the cell of a final observation has no transition
-            self.sampler.deactivate(leaves)
-            self._steps[leaves] = 0
-            self._generation[leaves] += 1
-
-    # ------------------------------------------------------------------ blocks
-
-    def items_of(self, walk: Walk) -> Items:
-        return transition_items(walk, self.n_steps)
-
-    def _fill_items(self, block: LaneBlock, walk: Walk, items: Items) -> Handle:
-        leaves = block.lanes[items.lane] * self.buffer_size + items.first % self.buffer_size
-        generations = np.zeros_like(leaves)
-        written = np.zeros_like(self._head)  # of other lanes nothing is retired
-        for step in range(block.n_steps):
-            written[block.lanes] = walk.cell[:, step] + 1
-            self._retire_items(written)
-            now = np.flatnonzero(items.step == step)
-            self._activate(leaves[now].tolist(), items.n_steps[now].tolist())
-            generations[now] = self._generation[leaves[now]]
-        return Handle(leaves, generations)
 
     # ------------------------------------------------------------------ reading
 
@@ -310,10 +208,3 @@ class PrioritizedReplayBuffer(LaneReplayBuffer):
             "gamma": self.gamma,
             "frame_channels": self.frame_channels,
         }
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_steps": pack(self._steps)}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self._steps = unpack(state["_steps"])

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from abc import ABC, abstractmethod
+from collections.abc import Collection
 from dataclasses import FrozenInstanceError, dataclass
 from typing import Any, ClassVar, NamedTuple, TypeVar
 
@@ -39,6 +40,8 @@ class Sampler(ABC):
 
     reads_priorities: ClassVar[bool] = True
     """False: `update` has no effect, so that priorities need not be copied from the device"""
+    commutes: ClassVar[bool] = False
+    """True: what is drawn does not depend on whether a leaf was deactivated before or after another one came"""
 
     def __init_subclass__(cls) -> None:
         if "__init__" in vars(cls):
@@ -98,8 +101,23 @@ class Sampler(ABC):
         :param leaves: [N] int64
         :param active: [N] bool, False = deactivate
         """
-        for run in np.split(np.arange(len(leaves)), np.flatnonzero(np.diff(active)) + 1):
-            (self.activate if active[run[0]] else self.deactivate)(leaves[run])
+        gone: list[int] = []
+        come: dict[int, None] = {}
+        for leaf, comes in zip(leaves.tolist(), active.tolist(), strict=True):
+            if leaf in come or (not comes and come and not self.commutes):
+                self._turn(gone, come)
+                gone, come = [], {}
+            if comes:
+                come[leaf] = None
+            else:
+                gone.append(leaf)
+        self._turn(gone, come)
+
+    def _turn(self, gone: Collection[int], come: Collection[int]) -> None:
+        if gone:
+            self.deactivate(np.array(gone))
+        if come:
+            self.activate(np.array(list(come)))
 
     @abstractmethod
     def update(self, leaves: np.ndarray, priorities: np.ndarray) -> None:

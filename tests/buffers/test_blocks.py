@@ -152,6 +152,18 @@ def with_cells(block: LaneBlock, change: Callable[[np.ndarray], np.ndarray]) -> 
     return block._replace(cells={"": change(block.cells[""])})
 
 
+def with_a_cell_of_nothing(block: LaneBlock) -> LaneBlock:
+    """Before the first of them."""
+    return block._replace(
+        counts=np.add(block.counts, [1, 0]),
+        cells={key: np.concatenate((x[:1], x)) for key, x in block.cells.items()},
+        columns={name: np.concatenate((x[:1], x)) for name, x in block.columns.items()},
+        starts=block.starts + 1,
+        ends=block.ends + 1,
+        state_at=block.state_at + 1,
+    )
+
+
 WRONG: dict[str, tuple[Callable[[LaneBlock], LaneBlock], str]] = {
     "a lane that is not there": (lambda b: b._replace(lanes=b.lanes + 1), r"lanes \[2, 3\].*lanes 0 to 2"),
     "a lane twice": (lambda b: b._replace(lanes=np.array([1, 1])), r"lanes \[1, 1\].*each comes once"),
@@ -162,14 +174,12 @@ WRONG: dict[str, tuple[Callable[[LaneBlock], LaneBlock], str]] = {
     "a cell too few": (lambda b: with_cells(b, lambda x: x[1:]), r"cells '' of shape"),
     "another key": (lambda b: b._replace(cells={"image": b.cells[""]}), r"cells \['image'\], the replay \[''\]"),
     "no rewards": (lambda b: b._replace(columns={}), r"columns \[\], the replay \['action', 'reward', 'terminated'\]"),
-    "an end too many": (lambda b: b._replace(ends=np.append(b.ends, 1)), r"lanes \[1, 2\] has .* beginnings"),
-    "other steps": (lambda b: b._replace(n_steps=3), r"lanes \[1, 2\] says 3 steps"),
-    "no steps": (lambda b: b._replace(n_steps=0), r"lanes \[1, 2\] says 0 steps"),
-    "cells of another lane": (lambda b: b._replace(counts=np.add(b.counts, [1, -1])), r"lanes \[1, 2\] says 4 steps"),
-    "a cell of nothing": (
-        lambda b: b._replace(starts=b.starts + (b.starts == b.starts[1]), ends=b.ends + (b.ends == b.ends[1])),
-        r"block of lane 1 has cells or steps",
-    ),
+    "an end too many": (lambda b: b._replace(ends=np.append(b.ends[0] - 1, b.ends)), "lane 1 has starts and ends"),
+    "a start too many": (lambda b: b._replace(starts=np.append(b.starts, b.starts[-1] + 1)), "lane 2 has starts and"),
+    "other steps": (lambda b: b._replace(n_steps=3), "lane 1 has starts and ends that do not make 3 steps"),
+    "no steps": (lambda b: b._replace(n_steps=0), "lane 1 has starts and ends that do not make 0 steps"),
+    "cells of another lane": (lambda b: b._replace(counts=np.add(b.counts, [1, -1])), "lane 1 has starts and ends"),
+    "a cell of nothing": (with_a_cell_of_nothing, "lane 1 has cells that are no part of its trajectories"),
     "a lane that is not open": (
         lambda b: b._replace(opened=np.array([True, False]), starts=b.starts[1:]),
         "continues lane 1, where no trajectory is under way",
