@@ -16,7 +16,7 @@ import torch as th
 import yaml
 from stable_baselines3.common.monitor import load_results
 from support.hub_server import TOKEN, reachable
-from support.runs import ENV, NAME, RUNS, at_step, command, kill
+from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
@@ -115,6 +115,19 @@ def test_an_interrupted_run_goes_on_with_its_actors_or_split_otherwise(
     resumed = [R2D2.load(RUNS / f"{NAME}_{n}" / f"{NAME}.zip", device="cpu") for n in (2, 3, 4)]
     assert [model.num_timesteps for model in resumed] == [300] * 3
     assert all(model._n_updates > R2D2.load(first / f"{NAME}.zip", device="cpu")._n_updates for model in resumed)
+
+
+def test_a_killed_learner_goes_on_from_its_checkpoint_with_its_actors(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ("--save-freq", "100", "--save-replay-buffer")
+    with monkeypatch.context() as patch:
+        at_step(280, kill(signal.SIGKILL), patch)
+        killed(command(*INLINE, "--chunk", "5", *flags))
+    assert cli.main(command(*flags, "--resume", str(RUNS / f"{NAME}_1"))) == 0
+    out = capsys.readouterr().out
+    assert "Going on after 200 of 300 steps" in out and "2 actors of 1 environments" in out
+    assert R2D2.load(RUNS / f"{NAME}_2" / f"{NAME}.zip", device="cpu").num_timesteps == 300
 
 
 def test_a_checkpoint_of_one_process_is_gone_on_with_by_actors(capsys: pytest.CaptureFixture[str]) -> None:
