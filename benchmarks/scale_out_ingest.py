@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from gymnasium import spaces
 from processes import load_average
 
 from sb3_ext import nested
-from sb3_ext.buffers import SequenceReplayBuffer
+from sb3_ext.buffers import PrioritizedReplayBuffer, SequenceReplayBuffer
+from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.recorder import BlockRecorder
 
 COLUMNS = ("world", "lanes", "chunk", "repeat", "add_us", "block_us", "take_us", "bytes", "load")
@@ -36,17 +38,42 @@ class World:
     at_most: float | None
     """us per transition with one lane and 80 steps"""
 
+    @property
+    def stacks(self) -> bool:
+        """Rainbow's transitions, whose frames are stored once; else windows"""
+        return self.space.shape[0] == 4 and len(self.space.shape) == 3
+
 
 WORLDS = {
     "vector": World("4 floats, H 64, 40+80+5", spaces.Box(-9, 9, (4,), np.float32), 64, (40, 80, 40), 8_000, 8.0),
     "atari": World("84x84, H 512, 40+80+5", spaces.Box(0, 255, (1, 84, 84), np.uint8), 512, (40, 80, 40), 2_000, 12.0),
+    "frames": World("Rainbow, 4x84x84", spaces.Box(0, 255, (4, 84, 84), np.uint8), 0, (0, 1, 1), 2_000, 12.0),
     "pole": World("4 floats, H 64, 10+10+5", spaces.Box(-9, 9, (4,), np.float32), 64, (10, 10, 5), 8_000, None),
 }
-CASES = (("vector", 1, 16), ("vector", 1, 80), ("atari", 1, 16), ("atari", 1, 80), ("pole", 8, 16))
+CASES = (
+    ("vector", 1, 16),
+    ("vector", 1, 80),
+    ("atari", 1, 16),
+    ("atari", 1, 80),
+    ("frames", 1, 16),
+    ("frames", 1, 80),
+    ("pole", 8, 16),
+)
 
 
-def replay_of(world: World, lanes: int, cells: int) -> SequenceReplayBuffer:
+def replay_of(world: World, lanes: int, cells: int) -> LaneReplayBuffer:
     """:return: empty"""
+    if world.stacks:
+        return PrioritizedReplayBuffer(
+            cells * lanes,
+            world.space,
+            spaces.Discrete(2),
+            "cpu",
+            lanes,
+            optimize_memory_usage=True,
+            n_steps=3,
+            gamma=0.99,
+        )
     burn_in, length, period = world.windows
     geometry: dict[str, Any] = {"burn_in": burn_in, "sequence_length": length, "n_steps": 5, "period": period}
     return SequenceReplayBuffer(cells * lanes, world.space, spaces.Discrete(2), "cpu", lanes, **geometry)
@@ -55,25 +82,28 @@ def replay_of(world: World, lanes: int, cells: int) -> SequenceReplayBuffer:
 def steps_of(world: World, lanes: int, seed: int) -> Iterator[dict[str, Any]]:
     """:return: keywords of `add`, for ever; every lane's episodes take `EPISODE` steps, and end at different times"""
     rng = np.random.default_rng(seed)
-    shape = (64, lanes, *world.space.shape)
+    shape = (64, lanes, *((1, 84, 84) if world.stacks else world.space.shape))
     noise = (rng.integers(0, 256, shape) if world.space.dtype == np.uint8 else rng.normal(size=shape)).astype(
         world.space.dtype
     )
     state = tuple(th.zeros(lanes, 1, world.hidden) for _ in range(2))
     infos: list[dict[str, Any]] = [{} for _ in range(lanes)]
     offsets = 31 * np.arange(lanes)
-    t = 0
-    while True:
-        yield {
-            "obs": noise[t % 64],
-            "next_obs": noise[(t + 1) % 64],
+
+    def seen(t: int) -> np.ndarray:
+        """:return: [E, ...] observations"""
+        return np.concatenate([noise[(t - age) % 64] for age in (3, 2, 1, 0)], 1) if world.stacks else noise[t % 64]
+
+    for t in itertools.count():
+        step = {
+            "obs": seen(t),
+            "next_obs": seen(t + 1),
             "action": np.zeros(lanes, np.int64),
             "reward": np.ones(lanes, np.float32),
             "done": (t + offsets) % EPISODE == EPISODE - 1,
             "infos": infos,
-            "states": state,
         }
-        t += 1
+        yield step if world.stacks else {**step, "states": state}
 
 
 def run(name: str, lanes: int, chunk: int, repeat: int, quick: bool) -> dict[str, object]:
