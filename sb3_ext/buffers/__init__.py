@@ -1,5 +1,6 @@
 """What is stored and which of it is drawn."""
 
+from sb3_ext.buffers.acting_values import ActedItems
 from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.columns import Column
 from sb3_ext.buffers.lanes import LaneReplayBuffer
@@ -14,6 +15,7 @@ from sb3_ext.buffers.windows import SequenceSamples, WindowHandle
 
 __all__ = [
     "SAMPLERS",
+    "ActedItems",
     "BlockRecorder",
     "Column",
     "Draw",

@@ -27,6 +27,8 @@ class BlockFilling(ABC):
     journal: Journal | None = None
     """of a recorder, see `keep_journal`"""
     buffer_size: int
+    n_steps: int
+    """over which an item bootstraps"""
     sampler: Sampler
     _door: Door
     _cells: Cells
@@ -54,6 +56,11 @@ class BlockFilling(ABC):
     def _flush(self) -> None: ...
 
     # ------------------------------------------------------------------ what items a subclass has
+
+    @property
+    @abstractmethod
+    def n_trained(self) -> int:
+        """Steps of an item that are trained."""
 
     @abstractmethod
     def items_of(self, legs: list[Leg]) -> Items:
@@ -148,7 +155,11 @@ class BlockFilling(ABC):
         """
         return self._least_cells()[0] + chunk * (self._cells.lead_in + 2)
 
-    def keep_journal(self) -> Journal:
-        """:return: where from now on it is noted what is new in the lanes"""
+    def keep_journal(self, first_lane: int) -> Journal:
+        """
+        :param first_lane: of a learner's replay, which lane 0 stands for; so lanes are named in errors from now on
+        :return: where from now on it is noted what is new in the lanes
+        """
+        self._door.first_lane = first_lane
         self.journal = Journal(self._cells, self._head, self._open)
         return self.journal

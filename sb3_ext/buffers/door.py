@@ -44,6 +44,8 @@ class Door:
         self, n_envs: int, parts: Mapping[str, Part], columns: Mapping[str, Column], handle_timeout_termination: bool
     ) -> None:
         self.n_envs, self.handle_timeout_termination = n_envs, handle_timeout_termination
+        self.first_lane = 0
+        """added to lanes in errors: of an actor whose lanes are a learner's from this one on"""
         self._parts, self._columns = dict(parts), dict(columns)
         self._extra = dict(list(columns.items())[N_FIRST:])
         self._has_stacks = any(part.n_frames > 1 for part in parts.values())
@@ -73,8 +75,8 @@ class Door:
         if fault is not None:
             name, lane, value = fault
             raise ValueError(
-                f"{name} of env {lane} at step {step_of(lane)} of its episode is not finite ({value}): "
-                "it was not stored; mend the environment, or wrap it in VecCheckNan to find the cause"
+                f"{name} of env {self.first_lane + lane} at step {step_of(lane)} of its episode is not finite "
+                f"({value}): it was not stored; mend the environment, or wrap it in VecCheckNan to find the cause"
             )
         if len(infos) != self.n_envs:
             raise ValueError(f"{len(infos)} infos were given for {self.n_envs} environments")
@@ -196,7 +198,7 @@ class Door:
                 if not np.array_equal(kept, moved):
                     lane = int(np.flatnonzero((kept != moved).reshape(self.n_envs, -1).any(axis=1))[0])
                     raise ValueError(
-                        f"next_obs{f' {key!r}' if key else ''} of env {lane} is not its obs moved on by one frame "
-                        f"(frame_channels {channels}, newest last): set frame_channels to the channels of "
+                        f"next_obs{f' {key!r}' if key else ''} of env {self.first_lane + lane} is not its obs moved on "
+                        f"by one frame (frame_channels {channels}, newest last): set frame_channels to the channels of "
                         "one frame, or optimize_memory_usage=False where observations are no frame stacks"
                     )

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
+import torch as th
 
 from sb3_ext import nested
+from sb3_ext.buffers.acting_values import ActingValues, Priorities
+from sb3_ext.buffers.block_walk import legs_of
 from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.columns import Array
 from sb3_ext.buffers.lanes import LaneReplayBuffer
-
-Priorities = Callable[..., Array]
 
 
 class BlockRecorder:
@@ -21,18 +20,31 @@ class BlockRecorder:
 
     :param replay: of the class and the settings of the learner's, with `recorder_cells` for each of its E lanes
     :param first_lane: the learner's lane that its lane 0 stands for
+    :param priorities: of items that were acted by Q-values that `saw` was told; None = blocks bring none
     """
 
     def __init__(self, replay: LaneReplayBuffer, first_lane: int, priorities: Priorities | None = None) -> None:
         replay.cut()
         self._replay, self._first_lane = replay, first_lane
-        self._journal = replay.keep_journal()
+        self._journal = replay.keep_journal(first_lane)
+        self._start = [0] * replay.n_envs
+        self._priorities = priorities
+        self._values = ActingValues(replay.n_envs, replay.buffer_size, replay.n_trained, replay.n_steps)
         self._mark()
 
     def _mark(self) -> None:
         """What comes next is new."""
         self._first, self._opened = self._journal.head.copy(), self._journal.is_open.copy()
         self._journal.clear()
+
+    def saw(self, q_taken: Array, q_best: Array) -> None:
+        """
+        Note the Q-values that the next `add` was acted by.
+
+        :param q_taken: [E] of the actions taken, as the network predicts them; NaN = not known, as in the warm-up
+        :param q_best: [E] of the best actions
+        """
+        self._values.see(self._journal.n_steps, q_taken, q_best)
 
     def cut(self) -> None:
         """End all open trajectories: the next block does not continue the last one."""
@@ -76,8 +88,22 @@ class BlockRecorder:
             states=nested.stack([state for _, state in states]) if states else None,
             priorities=None,
         )
+        if self._priorities is not None:
+            block = block._replace(priorities=self._priorities_of(block, first, self._priorities))
         self._mark()
         return block
+
+    def _priorities_of(self, block: LaneBlock, first: Array, priorities: Priorities) -> Array:
+        replay, lanes = self._replay, range(len(block.lanes))
+        legs = legs_of(block.stretches(), list(lanes), block.counts.tolist(), first.tolist(), self._start)
+        for leg in legs:
+            self._start[leg.lane] = leg.start
+        self._values.store(legs, block.n_steps)
+        items = replay.items_of(legs)
+        acted = self._values.of_items(items, self._journal.cells.columns)
+        with th.no_grad():
+            values: np.ndarray = priorities(acted).numpy().astype(np.float32, copy=False)
+        return values
 
 
 def _offsets(found: list[tuple[int, int]], shift: list[int]) -> Array:

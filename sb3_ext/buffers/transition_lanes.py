@@ -23,7 +23,7 @@ from sb3_ext.nested import Nested
 class TransitionLanes(LaneReplayBuffer):
     """Lanes with n-step items: everything of a `PrioritizedReplayBuffer` but how a batch is put together."""
 
-    n_steps: int
+    n_trained = 1
 
     # ------------------------------------------------------------------ geometry and state of the lanes
 
@@ -59,8 +59,9 @@ class TransitionLanes(LaneReplayBuffer):
         """A reset by a second ``learn``, another env, a reloaded replay: what is stored of the trajectory is cut."""
         if self._was_broken[lane] and self._head[lane] == self._start[lane] + 1:
             warnings.warn(
-                f"env {lane} broke off two trajectories after one step each: unless learn() is called for single "
-                "steps, the VecEnv writes into arrays that it has returned, and what is stored is wrong",
+                f"env {self._door.first_lane + lane} broke off two trajectories after one step each: unless learn() is "
+                "called for single steps, the VecEnv writes into arrays that it has returned, and what is stored is "
+                "wrong",
                 stacklevel=4,
             )
         self._close(lane)

@@ -49,6 +49,10 @@ class WindowLanes(LaneReplayBuffer):
     period: int
     _offsets: Array
 
+    @property
+    def n_trained(self) -> int:
+        return self.sequence_length
+
     # ------------------------------------------------------------------ geometry and state of the lanes
 
     @property
@@ -99,8 +103,9 @@ class WindowLanes(LaneReplayBuffer):
     def _break_off(self, lane: int) -> None:
         """Refused: a state that was stored would not belong to what follows."""
         raise ValueError(
-            f"the observation of env {lane} is not the next_obs that was added before: the trajectory was broken. "
-            "Call cut() after a reset, and make sure that the VecEnv does not write into arrays that it has returned"
+            f"the observation of env {self._door.first_lane + lane} is not the next_obs that was added before: "
+            "the trajectory was broken. Call cut() after a reset, and make sure that the VecEnv does not write into "
+            "arrays that it has returned"
         )
 
     def _check_states(self, states: Nested[th.Tensor]) -> None:
