@@ -23,6 +23,8 @@ from sb3_ext.distributed.faults import ActorsFailed, FailureLog, RestartPolicy, 
 from sb3_ext.distributed.messages import ActorFailed, ActorSpec, Delivery, Obs, Order, Ready, Weights
 from sb3_ext.distributed.pacing import Window
 
+STARTING = 60.0
+"""seconds that an actor has to begin, at least: it may be the first one that imports what it needs"""
 MakeOrder = Callable[[int, int], Order]
 """(actor, transitions between the learner's clock and the order's first) -> order"""
 
@@ -276,15 +278,17 @@ class Dispatcher:
 
     def _hung(self) -> list[ActorFailed]:
         """:return: of actors that have work, and of whom nothing was heard for too long"""
-        what = f"hangs: no report for {self.order_timeout:g} s (order_timeout)"
         return [
-            ActorFailed(number, actor.incarnation, "hung", what)
+            ActorFailed(number, actor.incarnation, "hung", f"hangs: no report for {self._timeout(actor):g} s")
             for number, actor in enumerate(self._actors)
-            if self._has_work(actor) and self._listened - actor.heard >= self.order_timeout
+            if self._listened - actor.heard >= self._timeout(actor)
         ]
 
-    def _has_work(self, actor: _Actor) -> bool:
-        return actor.state == "starting" or (actor.state == "ready" and actor.under_way > 0)
+    def _timeout(self, actor: _Actor) -> float:
+        """:return: seconds that it may be silent"""
+        if actor.state == "starting":
+            return max(self.order_timeout, STARTING)
+        return self.order_timeout if actor.state == "ready" and actor.under_way else float("inf")
 
     def _lost_to(self, failure: ActorFailed) -> ActorFailed:
         self._lose(failure.actor)
@@ -318,6 +322,5 @@ class Dispatcher:
         """:return: seconds until something is to be done if nothing comes; infinite where nothing can"""
         now = self._clock()
         restarts = (actor.restart_at - now for actor in self._actors if actor.state == "failed")
-        silences = (self._listened - actor.heard for actor in self._actors if self._has_work(actor))
-        until = min((*restarts, *(self.order_timeout - silence for silence in silences)), default=float("inf"))
-        return max(until, 0.0)
+        silences = (self._timeout(actor) - (self._listened - actor.heard) for actor in self._actors)
+        return max(min(*restarts, *silences, float("inf")), 0.0)
