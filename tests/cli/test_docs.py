@@ -32,11 +32,22 @@ def test_a_page_prints_what_it_says(page: str) -> None:
     assert result.attempted > 20 and result.failed == 0
 
 
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:rich is experimental")  # what tqdm says of its own bar
+def test_actors_come_and_go_as_their_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (code,) = blocks("python", (DOCS / "scale_out.md").read_text())
+    page: dict[str, Any] = {"__name__": "page"}
+    exec(compile(code.replace("50_000", "2_000").replace("10_000", "400"), "scale_out.md", "exec"), page)
+    model = page["model"]
+    assert model.num_timesteps >= 2_000 + 2 * 400 and model._n_updates > 0 and model.env.pids == []
+
+
 # ---------------------------------------------------------------------- the map: each example of adding something
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```$", MAP, flags=re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: str = MAP) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page, flags=re.DOTALL | re.MULTILINE)
 
 
 def file_of(name: str) -> str:
