@@ -48,6 +48,11 @@ class Door:
         """added to lanes in errors: of an actor whose lanes are a learner's from this one on"""
         self._parts, self._columns = dict(parts), dict(columns)
         self._extra = dict(list(columns.items())[N_FIRST:])
+        self._rows: dict[str, dict[str, tuple[tuple[int, ...], np.dtype]]] = {
+            "cells": {key: (part.cell_shape, part.dtype) for key, part in parts.items()},
+            "columns": {name: (column.shape, np.dtype(column.dtype)) for name, column in columns.items()},
+        }
+        """shape and dtype of a row of a block's arrays"""
         self._has_stacks = any(part.n_frames > 1 for part in parts.values())
 
     def read(
@@ -104,11 +109,8 @@ class Door:
             raise ValueError(
                 f"a block of lanes {lanes} has counts of {len(block.counts)} and opened of {len(block.opened)}"
             )
-        n_cells = int(block.counts.sum())
-        shapes = {key: (part.cell_shape, part.dtype) for key, part in self._parts.items()}
-        self._check_arrays(f"a block of lanes {lanes} has cells", block.cells, shapes, n_cells)
-        shapes = {name: (x.shape, np.dtype(x.dtype)) for name, x in self._columns.items()}
-        self._check_arrays(f"a block of lanes {lanes} has columns", block.columns, shapes, n_cells)
+        self._check_arrays(block, "cells", block.cells)
+        self._check_arrays(block, "columns", block.columns)
         stretches = block.stretches()
         place, free = -1, 0  # the first cell that is no part of a trajectory so far
         for x in stretches:
@@ -119,16 +121,17 @@ class Door:
             free = x.offset + x.n_steps + 1
         return stretches
 
-    def _check_arrays(
-        self, what: str, given: dict[str, Array], expected: dict[str, tuple[tuple[int, ...], np.dtype]], n_cells: int
-    ) -> None:
+    def _check_arrays(self, block: LaneBlock, what: str, given: dict[str, Array]) -> None:
+        expected, n_cells = self._rows[what], int(block.counts.sum())
         if given.keys() != expected.keys():
-            raise ValueError(f"{what} {sorted(given)}, the replay {sorted(expected)}")
+            lanes = block.lanes.tolist()
+            raise ValueError(f"a block of lanes {lanes} has {what} {sorted(given)}, the replay {sorted(expected)}")
         for name, (shape, dtype) in expected.items():
             x = given[name]
             if x.shape != (n_cells, *shape) or x.dtype != dtype:
                 raise ValueError(
-                    f"{what} {name!r} of shape {x.shape} and dtype {x.dtype}, "
+                    f"a block of lanes {block.lanes.tolist()} has {what} {name!r} of shape {x.shape} and dtype "
+                    f"{x.dtype}, "
                     f"the replay asks for {(n_cells, *shape)} and {dtype}"
                 )
 

@@ -143,7 +143,8 @@ class WindowLanes(LaneReplayBuffer):
             now = nested.map(_as_numpy, step.states)
             for lane in opening.tolist():
                 cell, state = int(self._head[lane]), nested.take(now, lane)
-                self._open_windows(lane, cell, int(number[lane]), state)
+                leaves = self._open_windows(lane, cell, int(number[lane]))
+                nested.put(self._states, leaves, state)
                 if self.journal is not None and state is not None:
                     self.journal.states.append((lane, cell, nested.map(np.copy, state)))
 
@@ -152,13 +153,14 @@ class WindowLanes(LaneReplayBuffer):
         for lane in ((full >= 0) & (full % self.period == 0)).nonzero()[0]:
             self._complete(int(lane), int(self._head[lane]), self.sequence_length + self.n_steps)
 
-    def _open_windows(self, lane: int, cell: int, step: int, state: Nested[Array] | None) -> None:
+    def _open_windows(self, lane: int, cell: int, step: int) -> list[int]:
         """
         Open the windows that begin at a cell.
 
         :param step: of its trajectory, at the cell
-        :param state: before its observation
+        :return: their leaves, which want the state before its observation
         """
+        leaves = []
         # At the trajectory's start t0 = b for all windows with t0 <= l; later each window begins l steps before its t0.
         leads = range(0, self.burn_in + 1, self.period) if step == 0 else (self.burn_in,)
         for lead in leads:
@@ -166,10 +168,11 @@ class WindowLanes(LaneReplayBuffer):
                 self._grow(2 * len(self._lane))
             leaf = self._free.pop()
             self._lane[leaf], self._first[leaf], self._lead[leaf] = lane, cell, lead
-            nested.put(self._states, leaf, state)
+            leaves.append(leaf)
             self._live[lane].append(leaf)
             self._pending[lane].append(leaf)
         self._oldest[lane] = self._first[self._live[lane][0]]
+        return leaves
 
     def _complete(self, lane: int, head: int, valid: int) -> None:
         leaf = self._pending[lane].popleft()
@@ -269,18 +272,22 @@ class WindowLanes(LaneReplayBuffer):
             if leg.ended:
                 events.append((leg.step + leg.n_steps - 1, 3, leg.lane, leg.start, leg.after))
         completed: list[tuple[int, int]] = []
+        opened: list[tuple[int, int]] = []  # leaf and row of its state
         for _, phase, lane, cell, more in sorted(events):
             n_switched = len(self._switched)
             if phase == 0:
                 self._retire(lane, cell)
                 continue
             if phase == 1:
-                self._open_windows(lane, cell, more, nested.take(block.states, rows[lane, cell]))
+                opened += [(leaf, rows[lane, cell]) for leaf in self._open_windows(lane, cell, more)]
             elif phase == 2:
                 self._complete(lane, cell, whole)
             else:
                 self._end_items(lane, cell, more)
             completed += [(leaf, int(self._generation[leaf])) for leaf, _ in self._switched[n_switched:]]
+        if opened:
+            leaves, state_rows = np.array(opened).T
+            nested.put(self._states, leaves, nested.take(block.states, state_rows))
         leaves, generations = np.array(completed, dtype=np.int64).reshape(-1, 2).T
         return Handle(leaves, generations)
 
