@@ -40,7 +40,7 @@ def test_actors_come_and_go_as_their_page_says(tmp_path: Path, monkeypatch: pyte
     page: dict[str, Any] = {"__name__": "page"}
     exec(compile(code.replace("50_000", "2_000").replace("10_000", "400"), "scale_out.md", "exec"), page)
     model = page["model"]
-    assert model.num_timesteps >= 2_000 + 2 * 400 and model._n_updates > 0 and model.env.pids == []
+    assert model.num_timesteps >= 2_000 + 2 * 400 and model._n_updates > 0
 
 
 # ---------------------------------------------------------------------- the map: each example of adding something
