@@ -15,6 +15,7 @@ import io
 import os
 import time
 import traceback
+from dataclasses import replace
 
 import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback
@@ -25,6 +26,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 
 from sb3_ext.buffers.recorder import BlockRecorder
 from sb3_ext.distributed.carried import Acts
+from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed.building import built, lane_that_raised
 from sb3_ext.distributed.generators import seed_generators
 from sb3_ext.distributed.messages import (
@@ -64,7 +66,7 @@ class Actor:
         self.index, self.incarnation, self.own_generators = index, incarnation, own_generators
         self.version = self._n_updates = 0
         self._entropy = [spec.seed if spec.seed is not None else _any_seed(), index, incarnation]
-        self._env = _Remembers(built(spec.make_env, spec.envs_per_actor))
+        self._env = _Remembers(built(spec.make_env, spec.envs_per_actor, spec.registered))
         self._check_spaces(spec)
         self.renew(spec)
 
@@ -84,7 +86,7 @@ class Actor:
 
         :param spec: with the learner's model
         """
-        self._spec, self._first_lane = spec, self.index * spec.envs_per_actor
+        self._first_lane = self.index * spec.envs_per_actor
         self._normalizer = None if spec.normalizer is None else frozen_copy(spec.normalizer, self._env)
         self._model = spec.algorithm.load(
             io.BytesIO(spec.model),
@@ -97,6 +99,8 @@ class Actor:
             compile="off",
             prefetch=0,
         )
+        _keep_what_acts(self._model)
+        self._spec = replace(spec, model=b"")
         self._model.set_logger(Logger(None, []))
         assert self._model.replay_buffer is not None
         self._recorder = BlockRecorder(self._model.replay_buffer, self._first_lane)
@@ -225,6 +229,13 @@ def failure_of(error: Exception, index: int, incarnation: int, actor: Acts | Non
         "".join(traceback.format_exception(type(error), error, error.__traceback__)),
         "" if actor is None else actor.where(error),
     )
+
+
+def _keep_what_acts(model: DeepQLearning) -> None:
+    """What only a learner needs, of images three times what acts, takes no memory."""
+    model.policy.q_net_target = model.q_net_target = model.q_net
+    model.policy.optimizer.state.clear()
+    del model.learner
 
 
 class _Remembers(VecEnvWrapper):

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import gymnasium as gym
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, unwrap_vec_normalize
 
+from sb3_ext.distributed.registered import register_missing
 
-def built(make_env: Callable[[int], VecEnv], n_envs: int) -> VecEnv:
+
+def built(make_env: Callable[[int], VecEnv], n_envs: int, registered: bytes | None = None) -> VecEnv:
     """
     :param make_env: number of environments -> these
     :param n_envs: how many
+    :param registered: ids that the learner knows, for a factory that asks for one that is not known here
     :return: what it made
     :raises ValueError: for another number, or a VecNormalize in it
     :raises TypeError: for anything that is no VecEnv
     """
-    env = make_env(n_envs)
+    try:
+        env = make_env(n_envs)
+    except gym.error.UnregisteredEnv:
+        if registered is None:
+            raise
+        register_missing(registered)
+        env = make_env(n_envs)
     if not isinstance(env, VecEnv):
         raise TypeError(
             f"make_env({n_envs}) returned a {type(env).__name__}: it must return a VecEnv of so many environments, "

@@ -17,6 +17,7 @@ from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed.faults import RestartPolicy
 from sb3_ext.distributed.messages import ActorSpec
 from sb3_ext.distributed.records import samples_per_insert
+from sb3_ext.distributed.registered import registered
 
 SMALLEST_CHUNK = 16
 """steps of a block unless it is given: what an order costs is then a few percent of what it brings"""
@@ -53,6 +54,8 @@ class Settings:
             )
         if self.publish_seconds is not None and not self.publish_seconds >= 0.0:
             raise ValueError(f"publish_seconds {self.publish_seconds} must be at least 0, or None")
+        if not self.order_timeout > 0.0:
+            raise ValueError(f"order_timeout {self.order_timeout} must be positive: it is in seconds")
         if self.initial_priorities not in ("auto", "highest", "actor"):
             raise ValueError(f'initial_priorities {self.initial_priorities!r} must be "auto", "highest" or "actor"')
 
@@ -70,8 +73,11 @@ class Settings:
                 f"{self.n_actors} actors with {self.envs_per_actor} environments each are {self.n_envs}, the model has "
                 f"{model.n_envs}: n_actors * envs_per_actor must be that number"
             )
-        if _train_freq(model)[1] is not TrainFrequencyUnit.STEP:
-            raise ValueError(f"train_freq {tuple(model.train_freq)!r} counts episodes: actors need steps")  # type: ignore[arg-type]
+        frequency, unit = _train_freq(model)
+        if unit is not TrainFrequencyUnit.STEP:
+            raise ValueError(
+                f"train_freq {(frequency, unit.value)} counts episodes, actors collect steps: give a number"
+            )
         if hasattr(model.exploration, "choose") and not hasattr(model.exploration, "for_lanes"):
             raise ValueError(
                 f"exploration {model.exploration} has no method for_lanes(first, n, total), which says what it is for "
@@ -118,6 +124,7 @@ class Settings:
             env_seeds=env_seeds,
             seed=model.seed,
             normalizer=None if normalizer is None else pickle.dumps(normalizer),
+            registered=registered(),
             records_priorities=self._records_priorities(model),
         )
 
