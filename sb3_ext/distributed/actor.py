@@ -18,12 +18,11 @@ import traceback
 from dataclasses import replace
 
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback
+import torch as th
 from stable_baselines3.common.logger import Logger
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.vec_env import VecEnvWrapper
-from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepReturn
 
+from sb3_ext.buffers.acting_values import ActedItems
 from sb3_ext.buffers.recorder import BlockRecorder
 from sb3_ext.distributed.carried import Acts
 from sb3_ext.deep_q_learning import DeepQLearning
@@ -41,16 +40,16 @@ from sb3_ext.distributed.messages import (
     Ready,
     Weights,
 )
-from sb3_ext.distributed.statistics import Shown, frozen_copy
+from sb3_ext.distributed.statistics import Shown, frozen_copy, normalized_rewards
+from sb3_ext.distributed.watching import Remembers, Seen, Watch
 from sb3_ext.distributed.weights import load_weights
 from sb3_ext.ops.exploration import SharedExploration
+from sb3_ext.ops.priorities import acting_td, mix_priorities
 from sb3_ext.vec_envs import raw_observations
 
 GENERATOR_STEPS = 2**20
 """of the learner's clock, after which the generators are seeded anew: what an actor draws is a matter of the clock and
 of nothing that happened longer ago"""
-TOLD = ("episode", "is_success", "TimeLimit.truncated")
-"""keys of infos that travel"""
 
 
 class Actor:
@@ -66,7 +65,7 @@ class Actor:
         self.index, self.incarnation, self.own_generators = index, incarnation, own_generators
         self.version = self._n_updates = 0
         self._entropy = [spec.seed if spec.seed is not None else _any_seed(), index, incarnation]
-        self._env = _Remembers(built(spec.make_env, spec.envs_per_actor, spec.registered))
+        self._env = Remembers(built(spec.make_env, spec.envs_per_actor, spec.registered))
         self._check_spaces(spec)
         self.renew(spec)
 
@@ -103,7 +102,9 @@ class Actor:
         self._spec = replace(spec, model=b"")
         self._model.set_logger(Logger(None, []))
         assert self._model.replay_buffer is not None
-        self._recorder = BlockRecorder(self._model.replay_buffer, self._first_lane)
+        self._recorder = BlockRecorder(
+            self._model.replay_buffer, self._first_lane, self._priorities if spec.records_priorities else None
+        )
         self._epoch: int | None = None  # of the generators
         self.version = 0
 
@@ -126,8 +127,9 @@ class Actor:
         if seeds[0] is not None:
             self._env.seed(seeds[0])  # those of an actor's lanes follow each other
         shown = None if self._normalizer is None else Shown(self._normalizer)
+        self._seen = Seen(self._recorder) if self._spec.records_priorities else None
         self._seeds = seeds
-        watch = _Watch(self._spec.n_lanes, self._first_lane, shown)
+        watch = Watch(self._spec.n_lanes, self._first_lane, shown, self._seen)
         self._model._setup_learn(total_timesteps=0, callback=watch)
         self._watch = watch  # only now: an episode whose first reset raises has no steps
         self._recorder.cut()
@@ -188,10 +190,19 @@ class Actor:
             self._epoch = order.num_timesteps // GENERATOR_STEPS
             seed_generators(np.random.SeedSequence([*self._entropy, self._epoch]))
         assert isinstance(order.exploration, SharedExploration)
-        model.exploration = order.exploration.for_lanes(self._first_lane, model.n_envs, self._spec.n_lanes)
+        exploration = order.exploration.for_lanes(self._first_lane, model.n_envs, self._spec.n_lanes)
+        model.exploration = exploration if self._seen is None else self._seen.choosing_by(exploration)
         model.return_scale = order.return_scale
         model.num_timesteps, model._total_timesteps = order.num_timesteps, order.total_timesteps
         model._update_current_progress_remaining(order.num_timesteps, order.total_timesteps)
+
+    def _priorities(self, items: ActedItems) -> th.Tensor:
+        """:return: [N] as the learner would make them, by the Q-values of acting"""
+        model, normalizer = self._model, self._normalizer
+        if normalizer is not None and self._spec.norm_reward:
+            items = items._replace(rewards=th.from_numpy(normalized_rewards(normalizer, items.rewards.numpy())))
+        errors = acting_td(*items, gamma=model.gamma, n=model.n_steps, transform=model.transform)
+        return mix_priorities(errors, items.mask[:, : errors.shape[1]], getattr(model, "eta", 1.0))
 
     def _call(self, call: EnvCall) -> None:
         here = [lane - self._first_lane for lane in call.lanes if 0 <= lane - self._first_lane < self._env.num_envs]
@@ -236,59 +247,6 @@ def _keep_what_acts(model: DeepQLearning) -> None:
     model.policy.q_net_target = model.q_net_target = model.q_net
     model.policy.optimizer.state.clear()
     del model.learner
-
-
-class _Remembers(VecEnvWrapper):
-    """Keeps the first observations as the environments gave them."""
-
-    first_observations: Obs
-
-    def reset(self) -> VecEnvObs:
-        observations = self.venv.reset()
-        assert not isinstance(observations, tuple)
-        self.first_observations = observations
-        return observations
-
-    def step_wait(self) -> VecEnvStepReturn:
-        return self.venv.step_wait()
-
-
-class _Watch(BaseCallback):
-    """
-    Moves an actor's clock as the learner's, and notes what episodes end and what is to be normalised by.
-
-    :param n_lanes: over all actors
-    :param first_lane: number of the actor's first
-    :param shown: None where nothing is normalised
-    """
-
-    def __init__(self, n_lanes: int, first_lane: int, shown: Shown | None) -> None:
-        super().__init__()
-        self._n_lanes, self._first_lane, self._shown = n_lanes, first_lane, shown
-        self._step = 0
-        self._ended: list[Ended] = []
-
-    def _init_callback(self) -> None:
-        self.steps = np.zeros(self.model.n_envs, dtype=np.int64)
-        """[E] of the present episodes"""
-
-    def _on_step(self) -> bool:
-        self.model.num_timesteps += self._n_lanes - self.model.n_envs  # SB3 has counted the actor's own
-        rewards, dones, infos = (self.locals[name] for name in ("rewards", "dones", "infos"))
-        self.steps += 1
-        self.steps[dones] = 0
-        for lane in np.flatnonzero(dones).tolist():
-            told = {key: infos[lane][key] for key in TOLD if key in infos[lane]}
-            self._ended.append(Ended(self._step, self._first_lane + lane, told))
-        if self._shown is not None:
-            self._shown.add(rewards, dones)
-        self._step += 1
-        return True
-
-    def take(self) -> tuple[tuple[Ended, ...], Moments | None]:
-        """:return: episodes that ended, and moments, since the last call"""
-        ended, self._ended, self._step = tuple(self._ended), [], 0
-        return ended, None if self._shown is None else self._shown.take()
 
 
 def _any_seed() -> int:

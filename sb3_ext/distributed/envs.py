@@ -65,7 +65,8 @@ class ActorEnvs(VecEnv):
     :param publish_every: updates between two versions of weights, at least
     :param publish_seconds: seconds between two versions, at least; None = as the backend says
     :param initial_priorities: of what is new in the replay: "highest" of all so far; "actor" = from the Q-values that
-        it acted by (Ape-X, Horgan et al., 2018); "auto" = the latter below 8 samples per insert
+        it acted by (Ape-X, Horgan et al., 2018); "auto" = the latter below 8 samples per insert, except in lockstep,
+        with a sampler that reads priorities and a head whose priority is a td error
     :param restarts: when actors that failed are restarted
     :param order_timeout: seconds without a sign of life after which an actor that has an order is taken for hung
     :param backend_kwargs: keywords of the backend's class, where it is given by its name

@@ -47,6 +47,8 @@ class ActorSpec:
     """of the generators that act"""
     normalizer: bytes | None
     """a pickled `VecNormalize` without environments"""
+    norm_reward: bool
+    """it normalises rewards: an actor's copy does not"""
     registered: bytes
     """environments that gymnasium knows in the learner's process, see `sb3_ext.distributed.registered`"""
     records_priorities: bool

@@ -85,6 +85,11 @@ class Settings:
             )
         if model.replay_buffer is not None:
             model.replay_buffer.check_size(self.chunk_for(model))
+        if self.initial_priorities == "actor" and not _has_acting_priorities(model):
+            raise ValueError(
+                f'initial_priorities="actor" gives td errors, which are no priorities of {model.head} with '
+                f'{model.sampler}: use "auto", or a sampler that reads priorities and a head whose priority is "td"'
+            )
 
     def chunk_for(self, model: DeepQLearning) -> int:
         """:return: steps of each lane in a block"""
@@ -124,15 +129,22 @@ class Settings:
             env_seeds=env_seeds,
             seed=model.seed,
             normalizer=None if normalizer is None else pickle.dumps(normalizer),
+            norm_reward=normalizer is not None and normalizer.norm_reward,
             registered=registered(),
             records_priorities=self._records_priorities(model),
         )
 
     def _records_priorities(self, model: DeepQLearning) -> bool:
-        assert model.replay_buffer is not None
-        if not model.replay_buffer.reads_priorities or self.initial_priorities == "highest":
-            return False
-        return self.initial_priorities == "actor" or samples_per_insert(model) < FEW_SAMPLES
+        if self.initial_priorities != "auto":
+            return self.initial_priorities == "actor"
+        # In lockstep a training is to be what it is without actors.
+        return not self.lockstep and _has_acting_priorities(model) and samples_per_insert(model) < FEW_SAMPLES
+
+
+def _has_acting_priorities(model: DeepQLearning) -> bool:
+    """:return: whether errors by the Q-values of acting have the unit of the learner's priorities"""
+    reads = getattr(model.sampler, "reads_priorities", False)  # a name, before it is resolved, reads nothing
+    return reads and getattr(model.head, "priority", "td") == "td"
 
 
 def _train_freq(model: OffPolicyAlgorithm) -> tuple[int, TrainFrequencyUnit]:

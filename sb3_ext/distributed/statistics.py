@@ -43,6 +43,17 @@ def _shapes(space: spaces.Space[Any]) -> object:
     return {key: part.shape for key, part in space.items()} if isinstance(space, spaces.Dict) else space.shape
 
 
+def normalized_rewards(normalizer: VecNormalize, rewards: np.ndarray) -> np.ndarray:
+    """
+    :param normalizer: whose statistics count, whether it normalises rewards or not
+    :param rewards: of the environment
+    :return: as `VecNormalize.normalize_reward` makes them
+    """
+    limit = normalizer.clip_reward
+    scaled: np.ndarray = np.clip(rewards / np.sqrt(normalizer.ret_rms.var + normalizer.epsilon), -limit, limit)
+    return scaled.astype(np.float32)
+
+
 class Shown:
     """
     What a `VecNormalize` with ``training`` would have been shown, step by step, in place of a frozen one.
