@@ -90,8 +90,9 @@ class Dispatcher:
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes of all actors, as they last reported to be ready."""
-        return [actor.pid for actor in self._actors]
+        """Of the processes of all actors, as they last reported to be ready; empty where none runs."""
+        pids = [actor.pid for actor in self._actors]
+        return pids if any(pids) else []
 
     @property
     def incarnations(self) -> list[int]:
@@ -203,7 +204,7 @@ class Dispatcher:
         """End all actors. A second call changes nothing."""
         for number, actor in enumerate(self._actors):
             self._lose(number)
-            actor.state, actor.restart_at = "failed", float("inf")
+            actor.state, actor.restart_at, actor.pid = "failed", float("inf"), 0
         self._arrived = []
         self.backend.close()
 

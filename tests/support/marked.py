@@ -104,16 +104,17 @@ def make_learner(env: VecEnv, **kwargs: Any) -> R2D2:
 
 class Stored:
     """
-    What is stored of actors from now on, and what is ordered.
+    What is stored of actors from now on, and what is ordered. Each step of each environment must be stored once, and in
+    its order.
 
     :param envs: of `MarkedEnv`
     """
 
     def __init__(self, envs: ActorEnvs) -> None:
-        self.steps: dict[tuple[int, int], list[float]] = {}
-        """rewards by (process, lane), in the order in which they were stored"""
-        self.blocks: list[tuple[float, int]] = []
-        """when each was stored, and the first of its lanes"""
+        self.steps: dict[tuple[int, int], int] = {}
+        """how many of them, by (process, lane)"""
+        self.blocks: list[tuple[float, int, int]] = []
+        """when each was stored, the first of its lanes, and the process"""
         self.transitions = self.ordered = 0
         collector: Any = envs._collector  # Any: two of its methods, and one of its backend's, are watched
         store, submit = collector._store, collector.backend.submit
@@ -132,14 +133,12 @@ class Stored:
         rewards = block.by_step("reward")  # [K, E]
         processes = block.cells[""][block.offsets()[:, 0], 0]
         for column, (lane, process) in enumerate(zip(block.lanes.tolist(), processes.tolist(), strict=True)):
-            self.steps.setdefault((int(process), lane), []).extend(rewards[:, column].tolist())
+            before = self.steps.get((int(process), lane), 0)
+            expected = np.arange(before + 1, before + 1 + block.n_steps)
+            np.testing.assert_array_equal(rewards[:, column], expected, err_msg=f"process {process}, lane {lane}")
+            self.steps[int(process), lane] = before + block.n_steps
         self.transitions += rewards.size
-        self.blocks.append((time.monotonic(), int(block.lanes[0])))
-
-    def assert_each_once_and_in_order(self) -> None:
-        for (process, lane), rewards in self.steps.items():
-            counted = np.arange(1.0, len(rewards) + 1)
-            np.testing.assert_array_equal(rewards, counted, err_msg=f"process {process}, lane {lane}")
+        self.blocks.append((time.monotonic(), int(block.lanes[0]), int(processes[0])))
 
 
 def assert_windows_are_of_one_piece(model: DeepQLearning) -> int:
