@@ -64,7 +64,7 @@ class Actor:
     def __init__(self, spec: ActorSpec, index: int, incarnation: int = 0, *, own_generators: bool = True) -> None:
         self.index, self.incarnation, self.own_generators = index, incarnation, own_generators
         self.version = self._n_updates = 0
-        self._entropy = [spec.seed if spec.seed is not None else _any_seed(), index, incarnation]
+        self._seed = spec.seed if spec.seed is not None else _any_seed()
         self._env = Remembers(built(spec.make_env, spec.envs_per_actor, spec.registered))
         self._check_spaces(spec)
         self.renew(spec)
@@ -105,6 +105,7 @@ class Actor:
         self._recorder = BlockRecorder(
             self._model.replay_buffer, self._first_lane, self._priorities if spec.records_priorities else None
         )
+        self._entropy = [self._seed, self.index, self.incarnation, spec.training]
         self._epoch: int | None = None  # of the generators
         self.version = 0
 

@@ -43,6 +43,7 @@ class Collector:
         self._runs = False  # the actors are those of the model, and their episodes go on
         self._torn = False  # something was raised between a delivery and its storage
         self._cuts: set[int] = set()  # actors whose next order begins new trajectories
+        self._trainings = 0  # that were begun with a reset
         self._seen: tuple[int, int] | None = None  # replay and clock as they were left
         self._begins = False
         self._version, self._published_updates, self._published_at = 0, 0, 0.0
@@ -129,7 +130,8 @@ class Collector:
                 "ActorEnvs has no model whose policy acts: give it to R2D2, Rainbow or RainbowR and learn"
             )
         self._runs = False
-        spec = self.settings.spec_for(model, observation_space, action_space, env_seeds)
+        spec = self.settings.spec_for(model, observation_space, action_space, env_seeds, self._trainings)
+        self._trainings += 1
         weights = weights_of(model, model.get_vec_normalize_env(), self._next_version(model))
         size = sum(vector.nbytes for vector in weights.vectors)
         given = self.settings.publish_seconds

@@ -45,6 +45,8 @@ class ActorSpec:
     """[n_lanes] of the environments; None = of the system"""
     seed: int | None
     """of the generators that act"""
+    training: int
+    """how many began before with these actors, or others in their place: no two draw the same"""
     normalizer: bytes | None
     """a pickled `VecNormalize` without environments"""
     norm_reward: bool

@@ -105,12 +105,14 @@ class Settings:
         observation_space: spaces.Space[Any],
         action_space: spaces.Space[Any],
         env_seeds: tuple[int | None, ...],
+        training: int,
     ) -> ActorSpec:
         """
         :param model: the learner
         :param observation_space: of the environments as they are made
         :param action_space: of these
         :param env_seeds: [n_envs], None = of the system
+        :param training: how many began before
         """
         file = io.BytesIO()
         # What is the learner's own affair stays here.
@@ -128,6 +130,7 @@ class Settings:
             recorder_cells=model.replay_buffer.recorder_cells(self.chunk_for(model)),
             env_seeds=env_seeds,
             seed=model.seed,
+            training=training,
             normalizer=None if normalizer is None else pickle.dumps(normalizer),
             norm_reward=normalizer is not None and normalizer.norm_reward,
             registered=registered(),

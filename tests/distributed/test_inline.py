@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import gymnasium as gym
 import numpy as np
@@ -204,3 +204,44 @@ def test_every_environment_keeps_its_rung_of_the_ladder(monkeypatch: pytest.Monk
     monkeypatch.setattr(exploration, "epsilon_greedy", noted)
     r2d2(inline(make_env, 3, 1)).learn(60)
     assert {tuple(x) for x in met} == {(x,) for x in epsilon_ladder(3).tolist()}
+
+
+class DrawsOnce(gym.Env):
+    """Each reset draws a number, which is noted; an environment fails in its seventh step, once."""
+
+    has_failed = False
+    drawn: ClassVar[list[float]] = []
+
+    def __init__(self) -> None:
+        self.observation_space, self.action_space = spaces.Box(-1, 1, (1,), np.float32), spaces.Discrete(3)
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Any, dict[str, Any]]:
+        super().reset(seed=seed)
+        self.t = 0
+        DrawsOnce.drawn.append(self.np_random.random())
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action: int) -> tuple[Any, float, bool, bool, dict[str, Any]]:
+        self.t += 1
+        if self.t == 7 and not DrawsOnce.has_failed:
+            DrawsOnce.has_failed = True
+            raise OSError("once")
+        return np.zeros(1, np.float32), 0.0, self.t == 9, False, {}
+
+
+def test_no_two_trainings_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither where an actor has been started anew, which seeds its environments, nor where all of them have."""
+    monkeypatch.setattr(DrawsOnce, "has_failed", False)
+    monkeypatch.setattr(DrawsOnce, "drawn", [])
+    envs = inline(lambda n: DummyVecEnv([lambda: Monitor(DrawsOnce())] * n), 2, 1)
+    model = r2d2(envs, learning_starts=1000)
+    actions = []
+    for _ in range(3):
+        model.learn(80)
+        assert model.replay_buffer is not None
+        cells = model.replay_buffer._cells.columns["action"].reshape(2, -1)
+        actions.append(cells[:, model.replay_buffer.size() - 40 : model.replay_buffer.size()].tobytes())
+        if len(actions) == 2:
+            envs.close()
+    assert DrawsOnce.has_failed and len(set(DrawsOnce.drawn)) == len(DrawsOnce.drawn)
+    assert len(set(actions)) == 3

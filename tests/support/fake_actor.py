@@ -21,7 +21,7 @@ def make_spec(make_env: Any = None, **changes: Any) -> ActorSpec:
     fields: dict[str, Any] = dict(
         algorithm=DeepQLearning, model=b"", make_env=make_env, observation_space=space,
         action_space=spaces.Discrete(2), envs_per_actor=1, n_lanes=2, recorder_cells=0, env_seeds=(None, None),
-        seed=None, normalizer=None, norm_reward=False, registered=b"", records_priorities=False,
+        seed=None, training=0, normalizer=None, norm_reward=False, registered=b"", records_priorities=False,
     )  # fmt: skip
     return ActorSpec(**{**fields, **changes})
 
