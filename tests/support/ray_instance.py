@@ -1,0 +1,42 @@
+"""
+One Ray instance for all tests of a session, on loopback, with a token of its own: a first start would otherwise write
+one into the home folder. To be imported before anything that imports ray.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import uuid
+from collections.abc import Iterator
+
+import pytest
+
+from sb3_ext.distributed.ray_cluster import imported_ray
+
+# Read when ray is imported.
+os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=uuid.uuid4().hex, RAY_USAGE_STATS_ENABLED="0")
+for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH"):
+    os.environ.pop(name, None)
+try:
+    ray = imported_ray()
+except ImportError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+N_CPUS = 3
+
+
+@pytest.fixture(scope="session")
+def ray_instance() -> Iterator[str]:
+    """:return: its address. Skips where it cannot start in two tries"""
+    settings = dict(num_cpus=N_CPUS, object_store_memory=2**27, include_dashboard=False, _node_ip_address="127.0.0.1")
+    for tries_left in (1, 0):
+        try:
+            ray.init("local", logging_level=logging.ERROR, log_to_driver=False, **settings)
+            break
+        except Exception as error:  # of any kind: no test of ours is about what keeps Ray from starting here
+            ray.shutdown()
+            if not tries_left:
+                pytest.skip(f"Ray does not start here: {error}")
+    yield ray.get_runtime_context().gcs_address
+    ray.shutdown()
