@@ -145,7 +145,7 @@ class TransitionLanes(LaneReplayBuffer):
     def _overwritten(self, legs: list[Leg], ends: dict[int, int]) -> tuple[Array, Array]:
         """
         :param ends: cell behind the last step of each lane
-        :return: [N] active leaves that lose a cell, in the order of `add`, and the step that takes it
+        :return: [N] active leaves that lose a cell, lane by lane, and the step that takes it
         """
         leaves, steps = [], []
         room = self.buffer_size - self._cells.lead_in
@@ -160,9 +160,7 @@ class TransitionLanes(LaneReplayBuffer):
             steps.append(np.array([leg.step for leg in of_lane])[leg_of] + np.maximum(taker - begin, 0))
         leaf, step = np.concatenate(leaves), np.concatenate(steps)
         is_active = self._steps[leaf] > 0  # the cell of a final observation has no transition
-        leaf, step = leaf[is_active], step[is_active]
-        order = np.argsort(step, kind="stable")
-        return leaf[order], step[order]
+        return leaf[is_active], step[is_active]
 
     # ------------------------------------------------------------------ files
 

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 from stable_baselines3.common.utils import set_random_seed
-from support.checks import assert_frequencies
+from support.blocks import assert_same_replay
+from support.checks import EverySampler, assert_frequencies
 from support.sampler_model import Model, array, counts
 
 from sb3_ext.buffers.samplers import SAMPLERS, GreedyPriority, Proportional, RankBased, TreeSampler, Uniform
@@ -282,3 +283,26 @@ def test_a_pickled_sampler_draws_the_same(make: Callable[[], Sampler]) -> None:
     for one, other in zip(*draws, strict=True):
         np.testing.assert_array_equal(one.leaves, other.leaves)
         np.testing.assert_array_equal(one.weights, other.weights)
+
+
+@pytest.mark.parametrize("make", [*ALL, EverySampler])
+def test_leaves_that_are_switched_together_are_switched_one_by_one(make: Callable[[], Sampler]) -> None:
+    """Random sequences, some leaves several times: what is drawn afterwards depends on the order, and is the same."""
+    rng, together, one_by_one = np.random.default_rng(0), make(), make()
+    active: set[int] = set()
+    for sampler in (together, one_by_one):
+        sampler.resize(40)
+    for _ in range(60):
+        leaves, flags = [], []
+        for leaf in rng.integers(0, 40, int(rng.integers(0, 30))).tolist():
+            leaves.append(leaf)
+            flags.append(leaf not in active)
+            active ^= {leaf}
+        together.switch(np.array(leaves, dtype=np.int64), np.array(flags, dtype=bool))
+        for leaf, flag in zip(leaves, flags, strict=True):
+            (one_by_one.activate if flag else one_by_one.deactivate)(np.array([leaf]))
+        assert_same_replay(together, one_by_one)
+        if active:
+            some = np.array(sorted(active))[::2]
+            for sampler in (together, one_by_one):
+                sampler.update(some, some / 7)
