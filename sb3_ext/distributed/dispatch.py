@@ -39,6 +39,7 @@ class _Actor:
         self.number = 0  # of its next delivery
         self.heard = 0.0  # seconds listened to it when it last reported, or got work
         self.restart_at = float("inf")  # where it failed
+        self.is_hung = False  # and runs still
         self.pid = 0
 
 
@@ -117,6 +118,9 @@ class Dispatcher:
             self._lose(number)
             actor.state, actor.number, actor.heard = "starting", 0, self._listened
         self.backend.start(spec, len(self._actors), weights)
+        for number, actor in enumerate(self._actors):
+            if actor.is_hung:  # it would not answer
+                self._restart(number)
         observations: dict[int, Obs] = {}
         while len(observations) < len(self._actors):
             for report in self._poll(self._patience()):
@@ -124,9 +128,12 @@ class Dispatcher:
                     raise ActorsFailed(f"{in_words(report)}, before its first step", report)
                 assert isinstance(report, Ready)
                 actor = self._actors[report.actor]
+                if report.incarnation < actor.incarnation:
+                    continue
                 actor.incarnation, actor.state, actor.pid = report.incarnation, "ready", report.pid
                 observations[report.actor] = report.observations
             for failure in self._hung():
+                self._lost_to(failure)
                 raise ActorsFailed(f"{in_words(failure)}, before its first step", failure)
         return [observations[number] for number in range(len(self._actors))]
 
@@ -205,6 +212,7 @@ class Dispatcher:
         for number, actor in enumerate(self._actors):
             self._lose(number)
             actor.state, actor.restart_at, actor.pid = "failed", float("inf"), 0
+            actor.incarnation, actor.is_hung = 0, False
         self._arrived = []
         self.backend.close()
 
@@ -295,6 +303,7 @@ class Dispatcher:
         self._lose(failure.actor)
         self._actors[failure.actor].state = "failed"
         self._actors[failure.actor].restart_at = float("inf")  # until it is judged
+        self._actors[failure.actor].is_hung = failure.kind == "hung"
         self.failures += 1
         return failure
 
@@ -314,10 +323,14 @@ class Dispatcher:
     def _restart_due(self) -> None:
         for number, actor in enumerate(self._actors):
             if actor.state == "failed" and self._clock() >= actor.restart_at:
-                actor.incarnation += 1
-                actor.state, actor.number, actor.heard = "starting", 0, self._listened
-                self.restarts += 1
-                self.backend.restart(number, actor.incarnation)
+                self._restart(number)
+
+    def _restart(self, number: int) -> None:
+        actor = self._actors[number]
+        actor.incarnation += 1
+        actor.state, actor.number, actor.heard, actor.is_hung = "starting", 0, self._listened, False
+        self.restarts += 1
+        self.backend.restart(number, actor.incarnation)
 
     def _patience(self) -> float:
         """:return: seconds until something is to be done if nothing comes; infinite where nothing can"""

@@ -73,6 +73,21 @@ def test_an_actor_that_is_never_ready_ends_the_start() -> None:
         assert backend.now == patience
 
 
+def test_the_next_start_ends_who_hangs() -> None:
+    dispatcher, backend = make_dispatcher(2, started=False, timeout=90)
+    backend.is_ready_at_once = False
+    with pytest.raises(ActorsFailed):
+        dispatcher.start(SPEC, WEIGHTS)
+    backend.is_ready_at_once = True
+    dispatcher.start(SPEC, WEIGHTS)
+    assert backend.restarted == [(90, 0, 1)] and dispatcher.incarnations == [1, 0] and dispatcher.alive == 2
+    dispatcher.send(ahead)
+    backend.deliver(0)
+    assert [delivery.incarnation for delivery in dispatcher.receive()] == [1]
+    dispatcher.close()
+    assert dispatcher.incarnations == [0, 0]  # what is started afterwards is new
+
+
 def test_orders_say_how_far_they_are_ahead() -> None:
     dispatcher, backend = make_dispatcher()
     dispatcher.send(ahead)
