@@ -224,8 +224,10 @@ def distribute(
     :param envs_per_actor: None = as many as make the model's ``n_envs``
     :param kwargs: more keywords of `ActorEnvs`
     :return: the actors
-    :raises ValueError: for another number of environments than the model's
+    :raises ValueError: for another number of environments than the model's, or an algorithm that steps them itself
     """
+    if not isinstance(model, DeepQLearning):
+        raise ValueError(f"{type(model).__name__} does not learn from actors: use R2D2, Rainbow or RainbowR")
     if envs_per_actor is None:
         if n_actors < 1 or model.n_envs % n_actors:
             raise ValueError(f"n_actors {n_actors} must divide the model's n_envs {model.n_envs}")

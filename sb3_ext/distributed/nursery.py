@@ -124,7 +124,11 @@ class Nursery:
         atexit.unregister(self.close)
         self._sock.close()
         if self._owner == os.getpid():
-            self._process.wait(GRACE + 5)
+            try:
+                self._process.wait(GRACE + 5)
+            except subprocess.TimeoutExpired:  # it was stopped, perhaps
+                self._process.kill()
+                self._process.wait()
 
 
 _nursery: Nursery | None = None
@@ -190,7 +194,10 @@ class _Server:
         """:return: the learner is there"""
         command, fds = b"", []
         while len(command) < COMMAND.size:
-            received, more, _, _ = socket.recv_fds(self.sock, COMMAND.size - len(command), 8)
+            try:
+                received, more, _, _ = socket.recv_fds(self.sock, COMMAND.size - len(command), 8)
+            except ConnectionResetError:  # it has not read how all of them ended
+                return False
             if not received:
                 return False
             command += received

@@ -6,6 +6,7 @@ import io
 import pickle
 from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal
 
 from gymnasium import spaces
@@ -43,6 +44,7 @@ class Settings:
     order_timeout: float
 
     def __post_init__(self) -> None:
+        self._check_kinds()
         for name in ("n_actors", "envs_per_actor", "orders", "publish_every"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} {getattr(self, name)} must be at least 1")
@@ -58,6 +60,28 @@ class Settings:
             raise ValueError(f"order_timeout {self.order_timeout} must be positive: it is in seconds")
         if self.initial_priorities not in ("auto", "highest", "actor"):
             raise ValueError(f'initial_priorities {self.initial_priorities!r} must be "auto", "highest" or "actor"')
+
+    def _check_kinds(self) -> None:
+        """:raises TypeError: for a value of another kind"""
+        if not callable(self.make_env):
+            raise TypeError(
+                f"make_env is a {type(self.make_env).__name__}: it must be a function from a number of environments to "
+                'a VecEnv of so many, like partial(make_vec_env, "CartPole-v1")'
+            )
+        kinds: tuple[tuple[str, Any, str], ...] = (
+            ("n_actors", Integral, "an integer"),
+            ("envs_per_actor", Integral, "an integer"),
+            ("orders", Integral, "an integer"),
+            ("publish_every", Integral, "an integer"),
+            ("chunk", Integral | None, "an integer, or None"),
+            ("publish_seconds", Real | None, "a number, or None"),
+            ("order_timeout", Real, "a number"),
+            ("restarts", RestartPolicy, "a RestartPolicy, like RestartPolicy(max_in=10)"),
+        )
+        for name, kind, what in kinds:
+            value = getattr(self, name)
+            if not isinstance(value, kind) or isinstance(value, bool):
+                raise TypeError(f"{name} {value!r} must be {what}")
 
     @property
     def n_envs(self) -> int:

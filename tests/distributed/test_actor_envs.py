@@ -23,7 +23,7 @@ from support.actors import inline, logged
 from support.q_models import assert_items_are_whole, make_env, make_model, make_rainbow, make_rainbowr
 from support.worlds import TaggedEnv
 
-from sb3_ext import R2D2, Rainbow
+from sb3_ext import R2D2, TD3, Rainbow
 from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed import ActorEnvs, ActorsFailed, RestartPolicy, backends, distribute
 from sb3_ext.distributed.inline import InlineBackend
@@ -58,6 +58,34 @@ def learned(env: VecEnv, n_steps: int = 120, **kwargs: Any) -> Rainbow:
 def test_numbers_that_cannot_be(changes: dict[str, Any], line: str) -> None:
     with pytest.raises(ValueError, match=f"^{line}$"):
         ActorEnvs(make_env, **{"n_actors": 2, "backend": "inline", **changes})
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        (dict(n_actors=2.0), "n_actors 2.0 must be an integer"),
+        (dict(n_actors=True), "n_actors True must be an integer"),
+        (dict(envs_per_actor="8"), "envs_per_actor '8' must be an integer"),
+        (dict(chunk=16.0), "chunk 16.0 must be an integer, or None"),
+        (dict(order_timeout="60"), "order_timeout '60' must be a number"),
+        (dict(publish_seconds="1"), "publish_seconds '1' must be a number, or None"),
+        (dict(restarts=3), r"restarts 3 must be a RestartPolicy, like RestartPolicy\(max_in=10\)"),
+        (dict(make_env="CartPole-v1"), "make_env is a str: it must be a function from a number of .*"),
+        (dict(make_env=make_env(2)), "make_env is a DummyVecEnv: it must be a function .*"),
+    ],
+)  # fmt: skip
+def test_values_of_another_kind(changes: dict[str, Any], line: str) -> None:
+    with pytest.raises(TypeError, match=f"^{line}$"):
+        ActorEnvs(**{"make_env": make_env, "n_actors": 2, "backend": "inline", **changes})
+
+
+def test_an_algorithm_that_steps_its_environments_is_given_no_actors() -> None:
+    def pendulum(n: int) -> DummyVecEnv:
+        return DummyVecEnv([lambda: gym.make("Pendulum-v1")] * n)
+
+    for model in (TD3("MlpPolicy", pendulum(2)), SAC("MlpPolicy", pendulum(2))):
+        with pytest.raises(ValueError, match=r"^(TD3|SAC) does not learn from actors: use R2D2, Rainbow or RainbowR"):
+            distribute(model, pendulum, 2, backend="inline")  # type: ignore[arg-type]
 
 
 def test_a_backend_whose_package_is_missing_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

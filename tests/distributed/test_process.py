@@ -20,7 +20,7 @@ from support.fake_backend import WEIGHTS, make_order
 
 from sb3_ext.distributed.backend import Backend, Report
 from sb3_ext.distributed.messages import ActorFailed, Delivery, Ready, Weights
-from sb3_ext.distributed.nursery import nursery
+from sb3_ext.distributed.nursery import Nursery, nursery
 from sb3_ext.distributed.process import ProcessBackend
 from sb3_ext.distributed.shared_weights import SharedWeights, layout_of
 
@@ -381,6 +381,27 @@ time.sleep(600)
         learner.kill()
         wait_for(lambda: all(is_gone(pid) for pid in pids), "actors live on")
     assert shared_memory() <= before
+
+
+def test_a_nursery_says_nothing_where_nobody_read_how_an_actor_ended(tmp_path: Path) -> None:
+    rest = """
+import select, signal
+os.kill(pids[1], signal.SIGKILL)
+select.select([nursery()._sock], [], [], 60)
+os._exit(0)
+"""
+    with run_learner(tmp_path, rest) as learner:
+        pids = what_it_says(learner)
+        wait_for(lambda: all(is_gone(pid) for pid in pids), "the actor that hangs, or the nursery, lives on")
+        assert learner.stderr is not None and learner.stderr.read() == ""
+
+
+def test_a_nursery_that_was_stopped_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Nursery()
+    os.kill(own.pid, signal.SIGSTOP)
+    monkeypatch.setattr("sb3_ext.distributed.nursery.GRACE", -5.0)
+    own.close()
+    assert is_gone(own.pid)
 
 
 def test_a_signal_to_the_group_is_the_learners_matter_and_actors_end_with_it(tmp_path: Path) -> None:
