@@ -27,6 +27,7 @@ import struct
 import subprocess
 import sys
 import time
+import weakref
 from collections.abc import Iterator
 from types import FrameType
 
@@ -69,23 +70,27 @@ class Nursery:
         self._children = 0
         self._ended: dict[int, int] = {}
         self._received = b""
-        atexit.register(self.close)
+        self._socks: weakref.WeakSet[socket.socket] = weakref.WeakSet()  # to children
+        atexit.register(self._end)
 
     @property
     def is_usable(self) -> bool:
         """It runs, and is not that of the process which this one was forked from."""
         return self._owner == os.getpid() and self._process.poll() is None
 
-    def fork(self, *fds: int) -> int:
+    def fork(self, *fds: int) -> tuple[int, socket.socket]:
         """
         Never blocks.
 
-        :param fds: what the child's `worker.work` is called with; the caller's own may be closed
-        :return: number of the child
+        :param fds: what the child's `worker.work` is called with, after that of its socket
+        :return: number of the child, and the socket to it
         """
         self._children += 1
-        self._command(FORK, self._children, *fds)
-        return self._children
+        ours, theirs = socket.socketpair()
+        self._command(FORK, self._children, theirs.fileno(), *fds)
+        theirs.close()
+        self._socks.add(ours)
+        return self._children, ours
 
     def kill(self, child: int) -> None:
         """Never blocks. Without effect where it has ended."""
@@ -121,7 +126,7 @@ class Nursery:
 
     def close(self) -> None:
         """End it, and what is left of its children. A second call changes nothing."""
-        atexit.unregister(self.close)
+        atexit.unregister(self._end)
         self._sock.close()
         if self._owner == os.getpid():
             try:
@@ -129,6 +134,14 @@ class Nursery:
             except subprocess.TimeoutExpired:  # it was stopped, perhaps
                 self._process.kill()
                 self._process.wait()
+
+    def _end(self) -> None:
+        """At the interpreter's end: children that nobody has ended would find out when this process is gone."""
+        if self._owner == os.getpid():
+            for sock in self._socks:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+        self.close()
 
 
 _nursery: Nursery | None = None

@@ -12,7 +12,6 @@ import os
 import pickle
 import selectors
 import signal
-import socket
 import sys
 import time
 from collections.abc import Sequence
@@ -34,13 +33,11 @@ class _Child:
     """An actor's process, as the learner sees it."""
 
     def __init__(self, nursery: Nursery, incarnation: int, weights_fd: int) -> None:
-        ours, theirs = socket.socketpair()
         self.incarnation = incarnation
-        self.wire = Wire(ours)
         self.has_failed = False
         self._nursery = nursery  # another one may follow, with children of the same numbers
-        self._number = nursery.fork(theirs.fileno(), weights_fd)
-        theirs.close()
+        self._number, sock = nursery.fork(weights_fd)
+        self.wire = Wire(sock)
 
     def kill(self) -> None:
         self._nursery.kill(self._number)
