@@ -166,9 +166,9 @@ class Collector:
         """:return: False where the callback ends the training"""
         dispatcher = self.dispatcher
         assert dispatcher is not None
+        self._publish(model)  # before the first order
         if not self.settings.lockstep:
             self._receive(model, timeout=0.0)
-        self._publish(model)
         while ticking.n_ticks < n_ticks:
             while not self._credit.has_tick:
                 self._receive(model, timeout=None)

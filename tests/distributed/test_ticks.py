@@ -18,7 +18,8 @@ from support.worlds import TaggedEnv
 from sb3_ext.buffers import LaneBlock
 from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed import ActorEnvs
-from sb3_ext.distributed.messages import Delivery, Ended
+from sb3_ext.distributed.inline import InlineBackend
+from sb3_ext.distributed.messages import Delivery, Ended, Order
 from sb3_ext.distributed.ticks import Credit
 from sb3_ext.metrics import LearnerMetrics
 
@@ -219,3 +220,17 @@ def test_how_episodes_ended_comes_along() -> None:
     assert len(seen) > 10
     assert {info["TimeLimit.truncated"] for info in seen} == {True, False}
     assert all(info["episode"]["l"] == 5 for info in seen)
+
+
+def test_the_first_orders_go_out_with_the_statistics_of_the_first_observations() -> None:
+    backend = InlineBackend()
+    submit = backend.submit
+    known: list[float] = []
+
+    def noted(actor: int, order: Order) -> None:
+        known.append(backend._weights.vectors[-1][2 * 3])  # behind means and variances: how many were met
+        submit(actor, order)
+
+    backend.submit = noted  # type: ignore[method-assign]
+    make_rainbow(env=VecNormalize(ActorEnvs(make_env, 2, 1, backend=backend, chunk=5)), train_freq=4).learn(40)
+    assert known[:4] == pytest.approx([2, 2, 2, 2], rel=1e-3)
