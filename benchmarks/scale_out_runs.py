@@ -91,6 +91,8 @@ class Spent(NamedTuple):
     env_steps: int
     updates: int
     learner_cpu: float
+    updates_cpu: float
+    """of the learner's, between two rollouts"""
     others_cpu: float
     wall: float
     lags: tuple[int, ...]
@@ -111,11 +113,19 @@ class Stretch(BaseCallback):
         super().__init__()
         self.begin, self.envs = begin, envs
         self._then: Spent | None = None
+        self._updates_cpu = self._rolled_out = 0.0
+
+    def _on_rollout_end(self) -> None:
+        self._rolled_out = time.process_time()
+
+    def _on_rollout_start(self) -> None:
+        if self._rolled_out:
+            self._updates_cpu += time.process_time() - self._rolled_out
 
     def _now(self) -> Spent:
         lags = () if self.envs is None else tuple(self.envs.records.lags)
         updates: int = getattr(self.model, "_n_updates", 0)
-        cpu = time.process_time(), others_cpu_seconds(), time.monotonic()
+        cpu = time.process_time(), self._updates_cpu, others_cpu_seconds(), time.monotonic()
         return Spent(self.num_timesteps, updates, *cpu, lags)
 
     def _on_step(self) -> bool:
@@ -130,6 +140,7 @@ class Stretch(BaseCallback):
             now.env_steps - then.env_steps,
             now.updates - then.updates,
             now.learner_cpu - then.learner_cpu,
+            now.updates_cpu - then.updates_cpu,
             now.others_cpu - then.others_cpu,
             now.wall - then.wall,
             now.lags[len(then.lags) :],

@@ -20,6 +20,7 @@ COLUMNS = (
     "env_steps",
     "updates",
     "learner_ms",  # CPU, per env step
+    "updates_ms",  # of the learner's
     "actors_ms",
     "steps_per_s",  # by the clock
     "idle_steps_per_s",  # what two idle cores would give, from CPU seconds
@@ -75,6 +76,7 @@ def run(name: str, condition_name: str, repeat: int, quick: bool) -> dict[str, o
         "env_steps": spent.env_steps,
         "updates": spent.updates,
         "learner_ms": round(learner, 4),
+        "updates_ms": round(1000 * spent.updates_cpu / spent.env_steps, 4),
         "actors_ms": round(actors, 4),
         "steps_per_s": round(spent.env_steps / spent.wall, 1),
         "idle_steps_per_s": round(1000 / idle_ms(learner, actors, condition), 1),
@@ -128,7 +130,7 @@ def report(table: Table) -> list[Bound]:
                 (
                     case.label,
                     known.label,
-                    *(table.median(x, **where) for x in ("learner_ms", "actors_ms")),
+                    *(table.median(x, **where) for x in ("learner_ms", "updates_ms", "actors_ms")),
                     *(round(table.median(x, **where)) for x in ("idle_steps_per_s", "steps_per_s")),
                     to_plain(table, "idle_steps_per_s", **where),
                     to_plain(table, "steps_per_s", **where),
@@ -136,7 +138,19 @@ def report(table: Table) -> list[Bound]:
                     table.median("lag_bound", **where),
                 )
             )
-    header = ("case", "", "learner ms", "actors ms", "idle/s", "clock/s", "x plain", "by clock", "lag", "bound")
+    header = (
+        "case",
+        "",
+        "learner ms",
+        "of it updates",
+        "actors ms",
+        "idle/s",
+        "clock/s",
+        "x plain",
+        "by clock",
+        "lag",
+        "bound",
+    )
     print_rows(header, rows)
     print(
         "CPU ms per env step; steps/s that two idle cores would give (from CPU ms) and by the clock of this machine;\n"
