@@ -15,13 +15,13 @@ from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed.backend import Backend
 from sb3_ext.distributed.dispatch import Dispatcher
 from sb3_ext.distributed.env_calls import EnvCalls
-from sb3_ext.distributed.messages import Delivery, Obs, Order
+from sb3_ext.distributed.messages import Delivery, Obs, Order, Weights
 from sb3_ext.distributed.pacing import Window
 from sb3_ext.distributed.records import ActorRecords
 from sb3_ext.distributed.settings import Settings
 from sb3_ext.distributed.statistics import learn_moments
 from sb3_ext.distributed.ticks import Credit, Ticking
-from sb3_ext.distributed.weights import weights_of
+from sb3_ext.distributed.weights import Packer
 
 
 class Collector:
@@ -39,6 +39,7 @@ class Collector:
         self.dispatcher: Dispatcher | None = None
         self._credit = Credit(settings.n_actors, settings.n_envs)
         self._model: weakref.ref[DeepQLearning] | None = None
+        self._packer: Packer | None = None
         self._chunk = 0
         self._runs = False  # the actors are those of the model, and their episodes go on
         self._torn = False  # something was raised between a delivery and its storage
@@ -62,7 +63,7 @@ class Collector:
         else:
             self._forget()
             self._runs = False
-        self._model = weakref.ref(model)
+        self._model, self._packer = weakref.ref(model), Packer(model.acting_module())
         if self.dispatcher is None or chunk != self._chunk:
             self._make_dispatcher(chunk)
         if not self._runs:
@@ -132,7 +133,7 @@ class Collector:
         self._runs = False
         spec = self.settings.spec_for(model, observation_space, action_space, env_seeds, self._trainings)
         self._trainings += 1
-        weights = weights_of(model, model.get_vec_normalize_env(), self._next_version(model))
+        weights = self._next_weights(model)
         size = sum(vector.nbytes for vector in weights.vectors)
         given = self.settings.publish_seconds
         self._publish_seconds = self.backend.publish_seconds(size) if given is None else given
@@ -228,11 +229,12 @@ class Collector:
 
     # ------------------------------------------------------------------ weights
 
-    def _next_version(self, model: DeepQLearning) -> int:
+    def _next_weights(self, model: DeepQLearning) -> Weights:
         self._version += 1
         self._published_updates, self._published_at = model._n_updates, time.monotonic()
         self._is_stale = False
-        return self._version
+        assert self._packer is not None
+        return self._packer.pack(model.get_vec_normalize_env(), self._version, model._n_updates)
 
     def _publish(self, model: DeepQLearning) -> None:
         """The model's weights, where they are new enough and the last ones old enough."""
@@ -243,7 +245,7 @@ class Collector:
         elif time.monotonic() - self._published_at < self._publish_seconds:
             return
         if is_due:
-            self.dispatcher.publish(weights_of(model, model.get_vec_normalize_env(), self._next_version(model)))
+            self.dispatcher.publish(self._next_weights(model))
 
     # ------------------------------------------------------------------ the end
 

@@ -12,22 +12,32 @@ import numpy as np
 import torch as th
 from stable_baselines3.common.running_mean_std import RunningMeanStd
 from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
 
 from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed.messages import Weights
 
 
-def weights_of(model: DeepQLearning, normalizer: VecNormalize | None, version: int) -> Weights:
+class Packer:
     """
-    :param model: the learner
-    :param normalizer: around its environments
-    :param version: from 1 on
-    :return: copies, one vector for each dtype of the network's state and one of statistics
+    :param module: the acting network, whose tensors are looked up here once: they are written in place
     """
-    # One copy from the device for each dtype: each waits for the device.
-    vectors = [th.cat([x.reshape(-1) for x in group]).cpu().numpy() for group in _by_dtype(model).values()]
-    statistics = [np.concatenate([_flat(x) for x in running_statistics(normalizer)])] if normalizer is not None else []
-    return Weights(version, model._n_updates, (*vectors, *statistics))
+
+    def __init__(self, module: nn.Module) -> None:
+        self._groups = list(_by_dtype(module).values())
+
+    def pack(self, normalizer: VecNormalize | None, version: int, n_updates: int) -> Weights:
+        """
+        :param normalizer: around the learner's environments
+        :param version: from 1 on
+        :param n_updates: that the network has had
+        :return: copies, one vector for each dtype of the network's state and one of statistics
+        """
+        # One copy from the device for each dtype: each waits for the device.
+        vectors = [th.cat([x.reshape(-1) for x in group]).cpu().numpy() for group in self._groups]
+        if normalizer is not None:
+            vectors.append(np.concatenate([_flat(x) for x in running_statistics(normalizer)]))
+        return Weights(version, n_updates, tuple(vectors))
 
 
 def load_weights(model: DeepQLearning, normalizer: VecNormalize | None, weights: Weights) -> bool:
@@ -37,7 +47,7 @@ def load_weights(model: DeepQLearning, normalizer: VecNormalize | None, weights:
     :param weights: of a learner with the same networks; only read
     :return: whether statistics have changed
     """
-    for group, vector in zip(_by_dtype(model).values(), weights.vectors, strict=False):
+    for group, vector in zip(_by_dtype(model.acting_module()).values(), weights.vectors, strict=False):
         at = 0
         for x in group:
             # By NumPy: torch warns about arrays that are read-only, as those of Ray are.
@@ -65,9 +75,9 @@ def running_statistics(normalizer: VecNormalize) -> Iterator[RunningMeanStd]:
     yield normalizer.ret_rms
 
 
-def _by_dtype(model: DeepQLearning) -> dict[th.dtype, list[th.Tensor]]:
+def _by_dtype(module: nn.Module) -> dict[th.dtype, list[th.Tensor]]:
     groups: dict[th.dtype, list[th.Tensor]] = {}
-    for x in model.acting_module().state_dict().values():
+    for x in module.state_dict().values():
         groups.setdefault(x.dtype, []).append(x)
     return groups
 
