@@ -13,7 +13,7 @@ from stable_baselines3.common.type_aliases import RolloutReturn, TrainFreq
 from sb3_ext import nested
 from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed.backend import Backend
-from sb3_ext.distributed.dispatch import Dispatcher
+from sb3_ext.distributed.dispatch import Dispatcher, MakeOrder
 from sb3_ext.distributed.env_calls import EnvCalls
 from sb3_ext.distributed.messages import Delivery, Obs, Order, Weights
 from sb3_ext.distributed.pacing import Window
@@ -209,7 +209,7 @@ class Collector:
             self._is_stale = True
         self.records.stored(delivery, model._n_updates, time.perf_counter() - began)
 
-    def _order_of(self, model: DeepQLearning) -> Any:  # Any: a MakeOrder, whose type mypy finds in Dispatcher's methods
+    def _order_of(self, model: DeepQLearning) -> MakeOrder:
         def make(actor: int, ahead: int) -> Order:
             cuts = actor in self._cuts
             self._cuts.discard(actor)
