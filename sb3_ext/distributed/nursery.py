@@ -97,6 +97,8 @@ class Nursery:
         self._command(KILL, child)
 
     def _command(self, what: bytes, child: int, *fds: int) -> None:
+        if self._owner != os.getpid():
+            return  # a fork of the learner, whose actors they are not
         # If it is gone, what should have been forked is found to be gone too.
         with contextlib.suppress(OSError):
             self._sock.settimeout(None)
@@ -109,7 +111,7 @@ class Nursery:
         :return: negative where a signal ended it; None where it has not ended, or nobody knows
         """
         end = time.monotonic() + timeout
-        while child not in self._ended:
+        while child not in self._ended and self._owner == os.getpid():
             try:
                 self._sock.settimeout(max(end - time.monotonic(), 1e-3))
                 received = self._sock.recv(4096)

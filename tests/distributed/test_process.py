@@ -396,6 +396,16 @@ os._exit(0)
         assert learner.stderr is not None and learner.stderr.read() == ""
 
 
+def test_a_fork_of_the_learner_ends_nobody(backend: ProcessBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(backend)
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(nursery(), "_owner", -1)  # as a process finds it that was forked from this one
+        backend._children[0].kill()
+        assert backend._children[0].exit_code(PATIENCE) is None
+    backend.submit(0, make_order())
+    assert isinstance(one(reports_of(backend, 1)), Delivery)
+
+
 def test_a_nursery_that_was_stopped_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     own = Nursery()
     os.kill(own.pid, signal.SIGSTOP)
