@@ -130,7 +130,7 @@ class Actor:
         shown = None if self._normalizer is None else Shown(self._normalizer)
         self._seen = Seen(self._recorder) if self._spec.records_priorities else None
         self._seeds = seeds
-        watch = Watch(self._spec.n_lanes, self._first_lane, shown, self._seen)
+        watch = Watch(self._spec.clock_step, self._first_lane, shown, self._seen)
         self._model._setup_learn(total_timesteps=0, callback=watch)
         self._watch = watch  # only now: an episode whose first reset raises has no steps
         self._recorder.cut()

@@ -150,7 +150,7 @@ class Collector:
         self, model: DeepQLearning, callback: BaseCallback, train_freq: TrainFreq, log_interval: int | None
     ) -> RolloutReturn:
         """Parameters as in `RolloutSource`."""
-        assert self.dispatcher is not None and self._runs and model.env is not None
+        assert self.dispatcher is not None and model.env is not None
         if self._begins:
             self.records.begin(model, model._n_updates, self.dispatcher.learner_waits)
             self._begins = False
@@ -187,6 +187,8 @@ class Collector:
         """:param timeout: seconds to wait for a delivery, None = until there is one"""
         dispatcher = self.dispatcher
         assert dispatcher is not None
+        if not self._runs or self._model is None or self._model() is not model:
+            raise RuntimeError("ActorEnvs was closed, or given to another model, while a model learns from it")
         self._torn = True
         if self.settings.lockstep:
             deliveries = dispatcher.round(self._order_of(model))

@@ -39,6 +39,8 @@ class ActorSpec:
     envs_per_actor: int
     n_lanes: int
     """over all actors"""
+    clock_step: int
+    """by which a step moves an actor's clock: all lanes in lockstep; else its own, as the learner counts them"""
     recorder_cells: int
     """cells of a lane in the actor's own replay: room for one window and one block"""
     env_seeds: tuple[int | None, ...]
@@ -73,7 +75,7 @@ class Order(NamedTuple):
 
     n_steps: int
     num_timesteps: int
-    """the learner's clock at the order's first transition; each step moves it by ``n_lanes``"""
+    """the learner's clock at the order's first transition; each step moves it by ``clock_step``"""
     total_timesteps: int
     learning_starts: int
     exploration: Exploration

@@ -58,6 +58,7 @@ class ProcessBackend:
         self._make_actor = make_actor
         self._children: list[_Child] = []
         self._training = 0
+        self._owner = os.getpid()
         self._weights: SharedWeights | None = None
         self._made_of = b""
         self._selector: selectors.BaseSelector | None = None
@@ -66,7 +67,7 @@ class ProcessBackend:
         made_of = carried(spec, self._make_actor)
         if self._weights is not None and self._weights.layout != layout_of(weights):
             self.close()  # another network
-        self._made_of = made_of
+        self._made_of, self._owner = made_of, os.getpid()
         self._training += 1
         if self._weights is None:
             self._weights = SharedWeights(layout_of(weights))
@@ -113,6 +114,9 @@ class ProcessBackend:
         self._children[actor] = self._spawn(actor, incarnation)
 
     def close(self) -> None:
+        if self._owner != os.getpid():  # the actors and the selector's state in the kernel are those of another process
+            self._children, self._selector, self._weights = [], None, None
+            return
         for child in self._children:
             self._drop(child)
         end = time.monotonic() + CLOSING

@@ -151,6 +151,7 @@ class Settings:
             action_space=action_space,
             envs_per_actor=self.envs_per_actor,
             n_lanes=self.n_envs,
+            clock_step=self.n_envs if self.lockstep else self.envs_per_actor,
             recorder_cells=model.replay_buffer.recorder_cells(self.chunk_for(model)),
             env_seeds=env_seeds,
             seed=model.seed,

@@ -66,15 +66,15 @@ class Watch(BaseCallback):
     """
     Moves an actor's clock as the learner's, and notes what episodes end and what is to be normalised by.
 
-    :param n_lanes: over all actors
+    :param clock_step: by which a step moves the clock
     :param first_lane: number of the actor's first
     :param shown: None where nothing is normalised
     :param seen: None where no priorities are made
     """
 
-    def __init__(self, n_lanes: int, first_lane: int, shown: Shown | None, seen: Seen | None) -> None:
+    def __init__(self, clock_step: int, first_lane: int, shown: Shown | None, seen: Seen | None) -> None:
         super().__init__()
-        self._n_lanes, self._first_lane, self._shown, self._seen = n_lanes, first_lane, shown, seen
+        self._clock_step, self._first_lane, self._shown, self._seen = clock_step, first_lane, shown, seen
         self._step = 0
         self._ended: list[Ended] = []
 
@@ -83,7 +83,7 @@ class Watch(BaseCallback):
         """[E] of the present episodes"""
 
     def _on_step(self) -> bool:
-        self.model.num_timesteps += self._n_lanes - self.model.n_envs  # SB3 has counted the actor's own
+        self.model.num_timesteps += self._clock_step - self.model.n_envs  # SB3 has counted the actor's own
         rewards, dones, infos = (self.locals[name] for name in ("rewards", "dones", "infos"))
         self.steps += 1
         self.steps[dones] = 0

@@ -275,6 +275,18 @@ def test_actors_end_with_the_last_reference_to_them() -> None:
     assert Noted.n_closed == 1
 
 
+@pytest.mark.parametrize("lockstep", [True, False])
+def test_closed_while_a_model_learns(lockstep: bool) -> None:
+    class Closes(BaseCallback):
+        def _on_step(self) -> bool:
+            envs.close()
+            return True
+
+    envs = inline(make_env, 2, 1, lockstep=lockstep)
+    with pytest.raises(RuntimeError, match="ActorEnvs was closed, or given to another model, while a model learns"):
+        make_rainbow(env=envs, train_freq=100).learn(400, callback=Closes())
+
+
 def test_they_begin_anew_after_they_were_closed() -> None:
     env = inline(make_env, 2, 2)
     model = learned(env)

@@ -322,6 +322,19 @@ def test_a_nursery_that_died_is_replaced(backend: ProcessBackend) -> None:
     wait_for(lambda: all(is_gone(pid) for pid in pids), "the orphans end")
 
 
+def test_a_fork_of_the_learner_that_closes_them_leaves_the_actors_alone(backend: ProcessBackend) -> None:
+    """As a fork does that ends like any program: finalizers run there, too."""
+    started(backend)
+    pid = os.fork()
+    if pid == 0:
+        backend.close()
+        os._exit(0)
+    os.waitpid(pid, 0)
+    backend.submit(0, make_order())
+    assert isinstance(one(reports_of(backend, 1)), Delivery)
+    assert nursery().is_usable
+
+
 LEARNER = """
 import os, sys, time
 from support.fake_actor import FakeActor, make_spec, order_to

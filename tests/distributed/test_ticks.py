@@ -22,6 +22,7 @@ from sb3_ext.distributed.inline import InlineBackend
 from sb3_ext.distributed.messages import Delivery, Ended, Order
 from sb3_ext.distributed.ticks import Credit
 from sb3_ext.metrics import LearnerMetrics
+from sb3_ext.ops.exploration import Greedy
 
 KINDS: dict[str, dict[str, Any]] = {"lockstep": dict(lockstep=True), "as they come": dict(lockstep=False, chunk=5)}
 
@@ -234,3 +235,22 @@ def test_the_first_orders_go_out_with_the_statistics_of_the_first_observations()
     backend.submit = noted  # type: ignore[method-assign]
     make_rainbow(env=VecNormalize(ActorEnvs(make_env, 2, 1, backend=backend, chunk=5)), train_freq=4).learn(40)
     assert known[:4] == pytest.approx([2, 2, 2, 2], rel=1e-3)
+
+
+class Counts(Greedy):
+    """Transitions whose action was chosen."""
+
+    n = 0
+
+    def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        Counts.n += len(q_values)
+        return super().choose(q_values, progress_remaining)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_warm_up_has_the_steps_that_it_was_given(kind: str) -> None:
+    Counts.n = 0
+    env = ActorEnvs(make_env, 3, 2, backend="inline", **KINDS[kind])
+    model = make_rainbow(env=env, learning_starts=60, train_freq=4, exploration=Counts())
+    model.learn(240)
+    assert n_stored(model) - Counts.n == 60

@@ -20,8 +20,9 @@ def make_spec(make_env: Any = None, **changes: Any) -> ActorSpec:
     space = spaces.Box(-1, 1, (1,), np.float32)
     fields: dict[str, Any] = dict(
         algorithm=DeepQLearning, model=b"", make_env=make_env, observation_space=space,
-        action_space=spaces.Discrete(2), envs_per_actor=1, n_lanes=2, recorder_cells=0, env_seeds=(None, None),
-        seed=None, training=0, normalizer=None, norm_reward=False, registered=b"", records_priorities=False,
+        action_space=spaces.Discrete(2), envs_per_actor=1, n_lanes=2, clock_step=1, recorder_cells=0,
+        env_seeds=(None, None), seed=None, training=0, normalizer=None, norm_reward=False, registered=b"",
+        records_priorities=False,
     )  # fmt: skip
     return ActorSpec(**{**fields, **changes})
 
