@@ -16,6 +16,7 @@ import subprocess
 import sys
 import threading
 import time
+import weakref
 from pathlib import Path
 from types import ModuleType
 
@@ -38,9 +39,6 @@ except Exception as error:
 """
 FREE_WITHIN = 10.0
 """seconds in which Ray frees the CPUs of actors that are gone"""
-
-_holders: set[int] = set()
-"""`RayCluster`s that need the connection which was made here, by id"""
 
 
 def imported_ray() -> ModuleType:
@@ -67,6 +65,8 @@ def _has_token() -> bool:
 
 class RayCluster:
     """
+    What a backend needs of the connection.
+
     :param address: see `RayBackend`
     :param timeout: seconds in which it must answer
     :raises ImportError: where Ray is not installed
@@ -105,11 +105,11 @@ class RayCluster:
             try:
                 self._start(math.ceil(n_actors * num_cpus), store) if self.address == "local" else self._connect()
             finally:
-                if threading.current_thread() is threading.main_thread():
+                if before is not None and threading.current_thread() is threading.main_thread():
                     signal.signal(signal.SIGTERM, before)  # Ray's own would end the learner unsaved
-            _holders.add(id(self))
+            _holders.add(self)
         elif _holders:
-            _holders.add(id(self))
+            _holders.add(self)
         try:
             self._check_address()
             self._check_room(n_actors, num_cpus)
@@ -119,8 +119,8 @@ class RayCluster:
 
     def leave(self) -> None:
         """A second call changes nothing."""
-        if id(self) in _holders:
-            _holders.discard(id(self))
+        if self in _holders:
+            _holders.discard(self)
             if not _holders:
                 self.ray.shutdown()
 
@@ -214,6 +214,10 @@ class RayCluster:
                     "others use the rest. Ask for fewer actors, or wait"
                 )
             time.sleep(0.1)
+
+
+_holders: weakref.WeakSet[RayCluster] = weakref.WeakSet()
+"""that need the connection which one of them has made"""
 
 
 def _host_and_port(address: str) -> tuple[str, int] | None:

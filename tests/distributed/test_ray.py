@@ -14,14 +14,12 @@ import numpy as np
 import pytest
 from support.fake_actor import FakeActor, make_spec, order_to
 from support.fake_backend import WEIGHTS, make_order
-from support.ray_instance import ray_instance
 
 from sb3_ext.distributed.backend import Backend, Report
 from sb3_ext.distributed.messages import ActorFailed, Delivery, Ready
 from sb3_ext.distributed.ray import RayBackend
 from sb3_ext.distributed.ray_cluster import imported_ray
 
-__all__ = ["ray_instance"]
 pytestmark = pytest.mark.ray
 PATIENCE = 120.0  # seconds for what takes one
 N = 2

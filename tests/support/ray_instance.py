@@ -1,6 +1,6 @@
 """
-One Ray instance for all tests of a session, on loopback, with a token of its own: a first start would otherwise write
-one into the home folder. To be imported before anything that imports ray.
+One Ray instance for all tests, on this machine, with a token of its own: a first start would otherwise write one into
+the home folder.
 """
 
 from __future__ import annotations
@@ -12,24 +12,22 @@ from collections.abc import Iterator
 
 import pytest
 
-from sb3_ext.distributed.ray_cluster import imported_ray
-
-# Read when ray is imported.
+# Read when ray is imported, which is when the first test needs it.
 os.environ.update(RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=uuid.uuid4().hex, RAY_USAGE_STATS_ENABLED="0")
 for name in ("RAY_ADDRESS", "RAY_AUTH_TOKEN_PATH"):
     os.environ.pop(name, None)
-try:
-    ray = imported_ray()
-except ImportError as error:
-    pytest.skip(str(error), allow_module_level=True)
-
-N_CPUS = 3
 
 
 @pytest.fixture(scope="session")
 def ray_instance() -> Iterator[str]:
-    """:return: its address. Skips where it cannot start in two tries"""
-    settings = dict(num_cpus=N_CPUS, object_store_memory=2**27, include_dashboard=False, _node_ip_address="127.0.0.1")
+    """:return: its address, with 3 CPUs. Skips where Ray is not there, or does not start in two tries"""
+    from sb3_ext.distributed.ray_cluster import imported_ray  # few tests need what comes with it
+
+    try:
+        ray = imported_ray()
+    except ImportError as error:
+        pytest.skip(str(error))
+    settings = dict(num_cpus=3, object_store_memory=2**27, include_dashboard=False, _node_ip_address="127.0.0.1")
     for tries_left in (1, 0):
         try:
             ray.init("local", logging_level=logging.ERROR, log_to_driver=False, **settings)
