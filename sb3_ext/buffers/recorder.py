@@ -12,6 +12,8 @@ from sb3_ext.buffers.blocks import LaneBlock
 from sb3_ext.buffers.columns import Array
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 
+TOO_SHORT = "take blocks more often, or give each lane recorder_cells of the chunk"
+
 
 class BlockRecorder:
     """
@@ -65,10 +67,7 @@ class BlockRecorder:
             opened[lane] = False
         counts = journal.head + journal.is_open - first
         if counts.max() > size:
-            raise ValueError(
-                f"{counts.max()} cells of a lane are new, its ring holds {size}: take blocks more often, or give it "
-                "recorder_cells of the chunk"
-            )
+            raise ValueError(f"{counts.max()} cells of a lane are new, its ring holds {size}: {TOO_SHORT}")
         begin = np.cumsum(counts) - counts
         lane_of = np.repeat(np.arange(len(counts)), counts)
         at = lane_of * size + (np.arange(len(lane_of)) + (first - begin)[lane_of]) % size
@@ -100,6 +99,12 @@ class BlockRecorder:
             self._start[leg.lane] = leg.start
         self._values.store(legs, block.n_steps)
         items = replay.items_of(legs)
+        needed = (self._journal.head + self._journal.is_open)[items.lane] - items.first
+        if needed.max(initial=0) > replay.buffer_size:
+            raise ValueError(
+                f"the priority of an item needs the last {needed.max()} cells of its lane, "
+                f"its ring holds {replay.buffer_size}: {TOO_SHORT}"
+            )
         acted = self._values.of_items(items, self._journal.cells.columns)
         with th.no_grad():
             values: np.ndarray = priorities(acted).numpy().astype(np.float32, copy=False)

@@ -181,6 +181,24 @@ def test_wrong_q_values_and_priorities_are_refused() -> None:
         make(1, 80).add_block(actor.take())
 
 
+def test_a_ring_that_holds_the_block_and_not_its_windows_is_refused() -> None:
+    """Q-values of a window lie in cells before the block, too."""
+    world = windows.World("vector", 1, SMALL, 80, 0)
+    for cells, fits in ((24, True), (14, False)):
+        buffer = windows.make_buffer("vector", 1, SMALL, cells)
+        recorder = BlockRecorder(buffer, 0, lambda items: items.mask[:, 0])
+        for step in range(22):
+            buffer.add(**world.transition({}))
+            if step == 9:
+                recorder.take()
+        if fits:
+            recorder.take()
+        else:
+            with pytest.raises(ValueError, match="needs the last 17 cells of its lane, its ring holds 14: take blocks"):
+                recorder.take()
+        world.cut()
+
+
 @pytest.mark.parametrize("transform", [IDENTITY, ValueRescaling()])
 @pytest.mark.parametrize("n", [1, 3, 9])
 def test_values_that_fit_have_no_error(transform: Any, n: int) -> None:
