@@ -79,19 +79,26 @@ PANELS = {
 
 
 def plot(table: Table) -> None:
-    """Draw docs/images/scale_out.png: CPU per env step by whom, and the lag beside its bound."""
+    """Draw docs/images/scale_out.png: CPU per env step, and who spends it on what."""
     figure, axes = panels(len(throughput.CASES), width=3.4, height=3.0)
     for axis, (name, case) in zip(axes, throughput.CASES.items(), strict=True):
         for x, condition in enumerate(CONDITIONS):
-            learner, actors = (
-                table.median(part, case=name, condition=condition) for part in ("learner_ms", "actors_ms")
+            where = {"case": name, "condition": condition}
+            learner, updates, actors = (
+                table.median(f"{part}_ms", **where) for part in ("learner", "updates", "actors")
             )
-            axis.bar(x, learner, color="#0072b2", label="learner" if x == 0 else None)
-            axis.bar(x, actors, bottom=learner, color="#e69f00", label="actors" if x == 0 else None)
+            bottom = 0.0
+            for label, height, color in (
+                ("updates", updates, "#0072b2"),
+                ("learner, all else", learner - updates, "#56b4e9"),
+                ("actors", actors, "#e69f00"),
+            ):
+                axis.bar(x, height, bottom=bottom, color=color, label=label if x == 0 else None)
+                bottom += height
         axis.set(title=case.label)
         axis.set_xticks(range(len(CONDITIONS)), [known.label for known in CONDITIONS.values()], rotation=30, ha="right")
     axes[0].set_ylabel("CPU ms per env step")
-    axes[0].legend()
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     save(figure, "scale_out")
 
 
