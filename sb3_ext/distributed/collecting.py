@@ -45,6 +45,7 @@ class Collector:
         self._torn = False  # something was raised between a delivery and its storage
         self._cuts: set[int] = set()  # actors whose next order begins new trajectories
         self._trainings = 0  # that were begun with a reset
+        self._closings = 0  # of all actors
         self._seen: tuple[int, int] | None = None  # replay and clock as they were left
         self._begins = False
         self._version, self._published_updates, self._published_at = 0, 0, 0.0
@@ -73,7 +74,7 @@ class Collector:
     def _make_dispatcher(self, chunk: int) -> None:
         settings = self.settings
         if self.dispatcher is not None:
-            self.dispatcher.close()
+            self.close()
         block = chunk * settings.envs_per_actor
         window = None if settings.lockstep else Window(settings.n_actors, block, settings.orders, settings.n_envs)
         self.dispatcher = Dispatcher(
@@ -215,7 +216,9 @@ class Collector:
         def make(actor: int, ahead: int) -> Order:
             cuts = actor in self._cuts
             self._cuts.discard(actor)
-            assert self.dispatcher is not None
+            dispatcher = self.dispatcher
+            assert dispatcher is not None
+            who = self._closings, dispatcher.incarnations[actor], dispatcher.pids[actor : actor + 1]
             return Order(
                 n_steps=self._chunk,
                 num_timesteps=model.num_timesteps + ahead,
@@ -224,7 +227,7 @@ class Collector:
                 exploration=model.exploration,
                 return_scale=model.return_scale,
                 cuts=cuts,
-                calls=self.calls.take(actor, self.dispatcher.incarnations[actor]),
+                calls=self.calls.take(actor, who),
             )
 
         return make
@@ -254,5 +257,6 @@ class Collector:
     def close(self) -> None:
         """End all actors; a training that goes on begins with new ones."""
         self._runs = False
+        self._closings += 1
         if self.dispatcher is not None:
             self.dispatcher.close()

@@ -20,7 +20,7 @@ class EnvCalls:
         self._envs_per_actor = envs_per_actor
         self._pending: list[list[EnvCall]] = [[] for _ in range(n_actors)]
         self._last: list[dict[tuple[Any, ...], EnvCall]] = [{} for _ in range(n_actors)]
-        self._incarnations: list[int | None] = [None] * n_actors
+        self._who: list[object] = [None] * n_actors
 
     def add(self, call: EnvCall) -> None:
         """:param call: for the actors that have its lanes"""
@@ -33,10 +33,14 @@ class EnvCalls:
             last.pop((call.kind, call.name, lanes), None)
             last[call.kind, call.name, lanes] = own  # behind the others
 
-    def take(self, actor: int, incarnation: int) -> tuple[EnvCall, ...]:
-        """:return: what the actor is to be told with its next order"""
+    def take(self, actor: int, who: object) -> tuple[EnvCall, ...]:
+        """
+        :param actor: its number
+        :param who: another object where its environments are others
+        :return: what it is to be told with its next order
+        """
         pending, self._pending[actor] = self._pending[actor], []
-        if self._incarnations[actor] == incarnation:
+        if self._who[actor] == who:
             return tuple(pending)
-        was_first, self._incarnations[actor] = self._incarnations[actor] is None, incarnation
+        was_first, self._who[actor] = self._who[actor] is None, who
         return tuple(pending) if was_first else tuple(self._last[actor].values())

@@ -77,7 +77,7 @@ class ProcessBackend:
         for actor in range(n_actors):
             if actor >= len(self._children):
                 self._children.append(self._spawn(actor, 0))
-            elif self._children[actor].has_failed:
+            elif self._children[actor].has_failed or not self._children[actor].wire.is_open:
                 self.restart(actor, self._children[actor].incarnation + 1)
             else:
                 self._begin(actor, self._children[actor])

@@ -10,11 +10,12 @@ The learner's end never blocks: an actor that stops in the middle of a message s
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any
 
 import cloudpickle
@@ -88,7 +89,7 @@ class Wire:
         self._rooms = _rooms(self._whole)
         self._room = next(self._rooms)
         self.is_open = True
-        """until the other end is found closed"""
+        """until the other end is found closed, or a message was interrupted"""
 
     def fileno(self) -> int:
         return self._sock.fileno()
@@ -104,6 +105,10 @@ class Wire:
         self.flush()
 
     def flush(self) -> None:
+        with self._whole_messages():
+            self._flush()
+
+    def _flush(self) -> None:
         while self._out and self.is_open:
             try:
                 n = self._sock.send(self._out[0])
@@ -119,7 +124,20 @@ class Wire:
 
     def receive(self) -> list[Any]:
         """:return: messages that are there whole"""
-        while True:
+        with self._whole_messages():
+            return self._receive()
+
+    @contextlib.contextmanager
+    def _whole_messages(self) -> Iterator[None]:
+        """After Ctrl-C in the middle of one nobody knows where the next one begins."""
+        try:
+            yield
+        except BaseException:
+            self.is_open = False
+            raise
+
+    def _receive(self) -> list[Any]:
+        while self.is_open:
             try:
                 n = self._sock.recv_into(self._room)
             except BlockingIOError:

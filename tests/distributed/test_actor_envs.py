@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import sys
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -215,7 +216,7 @@ def levels(model: DeepQLearning) -> list[list[float]]:
     assert model.replay_buffer is not None
     cells = model.replay_buffer._cells.observations[""].reshape(model.n_envs, -1, 3)[..., 0] * 16
     head = model.replay_buffer._head
-    return [list(dict.fromkeys(lane[:n].tolist())) for lane, n in zip(cells, head.tolist(), strict=True)]
+    return [[level for level, _ in groupby(lane[:n].tolist())] for lane, n in zip(cells, head.tolist(), strict=True)]
 
 
 @pytest.mark.parametrize("lockstep", [True, False])
@@ -233,6 +234,9 @@ def test_calls_reach_the_environments_with_the_next_order(lockstep: bool) -> Non
     model = make_rainbow(env=env, train_freq=4)
     model.learn(200, callback=Raises())
     assert levels(model) == [[0.0], [0.0, 4.0], [0.0, 4.0], [0.0]]
+    env.close()  # others in their place are told, too
+    model.learn(80)
+    assert levels(model) == [[0.0], [0.0, 4.0, 0.0, 4.0], [0.0, 4.0, 0.0, 4.0], [0.0]]
 
 
 def test_what_is_asked_of_the_environments_is_answered_here() -> None:

@@ -322,6 +322,45 @@ def test_a_nursery_that_died_is_replaced(backend: ProcessBackend) -> None:
     wait_for(lambda: all(is_gone(pid) for pid in pids), "the orphans end")
 
 
+@pytest.mark.parametrize("what", ["recv_into", "send"])
+def test_after_ctrl_c_within_a_message_another_training_begins_with_a_new_actor(
+    backend: ProcessBackend, what: str
+) -> None:
+    class Interrupts:
+        """A socket; Ctrl-C comes when it has done something."""
+
+        def __init__(self, sock: Any) -> None:
+            self.sock = sock
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.sock, name)
+
+        def recv_into(self, room: memoryview) -> int:
+            n: int = self.sock.recv_into(room)
+            if what == "recv_into":
+                raise KeyboardInterrupt
+            return n
+
+        def send(self, data: memoryview) -> int:
+            n: int = self.sock.send(data)
+            if what == "send":
+                raise KeyboardInterrupt
+            return n
+
+    pids = started(backend)
+    wire = backend._children[0].wire
+    wire._sock = Interrupts(wire._sock)  # type: ignore[assignment]
+    if what == "send":
+        with pytest.raises(KeyboardInterrupt):
+            backend.submit(0, make_order())
+    else:
+        backend.submit(0, make_order())
+        with pytest.raises(KeyboardInterrupt):
+            backend.poll(PATIENCE)
+    again = started(backend)
+    assert again[0] != pids[0] and again[1] == pids[1]
+
+
 def test_a_fork_of_the_learner_that_closes_them_leaves_the_actors_alone(backend: ProcessBackend) -> None:
     """As a fork does that ends like any program: finalizers run there, too."""
     started(backend)
