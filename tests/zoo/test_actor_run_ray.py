@@ -5,14 +5,12 @@ from __future__ import annotations
 import pytest
 import torch as th
 from stable_baselines3.common.monitor import load_results
-from support.ray_instance import ray_instance
 from support.runs import NAME, RUNS, command
 
 from sb3_ext import R2D2
 from sb3_ext.cli import doctor
 from sb3_ext.cli import main as cli
 
-__all__ = ["ray_instance"]
 pytestmark = [pytest.mark.ray, pytest.mark.filterwarnings("ignore")]  # of the stock scripts
 
 
