@@ -15,6 +15,7 @@ from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed.backend import Backend
 from sb3_ext.distributed.dispatch import Dispatcher, MakeOrder
 from sb3_ext.distributed.env_calls import EnvCalls
+from sb3_ext.distributed.faults import in_words
 from sb3_ext.distributed.messages import Delivery, Obs, Order, Weights
 from sb3_ext.distributed.pacing import Window
 from sb3_ext.distributed.records import ActorRecords
@@ -191,17 +192,29 @@ class Collector:
         if not self._runs or self._model is None or self._model() is not model:
             raise RuntimeError("ActorEnvs was closed, or given to another model, while a model learns from it")
         self._torn = True
-        if self.settings.lockstep:
-            deliveries = dispatcher.round(self._order_of(model))
-            for delivery in deliveries:
-                self._store(model, delivery)
-            self._credit.add(deliveries)
-        else:
-            dispatcher.send(self._order_of(model))
-            for delivery in dispatcher.receive(timeout):
-                self._store(model, delivery)
-                self._credit.add([delivery])
+        try:
+            if self.settings.lockstep:
+                deliveries = dispatcher.round(self._order_of(model))
+                for delivery in deliveries:
+                    self._store(model, delivery)
+                self._credit.add(deliveries)
+            else:
+                dispatcher.send(self._order_of(model))
+                for delivery in dispatcher.receive(timeout):
+                    self._store(model, delivery)
+                    self._credit.add([delivery])
+        finally:
+            self._tell_failures(model)
         self._torn = False
+
+    def _tell_failures(self, model: DeepQLearning) -> None:
+        """Of actors that are started anew: who looks at curves alone would never learn why."""
+        assert self.dispatcher is not None
+        endured, self.dispatcher.endured = self.dispatcher.endured, []
+        for failure in endured if model.verbose >= 1 else ():
+            print(f"{in_words(failure)}: it is started anew")
+            if failure.traceback and model.verbose >= 2:
+                print(failure.traceback)
 
     def _store(self, model: DeepQLearning, delivery: Delivery) -> None:
         began = time.perf_counter()

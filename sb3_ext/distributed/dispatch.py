@@ -77,6 +77,8 @@ class Dispatcher:
         """of these: deliveries out of order"""
         self.learner_waits = 0.0
         """seconds that the learner has waited for reports"""
+        self.endured: list[ActorFailed] = []
+        """failures after which an actor is started anew; whoever tells of them takes them out"""
         self._actors = [_Actor() for _ in range(n_actors)]
         self._log = FailureLog(restarts, n_actors)
         self._clock = clock
@@ -317,6 +319,8 @@ class Dispatcher:
                 actor.restart_at += self._log.failed(failure, self._clock())
             except ActorsFailed as end:
                 ends.append(end)
+            else:
+                self.endured.append(failure)
         if ends:
             raise ends[0]
 

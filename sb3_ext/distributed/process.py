@@ -142,8 +142,10 @@ class ProcessBackend:
     def _begin(self, actor: int, child: _Child) -> None:
         assert self._weights is not None
         layout, made_of = self._weights.layout, pickle.PickleBuffer(self._made_of)
-        path, folder = list(sys.path), os.getcwd()
-        child.wire.send(Begin(self._training, actor, child.incarnation, layout, path, folder, made_of))
+        begin = Begin(
+            self._training, actor, child.incarnation, layout, list(sys.path), os.getcwd(), dict(os.environ), made_of
+        )
+        child.wire.send(begin)
         self._watch(actor, child)
 
     def _watch(self, actor: int, child: _Child) -> None:

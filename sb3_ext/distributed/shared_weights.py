@@ -110,7 +110,7 @@ class SharedWeights:
 
     def read(self, known: int | None = None) -> Weights | None:
         """
-        :param known: a version that is not needed again
+        :param known: a version that is not needed again, nor are those before it
         :return: a copy of the newest; None where that one is known
         """
         while True:
@@ -118,7 +118,8 @@ class SharedWeights:
             self._fence()
             head = self._heads[slot]
             stamp, version, n_updates = (int(number) for number in head)
-            if version == known and stamp % 2 == 0:
+            # A slot that is whole again may not be current yet: then the other one is older than what is known.
+            if known is not None and version <= known and stamp % 2 == 0:
                 return None
             vectors = tuple(vector.copy() for vector in self._vectors[slot])
             self._fence()

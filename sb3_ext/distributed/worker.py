@@ -29,6 +29,7 @@ from sb3_ext.distributed import wire
 from sb3_ext.distributed.actor import failure_of
 from sb3_ext.distributed.carried import Acts, resident_bytes
 from sb3_ext.distributed.messages import ActorFailed, Delivery, Order, Ready
+from sb3_ext.distributed.nursery import ONE_THREAD
 from sb3_ext.distributed.shared_weights import Layout, SharedWeights
 
 GRACE = 2.0
@@ -46,6 +47,8 @@ class Begin(NamedTuple):
     """the learner's ``sys.path``"""
     folder: str
     """in which the learner is"""
+    variables: dict[str, str]
+    """of its environment, by now; the nursery may be older"""
     made_of: pickle.PickleBuffer
     """`MakeActor` and `ActorSpec`, by cloudpickle"""
 
@@ -147,6 +150,9 @@ class _Worker:
         sys.path[:] = begin.path
         with contextlib.suppress(OSError):  # the folder may be gone: the learner has not needed it either
             os.chdir(begin.folder)
+        os.environ.update({**begin.variables, **ONE_THREAD})
+        for name in os.environ.keys() - begin.variables.keys() - ONE_THREAD.keys():
+            del os.environ[name]
         make_actor, spec = pickle.loads(begin.made_of)
         if self.actor is None:
             self.actor = make_actor(spec, begin.actor, begin.incarnation)

@@ -427,6 +427,20 @@ def first_observations(n_actors: int, seed: int | None, breaks: int = 0) -> list
     return Drawn.first
 
 
+@pytest.mark.parametrize("verbose", [0, 1, 2])
+def test_why_an_actor_is_started_anew_is_said(capsys: pytest.CaptureFixture[str], verbose: int) -> None:
+    Drawn.breaks = 1
+    learned(inline(drawn, 2, 2), 400, learning_starts=1000, verbose=verbose)
+    said = [line for line in capsys.readouterr().out.splitlines() if "licence" in line]
+    line = (
+        r"actor 0 raised OSError: the simulator lost its licence 0 \(env seed \d+, lane 0, step 30 of its episode\): "
+        "it is started anew"
+    )
+    assert len(said) == (0, 1, 3)[verbose]
+    assert verbose == 0 or re.fullmatch(line, said[0])
+    assert verbose < 2 or said[2] == "OSError: the simulator lost its licence 0"  # the end of its traceback
+
+
 def test_environments_have_the_seeds_that_they_have_in_one_process() -> None:
     plain = first_observations(0, seed=3)[:4]
     assert first_observations(2, seed=3)[:4] == first_observations(1, seed=3)[:4] == plain

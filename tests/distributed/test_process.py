@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -152,6 +153,19 @@ def test_factories_go_by_value(backend: ProcessBackend) -> None:
     assert sorted(told(report)[1] for report in reports_of(backend, 2) if isinstance(report, Delivery)) == [100, 101]
 
 
+def test_environment_variables_are_those_that_the_learner_has_by_now(
+    backend: ProcessBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nursery()  # begins with those of today
+    monkeypatch.setenv("SB3_EXT_TEST", "7")
+    for made in (7.0, 0.0):
+        started(backend, 1, lambda actor: os.environ.get("SB3_EXT_TEST", 0))
+        backend.submit(0, make_order())
+        assert told(one(reports_of(backend, 1)))[1] == made
+        backend.close()
+        monkeypatch.delenv("SB3_EXT_TEST", raising=False)
+
+
 def test_a_factory_that_cannot_be_pickled_is_named(backend: ProcessBackend) -> None:
     lock = threading.Lock()
     with pytest.raises(ValueError, match=r"make_env cannot be sent to other processes \(TypeError: cannot pickle") as e:
@@ -237,6 +251,17 @@ def test_weights_are_read_whole_while_they_are_written() -> None:
     newest = reader.read()
     assert newest is not None and layout_of(newest) == shared.layout and reader.read(newest.version) is None
     reader.close()
+    shared.close()
+
+
+def test_a_version_that_is_older_than_the_known_one_is_not_read() -> None:
+    """A reader that was slow may have seen a slot before it became the current one."""
+    shared = SharedWeights(layout_of(WEIGHTS))
+    for version in (1, 2):
+        shared.write(WEIGHTS._replace(version=version))
+    assert shared.read(known=3) is None and shared.read(known=2) is None
+    newest = shared.read(known=1)
+    assert newest is not None and newest.version == 2
     shared.close()
 
 
@@ -456,6 +481,22 @@ def test_a_fork_of_the_learner_ends_nobody(backend: ProcessBackend, monkeypatch:
         assert backend._children[0].exit_code(PATIENCE) is None
     backend.submit(0, make_order())
     assert isinstance(one(reports_of(backend, 1)), Delivery)
+
+
+def test_a_fork_of_the_learner_ends_no_actor_of_it(backend: ProcessBackend) -> None:
+    pids = started(backend)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 advises against forks where there are threads
+        fork = os.fork()
+    if fork == 0:
+        backend.close()  # as at its interpreter's end
+        os._exit(0)
+    assert os.waitpid(fork, 0)[1] == 0
+    for actor in range(2):
+        backend.submit(actor, make_order())
+    assert all(isinstance(report, Delivery) for report in reports_of(backend, 2))
+    os.kill(pids[0], signal.SIGKILL)
+    assert one(reports_of(backend, 1)).what == "was ended by SIGKILL"
 
 
 def test_a_nursery_that_was_stopped_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
