@@ -25,10 +25,13 @@ SETTINGS = {
     "RAY_raylet_start_wait_time_s": "180",
     # Ray's 15 starves actors wherever anything else is busy, the learner to begin with.
     "RAY_worker_niceness": "0",
+}
+"""environment variables that count unless they are set, read when ray is imported"""
+LEARNERS = {
     # Ray ends a learner whose head node is gone after so long, saved or not: its 60 s are few for a large replay.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "600",
 }
-"""environment variables that count unless they are set, read when ray is imported"""
+"""likewise, but processes that are started from here must not have them: they would outlive a killed learner"""
 PROBE = """
 import logging, sys, ray
 try:
@@ -51,10 +54,15 @@ def imported_ray() -> ModuleType:
             os.environ.setdefault(name, value)
         if _has_token():  # Ray does so itself for "local" and "auto" alone
             os.environ.setdefault("RAY_AUTH_MODE", "token")
+    ours = {name: value for name, value in LEARNERS.items() if name not in os.environ}
+    os.environ.update(ours)
     try:
         import ray
     except ImportError as error:
         raise ImportError(f'backend "ray" needs the extra ray: pip install "sb3-ext[ray]" ({error})') from error
+    finally:
+        for name in ours:
+            del os.environ[name]
     return ray
 
 

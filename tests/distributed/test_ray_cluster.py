@@ -153,14 +153,14 @@ signal.pause()
 
 
 def processes_of(session: int) -> list[str]:
-    """:return: names of those that live in a session of processes"""
+    """:return: names of those that live in a session of processes, without the first"""
     names = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:
             name, rest = stat.read_text().rsplit(")", 1)
         except (FileNotFoundError, ProcessLookupError):
             continue
-        if int(rest.split()[3]) == session and rest.split()[0] != "Z":
+        if int(rest.split()[3]) == session != int(stat.parent.name) and rest.split()[0] != "Z":
             names.append(name.split("(", 1)[1])
     return names
 
@@ -184,8 +184,9 @@ def test_a_ray_of_its_own_ends_with_the_learner(end: str) -> None:
         else:
             learner.send_signal(signal.SIGKILL)
             learner.wait()
-        deadline = time.monotonic() + 60.0
-        while len(processes_of(learner.pid)) > (end == "close"):
-            assert time.monotonic() < deadline, processes_of(learner.pid)
+        deadline = time.monotonic() + 120.0
+        # Of a killed learner Ray's own agents go after the 60 s in which they look for their daemon.
+        while left := processes_of(learner.pid):
+            assert time.monotonic() < deadline, left
             time.sleep(0.05)
         learner.kill()
