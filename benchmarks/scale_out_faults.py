@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from common import Bound, Table, print_rows
-from processes import load_average, memory_mib
+from processes import MIB, load_average, memory_mib
 from scale_out_runs import CONDITIONS, available, make_envs, pole_model
 from scale_out_worlds import frames, poles
 from stable_baselines3.common.callbacks import BaseCallback
@@ -197,6 +197,8 @@ def report_memory(table: Table) -> list[Bound]:
             if not np.isnan(sizes[0]):
                 rows.append((label, CONDITIONS[condition].label, *(round(size) for size in sizes)))
             if condition == "process_2":
-                bounds.append(Bound(f"memory of a process actor, {label}", sizes[0], at_most=250, unit=" MiB"))
+                bounds.append(
+                    Bound(f"memory of a process actor, {label}", sizes[0], at_most=round(250e6 / MIB), unit=" MiB")
+                )
     print_rows(("MiB", "", "actor, USS", "actor, RSS", "learner, USS"), rows)
     return bounds
