@@ -153,6 +153,7 @@ class Collector:
     ) -> RolloutReturn:
         """Parameters as in `RolloutSource`."""
         assert self.dispatcher is not None and model.env is not None
+        self._check_runs(model)
         if self._begins:
             self.records.begin(model, model._n_updates, self.dispatcher.learner_waits)
             self._begins = False
@@ -164,6 +165,11 @@ class Collector:
             callback.on_rollout_end()
         self.records.log(model.logger, self.dispatcher, model.num_timesteps, model._n_updates, self._version)
         return RolloutReturn(ticking.n_ticks * self.settings.n_envs, ticking.n_episodes, goes_on)
+
+    def _check_runs(self, model: DeepQLearning) -> None:
+        """:raises RuntimeError: where a callback has taken the actors away"""
+        if not self._runs or self._model is None or self._model() is not model:
+            raise RuntimeError("ActorEnvs was closed, or given to another model, while a model learns from it")
 
     def _collect(self, model: DeepQLearning, ticking: Ticking, n_ticks: int) -> bool:
         """:return: False where the callback ends the training"""
@@ -189,8 +195,7 @@ class Collector:
         """:param timeout: seconds to wait for a delivery, None = until there is one"""
         dispatcher = self.dispatcher
         assert dispatcher is not None
-        if not self._runs or self._model is None or self._model() is not model:
-            raise RuntimeError("ActorEnvs was closed, or given to another model, while a model learns from it")
+        self._check_runs(model)
         self._torn = True
         try:
             if self.settings.lockstep:

@@ -20,11 +20,16 @@ from sb3_ext.distributed.messages import Weights
 
 class Packer:
     """
-    :param module: the acting network, whose tensors are looked up here once: they are written in place
+    :param module: the acting network. Where its tensors are is looked up here once, which takes longer than a copy of
+        them; another tensor may take the place of one, as of a statistic that is computed anew
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self._groups = list(_by_dtype(module).values())
+        groups: dict[th.dtype, list[tuple[nn.Module, str]]] = {}
+        for path, x in module.state_dict().items():
+            owner, _, name = path.rpartition(".")
+            groups.setdefault(x.dtype, []).append((module.get_submodule(owner), name))
+        self._groups = list(groups.values())
 
     def pack(self, normalizer: VecNormalize | None, version: int, n_updates: int) -> Weights:
         """
@@ -34,7 +39,9 @@ class Packer:
         :return: copies, one vector for each dtype of the network's state and one of statistics
         """
         # One copy from the device for each dtype: each waits for the device.
-        vectors = [th.cat([x.reshape(-1) for x in group]).cpu().numpy() for group in self._groups]
+        with th.no_grad():
+            tensors = [[getattr(owner, name).reshape(-1) for owner, name in group] for group in self._groups]
+            vectors = [th.cat(group).cpu().numpy() for group in tensors]
         if normalizer is not None:
             vectors.append(np.concatenate([_flat(x) for x in running_statistics(normalizer)]))
         return Weights(version, n_updates, tuple(vectors))
