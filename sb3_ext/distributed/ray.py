@@ -58,9 +58,10 @@ class RayActor:
     def __init__(self, index: int, incarnation: int) -> None:
         self._index, self._incarnation = index, incarnation
         self._actor: Acts | None = None
-        # A signal to all processes of a job is the learner's affair, which saves and then ends the actors.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        # A signal to all processes of a job is the learner's affair, which saves and then ends the actors. No SIG_IGN:
+        # programs that environments start would inherit it.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: None)
         th.set_num_threads(1)
 
     def begin(self, parcel: _Parcel, version: int, weights: list[Any]) -> Report:  # Any: references to Weights
@@ -143,6 +144,7 @@ class RayBackend:
         self._cluster = RayCluster(address, connect_timeout)
         self._num_cpus, self._object_store_memory, self._make_actor = num_cpus, object_store_memory, make_actor
         self._places: list[_Place] = []
+        self._pid = os.getpid()
 
     def start(self, spec: ActorSpec, n_actors: int, weights: Weights) -> None:
         parcel = _Parcel(carried(spec, self._make_actor), list(sys.path), os.getcwd())
@@ -203,6 +205,8 @@ class RayBackend:
         return ids
 
     def close(self) -> None:
+        if os.getpid() != self._pid:
+            return  # a fork of the learner ends, whose actors these are not
         places, self._places = self._places, []
         if places and self._cluster.is_joined:
             ray = self._cluster.ray

@@ -151,11 +151,23 @@ def test_a_training_begins_anew_in_the_same_processes(backend: RayBackend) -> No
 
 def test_signals_to_all_processes_end_no_actor(backend: RayBackend) -> None:
     for ready in started(backend):
+        status = Path(f"/proc/{ready.pid}/status").read_text().splitlines()
+        [ignored] = [int(line.split()[1], 16) for line in status if line.startswith("SigIgn")]
+        assert not ignored >> (signal.SIGTERM - 1) & 1, "what environments start would inherit it"
         os.kill(ready.pid, signal.SIGTERM)
         os.kill(ready.pid, signal.SIGINT)
     for actor in range(N):
         backend.submit(actor, make_order())
     assert all(isinstance(report, Delivery) for report in reports_of(backend, N))
+
+
+def test_a_fork_of_the_learner_ends_without_the_actors(backend: RayBackend, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(backend)
+    with monkeypatch.context() as child:
+        child.setattr(os, "getpid", lambda: 1)
+        backend.close()
+    backend.submit(0, make_order())
+    assert isinstance(one(reports_of(backend, 1)), Delivery)
 
 
 # ---------------------------------------------------------------------- who fails
