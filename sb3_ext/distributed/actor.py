@@ -24,18 +24,15 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from sb3_ext.buffers.acting_values import ActedItems
 from sb3_ext.buffers.recorder import BlockRecorder
-from sb3_ext.distributed.carried import Acts
 from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.distributed.building import built, lane_that_raised
+from sb3_ext.distributed.carried import Acts
 from sb3_ext.distributed.generators import seed_generators
 from sb3_ext.distributed.messages import (
     ActorFailed,
     ActorSpec,
     Delivery,
-    Ended,
     EnvCall,
-    Moments,
-    Obs,
     Order,
     Ready,
     Weights,
