@@ -39,7 +39,7 @@ TASKS = (
     MEMORY["MemoryChain-20"],
 )
 LEVELS = {"CartPoleNoVel": 475.0, "RepeatPrevious": 0.8, "MemoryChain-20": 0.9}
-AGENTS = {name: CONDITIONS[name].label for name in ("plain", "process_2", "ray_2")}
+AGENTS = {name: CONDITIONS[name].label for name in ("plain", "process_2", "process_2_short", "ray_2")}
 EVERY = {"CartPoleNoVel": 5_000, "RepeatPrevious": 3_000, "MemoryChain-20": 250}  # that is solved within 2 000 steps
 COLUMNS = (
     "task",

@@ -21,6 +21,7 @@ from sb3_ext.zoo.configs import read_block
 
 N_ENVS = 16  # lanes, however many actors share them
 CHUNK = 16
+SHORT = 4  # what is less far ahead, for more work at each block
 ORDERS = 2
 
 
@@ -32,17 +33,19 @@ class Condition:
     backend: Literal["process", "ray"] | None = None
     """None = by the learner itself"""
     n_actors: int = 0
+    chunk: int = CHUNK
 
     @property
     def window(self) -> int:
         """transitions that may be under way or not yet learned from"""
-        return ORDERS * self.n_actors * CHUNK * (N_ENVS // max(self.n_actors, 1))
+        return ORDERS * self.n_actors * self.chunk * (N_ENVS // max(self.n_actors, 1))
 
 
 CONDITIONS = {
     "plain": Condition("one process"),
     "process_1": Condition("1 process actor", "process", 1),
     "process_2": Condition("2 process actors", "process", 2),
+    "process_2_short": Condition(f"2 process actors, chunk {SHORT}", "process", 2, SHORT),
     "ray_2": Condition("2 Ray actors", "ray", 2),
 }
 
@@ -59,7 +62,7 @@ def available() -> dict[str, Condition]:
 
 def keywords_of(condition: Condition) -> dict[str, Any]:
     """:return: of `ActorEnvs` and `distribute`"""
-    told = {"backend": condition.backend, "chunk": CHUNK, "orders": ORDERS}
+    told = {"backend": condition.backend, "chunk": condition.chunk, "orders": ORDERS}
     return {**told, "backend_kwargs": {"address": "local"}} if condition.backend == "ray" else told
 
 
