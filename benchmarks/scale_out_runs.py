@@ -56,7 +56,7 @@ def available() -> dict[str, Condition]:
     os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
     ray = importlib.util.find_spec("ray") is not None
     if not ray:
-        print("Ray is not installed (pip install 'sb3-extensions[ray]'): its rows are left out")
+        print("Ray is not installed (pip install 'sb3-ext[ray]'): its rows are left out")
     return {name: condition for name, condition in CONDITIONS.items() if ray or condition.backend != "ray"}
 
 
