@@ -57,7 +57,8 @@ class ActorEnvs(VecEnv):
     :param envs_per_actor: E; the model's ``n_envs`` are N * E
     :param backend: "process" = processes of this machine, "ray" = a Ray cluster, "inline" = within this process, or a
         `Backend`
-    :param chunk: K, steps of each environment in a block; None = 16, or more where a window's period is longer
+    :param chunk: K, steps of each environment in a block; None = as many as keep actors within 16 updates of the
+        learner, at most 16, or more where a window's period is longer
     :param orders: blocks that an actor may be ahead, at most; what all are ahead together is at most ``orders * N * K *
         E`` transitions, so that the ratio of updates to steps is exact up to these
     :param lockstep: all actors collect ``train_freq`` steps with the newest weights, then the learner trains: slower,

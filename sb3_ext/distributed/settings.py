@@ -20,8 +20,11 @@ from sb3_ext.distributed.messages import ActorSpec
 from sb3_ext.distributed.records import samples_per_insert
 from sb3_ext.distributed.registered import registered
 
-SMALLEST_CHUNK = 16
-"""steps of a block unless it is given: what an order costs is then a few percent of what it brings"""
+USUAL_CHUNK = 16
+"""steps of a block where updates are few: what an order costs is then a few percent of what it brings"""
+MOST_AHEAD = 16
+"""updates that the chunk may put actors behind the learner: where these are many, they take the time, and blocks may be
+short"""
 FEW_SAMPLES = 8.0
 """per item that is stored, below which it matters with which priority it begins: see docs/scale_out.md"""
 InitialPriorities = Literal["auto", "highest", "actor"]
@@ -121,7 +124,12 @@ class Settings:
             return _train_freq(model)[0]
         if self.chunk is not None:
             return self.chunk
-        return max(SMALLEST_CHUNK, getattr(model, "period", 1))  # then a block completes a window
+        most = max(USUAL_CHUNK, getattr(model, "period", 1))  # then a block completes a window
+        frequency = _train_freq(model)[0]
+        updates = model.gradient_steps if model.gradient_steps >= 0 else frequency * self.n_envs
+        if updates == 0:
+            return most
+        return min(max(MOST_AHEAD * frequency // (self.orders * updates), 1), most)
 
     def spec_for(
         self,

@@ -8,6 +8,7 @@ import io
 import pickle
 import re
 import sys
+from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3 import DQN, PPO, SAC, HerReplayBuffer
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecNormalize
 from support.actors import inline, logged
@@ -105,7 +107,7 @@ def two_instead(n: int) -> DummyVecEnv:
 @pytest.mark.parametrize(
     ("make", "error", "line"),
     [
-        (lambda n: gym.make("CartPole-v1"), TypeError, r"make_env\(1\) returned a TimeLimit: it must return a VecEnv"),
+        (lambda n: gym.make("CartPole-v1"), TypeError, r"returned a \w*TimeLimit: it must return a VecEnv"),
         (two_instead, ValueError, r"make_env\(1\) returned 2 environments: it must make as many as it is told"),
         (lambda n: VecNormalize(make_env(n)), ValueError, "make_env returned a VecNormalize"),
     ],
@@ -564,3 +566,33 @@ def test_r2d2_refuses_a_file_of_another_number_of_lanes(tmp_path: Path) -> None:
     other = R2D2("MlpLstmPolicy", inline(make_env, 3, 2), burn_in=4, sequence_length=6, period=3, n_steps=2)
     with pytest.raises(ValueError, match="n_envs 2"):
         other.load_replay_buffer(tmp_path / "replay")
+
+
+@pytest.mark.parametrize(
+    ("train_freq", "gradient_steps", "period", "chunk"),
+    [
+        (1, 4, 5, 2),  # 2 orders of 2 steps are 16 updates
+        (1, 2, 5, 4),
+        (1, 100, 5, 1),
+        (16, 1, 5, 16),
+        (16, 1, 20, 20),
+        (1, -1, 5, 2),  # as many as environment steps: 4
+        (1, 0, 5, 16),
+    ],
+)
+def test_the_chunk_is_as_short_as_many_updates_ask_for(
+    train_freq: int, gradient_steps: int, period: int, chunk: int
+) -> None:
+    envs = ActorEnvs(partial(make_vec_env, "CartPole-v1"), 2, 2, backend="inline")
+    model = R2D2(
+        "MlpLstmPolicy",
+        envs,
+        train_freq=train_freq,
+        gradient_steps=gradient_steps,
+        period=period,
+        burn_in=0,
+        sequence_length=20,
+        device="cpu",
+    )
+    assert envs.settings.chunk_for(model) == chunk
+    envs.close()
