@@ -45,7 +45,7 @@ def carried(spec: ActorSpec, make_actor: MakeActor) -> bytes:
         what = "the model"
         try:
             cloudpickle.dumps(spec.make_env)
-        except Exception:
+        except Exception:  # of any kind, as above: this one is to blame then
             what = "make_env"
         raise ValueError(
             f"{what} cannot be sent to other processes ({type(error).__name__}: {error}): let it make what it needs "

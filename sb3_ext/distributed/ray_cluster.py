@@ -144,8 +144,8 @@ class RayCluster:
             except Exception as error:
                 self.ray.shutdown()
                 raise ConnectionError(
-                    f"Ray could not be started on this machine in two tries ({_line(str(error))}): its logs are in "
-                    '/tmp/ray/session_latest/logs; backend="process" needs no Ray'
+                    f"Ray could not be started on this machine in two tries ({_line(str(error))}): its logs are "
+                    'where Ray keeps its sessions, in session_latest/logs; backend="process" needs no Ray'
                 ) from error
 
     def _try_start(self, settings: dict[str, int]) -> None:

@@ -82,7 +82,7 @@ def test_one_actor_on_each_of_two_nodes_and_one_is_killed(monkeypatch: pytest.Mo
     try:
         imported_ray()
     except ImportError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # which names the extra that is not installed
     token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": uuid.uuid4().hex}
     for name, value in {**SETTINGS, **token, "RAY_USAGE_STATS_ENABLED": "0"}.items():
         monkeypatch.setenv(name, value)

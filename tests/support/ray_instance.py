@@ -26,7 +26,7 @@ def ray_instance() -> Iterator[str]:
     try:
         ray = imported_ray()
     except ImportError as error:
-        pytest.skip(str(error))
+        pytest.skip(str(error))  # which names the extra that is not installed
     settings = dict(num_cpus=3, object_store_memory=2**27, include_dashboard=False, _node_ip_address="127.0.0.1")
     for tries_left in (1, 0):
         try:
