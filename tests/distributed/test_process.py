@@ -8,25 +8,32 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.backends import (
+    PATIENCE,
+    assert_orders_are_delivered_in_their_order_with_the_newest_weights,
+    is_gone,
+    one,
+    reports_of,
+    told,
+    wait_for,
+)
 from support.fake_actor import FakeActor, make_spec, order_to
 from support.fake_backend import WEIGHTS, make_order
 
-from sb3_ext.distributed.backend import Backend, Report
+from sb3_ext.distributed.backend import Backend
 from sb3_ext.distributed.messages import ActorFailed, Delivery, Ready, Weights
 from sb3_ext.distributed.nursery import Nursery, nursery
 from sb3_ext.distributed.process import ProcessBackend
 from sb3_ext.distributed.shared_weights import SharedWeights, layout_of
 
 TESTS = Path(__file__).parents[1]
-PATIENCE = 60.0  # seconds for what takes a tenth of one
 
 
 @pytest.fixture
@@ -34,21 +41,6 @@ def backend() -> Iterator[ProcessBackend]:
     backend = ProcessBackend(FakeActor)
     yield backend
     backend.close()
-
-
-def reports_of(backend: ProcessBackend, n: int) -> list[Report]:
-    """:return: the next n, at least"""
-    reports: list[Report] = []
-    end = time.monotonic() + PATIENCE
-    while len(reports) < n and time.monotonic() < end:
-        reports += backend.poll(end - time.monotonic())
-    assert len(reports) >= n, f"{len(reports)} of {n} reports"
-    return reports
-
-
-def one(reports: Sequence[Report]) -> Any:  # Any: each test knows of which kind it is
-    [report] = reports
-    return report
 
 
 def started(backend: ProcessBackend, n_actors: int = 2, make_env: Any = None) -> list[int]:
@@ -59,25 +51,6 @@ def started(backend: ProcessBackend, n_actors: int = 2, make_env: Any = None) ->
     return [report.pid for report in sorted(ready) if isinstance(report, Ready)]
 
 
-def told(delivery: Delivery) -> list[float]:
-    values: list[float] = delivery.block.columns["told"].tolist()
-    return values
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
-
-
 # ---------------------------------------------------------------------- what is carried
 
 
@@ -86,20 +59,7 @@ def test_it_is_a_backend() -> None:
 
 
 def test_orders_are_delivered_in_their_order_with_the_newest_weights(backend: ProcessBackend) -> None:
-    pids = started(backend)
-    assert len({os.getpid(), *pids}) == 3
-    for clock in (5, 6):
-        backend.submit(1, make_order(num_timesteps=clock))
-    first, second = reports_of(backend, 2)
-    assert isinstance(first, Delivery) and isinstance(second, Delivery)
-    assert (first.actor, first.number, second.number) == (1, 0, 1)
-    assert [told(delivery) for delivery in (first, second)] == [[1, 0, 5], [1, 0, 6]]
-    assert 10e6 < first.rss < 2e9
-    for version in range(2, 9):
-        backend.publish(WEIGHTS._replace(version=version, n_updates=10 * version))
-        backend.submit(0, make_order())
-        delivery = one(reports_of(backend, 1))
-        assert (delivery.version, delivery.n_updates, delivery.rss > 0) == (version, 10 * version, True)
+    assert_orders_are_delivered_in_their_order_with_the_newest_weights(backend, started(backend), range(2, 9))
 
 
 def test_what_arrives_may_be_written_into(backend: ProcessBackend) -> None:

@@ -5,23 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.backends import (
+    assert_orders_are_delivered_in_their_order_with_the_newest_weights,
+    is_gone,
+    one,
+    reports_of,
+    told,
+    wait_for,
+)
 from support.fake_actor import FakeActor, make_spec, order_to
 from support.fake_backend import WEIGHTS, make_order
 
-from sb3_ext.distributed.backend import Backend, Report
+from sb3_ext.distributed.backend import Backend
 from sb3_ext.distributed.messages import ActorFailed, Delivery, Ready
 from sb3_ext.distributed.ray import RayBackend
 from sb3_ext.distributed.ray_cluster import imported_ray
 
 pytestmark = pytest.mark.ray
-PATIENCE = 120.0  # seconds for what takes one
 N = 2
 
 
@@ -33,46 +39,12 @@ def backend(ray_instance: str) -> Iterator[RayBackend]:
     backend.close()
 
 
-def reports_of(backend: RayBackend, n: int) -> list[Report]:
-    """:return: the next n, at least"""
-    reports: list[Report] = []
-    end = time.monotonic() + PATIENCE
-    while len(reports) < n and time.monotonic() < end:
-        reports += backend.poll(end - time.monotonic())
-    assert len(reports) >= n, f"{len(reports)} of {n} reports"
-    return reports
-
-
-def one(reports: Sequence[Report]) -> Any:  # Any: each test knows of which kind it is
-    [report] = reports
-    return report
-
-
 def started(backend: RayBackend, make_env: Any = None) -> list[Ready]:
     """:return: of all actors, by number"""
     backend.start(make_spec(make_env), N, WEIGHTS)
     ready = [report for report in reports_of(backend, N) if isinstance(report, Ready)]
     assert len(ready) == N
     return sorted(ready)
-
-
-def told(delivery: Any) -> list[float]:
-    values: list[float] = delivery.block.columns["told"].tolist()
-    return values
-
-
-def is_gone(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
-    except FileNotFoundError:
-        return True
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < end, what
-        time.sleep(0.01)
 
 
 # ---------------------------------------------------------------------- what is carried
@@ -84,20 +56,8 @@ def test_it_is_a_backend(backend: RayBackend) -> None:
 
 
 def test_orders_are_delivered_in_their_order_with_the_newest_weights(backend: RayBackend) -> None:
-    pids = {ready.pid for ready in started(backend)}
-    assert len({os.getpid(), *pids}) == 3
-    for clock in (5, 6):
-        backend.submit(1, make_order(num_timesteps=clock))
-    first, second = reports_of(backend, 2)
-    assert isinstance(first, Delivery) and isinstance(second, Delivery)
-    assert (first.actor, first.number, second.number) == (1, 0, 1)
-    assert [told(delivery) for delivery in (first, second)] == [[1, 0, 5], [1, 0, 6]]
-    assert 10e6 < first.rss < 2e9
-    for version in range(2, 6):
-        backend.publish(WEIGHTS._replace(version=version, n_updates=10 * version))
-        backend.submit(0, make_order())
-        delivery = one(reports_of(backend, 1))
-        assert (delivery.version, delivery.n_updates, delivery.rss > 0) == (version, 10 * version, True)
+    pids = [ready.pid for ready in started(backend)]
+    assert_orders_are_delivered_in_their_order_with_the_newest_weights(backend, pids, range(2, 6))
 
 
 def test_an_order_keeps_its_weights_while_newer_ones_are_published(backend: RayBackend) -> None:
