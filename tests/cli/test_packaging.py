@@ -21,7 +21,7 @@ PACKAGE = ROOT / "sb3_ext"
 # Modules of the package itself that know nothing of it but each other.
 TOOLS = {"algorithms", "clock", "env_ids", "errors", "moved_keywords", "nested", "replaced", "saving", "specs"}
 TOOLS |= {"remote", "vec_envs", "versions"}
-ROOMS = {"ops", "buffers", "networks", "learners", "envs", "demonstrations"}
+ROOMS = {"ops", "buffers", "networks", "learners", "envs", "demonstrations", "planning"}
 AROUND_LEARNERS = {"compiled", "deep_q_learning", "metrics", "q_settings", "replay_files"}
 ALGORITHMS = {"r2d2", "rainbow", "imitation", "td3", "ddpg"}
 ABOVE_ALGORITHMS = {"cli", "exchange", "zoo", "viz", "distributed"}
@@ -36,6 +36,7 @@ MAY_IMPORT = {
     "learners": {"ops", "nested", "specs", "errors", "networks", "buffers"},
     "envs": set(),
     "demonstrations": TOOLS | {"ops", "envs", ""},
+    "planning": TOOLS | {"ops", "envs", "networks", ""},
     **dict.fromkeys(AROUND_LEARNERS, BELOW_ALGORITHMS),
     "r2d2": BELOW_ALGORITHMS,
     "rainbow": BELOW_ALGORITHMS | {"r2d2"},

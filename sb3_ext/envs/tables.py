@@ -1,0 +1,32 @@
+"""
+What an environment with few states publishes of itself, for exact answers: its transition table as gymnasium's toy-text
+environments do it (``P`` and ``initial_state_distrib``), and what is seen of its states.
+"""
+
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+
+TransitionTable: TypeAlias = dict[int, dict[int, list[tuple[float, int, float, bool]]]]
+"""``P[state][action]``: outcomes (probability, next state, reward, terminated), as gymnasium's toy-text environments"""
+
+
+class PomdpTables(NamedTuple):
+    """
+    An environment's ``pomdp``: a process of which only a part is seen. Observations have numbers; ``shown`` says what
+    an agent is given for each.
+    """
+
+    P: TransitionTable
+    start: np.ndarray
+    """[S] probabilities of the first state"""
+    observation: np.ndarray
+    """[A, S, O]: probability of seeing o where action a has led to state s"""
+    first_observation: np.ndarray
+    """[S, O]: the same before any action"""
+    shown: np.ndarray
+    """[O, ...]: the observation of the environment's space that has number o"""
+    gamma: float
+    """discount under which the task is usually stated"""
+    horizon: int | None = None
+    """steps after which the environment truncates an episode"""

@@ -1,0 +1,20 @@
+"""
+Exact answers about environments with few states: what is the best return, how far is a model from it, what is a memory
+worth. Numbers that are exact and numbers that are estimated never have one name.
+"""
+
+from sb3_ext.planning.mdp import Csr, Outcomes, TabularMDP
+from sb3_ext.planning.solve import Solution, Sweep, best_return, evaluate, expected_return, solve, value_iteration
+
+__all__ = [
+    "Csr",
+    "Outcomes",
+    "Solution",
+    "Sweep",
+    "TabularMDP",
+    "best_return",
+    "evaluate",
+    "expected_return",
+    "solve",
+    "value_iteration",
+]
