@@ -82,7 +82,8 @@ def evaluate(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
     indptr, column, value, _ = mdp.transitions
     np.add.at(dense, (np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), column), value)
     under = np.einsum("sa,sat->st", table, dense.reshape(mdp.n_states, mdp.n_actions, -1))
-    return np.linalg.solve(np.eye(mdp.n_states) - mdp.gamma * under, (table * mdp.reward).sum(axis=1))
+    v: np.ndarray = np.linalg.solve(np.eye(mdp.n_states) - mdp.gamma * under, (table * mdp.reward).sum(axis=1))
+    return v
 
 
 def expected_return(mdp: TabularMDP, policy: np.ndarray, horizon: int | None = None) -> float:
@@ -118,7 +119,8 @@ def as_table(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
     """
     if policy.ndim == 2:
         return policy
-    return np.eye(mdp.n_actions)[policy]
+    table: np.ndarray = np.eye(mdp.n_actions)[policy]
+    return table
 
 
 def _steps(mdp: TabularMDP, horizon: int | None) -> int:
