@@ -4,6 +4,7 @@ worth. Numbers that are exact and numbers that are estimated never have one name
 """
 
 from sb3_ext.planning.mdp import Csr, Outcomes, TabularMDP
+from sb3_ext.planning.pomdp import TabularPOMDP
 from sb3_ext.planning.solve import Solution, Sweep, best_return, evaluate, expected_return, solve, value_iteration
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Solution",
     "Sweep",
     "TabularMDP",
+    "TabularPOMDP",
     "best_return",
     "evaluate",
     "expected_return",

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import gymnasium as gym
 import numpy as np
 
+from sb3_ext.envs.tables import TransitionTable
+
 
 class Outcomes(NamedTuple):
     """All that can happen, as it is drawn: reward and end of an outcome belong together. Sorted by row."""
@@ -86,6 +88,21 @@ class TabularMDP:
         """
         made = gym.make(env) if isinstance(env, str) else env
         table, start = made.unwrapped.P, made.unwrapped.initial_state_distrib  # type: ignore[attr-defined]
+        horizon = None if made.spec is None else made.spec.max_episode_steps
+        if made is not env:
+            made.close()
+        return cls.from_table(table, start, gamma, horizon)
+
+    @classmethod
+    def from_table(
+        cls, table: TransitionTable, start: np.ndarray, gamma: float, horizon: int | None = None
+    ) -> TabularMDP:
+        """
+        :param table: ``table[state][action]``: outcomes (probability, next state, reward, terminated)
+        :param start: [S] probabilities of the first state
+        :param gamma: discount in [0, 1]
+        :param horizon: steps after which an episode is truncated; None = it never is
+        """
         n_states, n_actions = len(table), len(table[0])
         rows = [
             (s * n_actions + a, next_state, probability, reward, terminated)
@@ -95,9 +112,6 @@ class TabularMDP:
         ]
         row, following, probability, reward, terminated = map(np.array, zip(*rows, strict=True))
         outcomes = Outcomes(row, following, probability.astype(float), reward.astype(float), terminated.astype(bool))
-        horizon = None if made.spec is None else made.spec.max_episode_steps
-        if made is not env:
-            made.close()
         return cls(outcomes, n_states, n_actions, np.asarray(start, float), gamma, horizon)
 
 

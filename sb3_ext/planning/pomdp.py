@@ -1,0 +1,123 @@
+"""
+A decision process of which only a part is seen, as tables. Observations have numbers; what is seen may depend on the
+action that led there (T24: listening informs, opening does not), and says nothing of rewards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+
+from sb3_ext.envs.tables import PomdpTables
+from sb3_ext.planning.mdp import TabularMDP
+
+TOLERANCE = 1e-9  # of a sum of probabilities
+
+
+@dataclass(frozen=True, eq=False)
+class TabularPOMDP:
+    """
+    :param mdp: the states behind what is seen
+    :param observation: [A, S, O] probability of seeing o where action a has led to state s
+    :param first_observation: [S, O] the same before any action; None = nothing is seen then
+    :param shown: [O, ...] what the environment gives an agent for each observation; None = the number
+    :raises ValueError: where they do not fit, or are no probabilities
+    """
+
+    mdp: TabularMDP
+    observation: np.ndarray
+    first_observation: np.ndarray | None = None
+    shown: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        n_actions, n_states = self.mdp.n_actions, self.mdp.n_states
+        if self.observation.ndim != 3 or self.observation.shape[:2] != (n_actions, n_states):
+            raise ValueError(
+                f"observation has shape {self.observation.shape}, not [A, S, O] = ({n_actions}, {n_states}, O)"
+            )
+        if self.first_observation is not None:
+            if self.first_observation.shape != (n_states, self.n_observations):
+                expected = (n_states, self.n_observations)
+                raise ValueError(f"first_observation has shape {self.first_observation.shape}, not [S, O] = {expected}")
+            _check_rows(self.first_observation[None], "first_observation")
+        if self.shown is not None and len(self.shown) != self.n_observations:
+            raise ValueError(f"shown has {len(self.shown)} rows for {self.n_observations} observations")
+        _check_rows(self.observation, "observation")
+
+    @property
+    def n_observations(self) -> int:
+        """:return: O"""
+        return int(self.observation.shape[2])
+
+    @property
+    def state_observation(self) -> np.ndarray | None:
+        """:return: [S] the number shown in each state where it depends on the state alone; None where it does not"""
+        seen: np.ndarray = self.observation[0].argmax(axis=1)
+        after = np.take_along_axis(self.observation, seen[None, :, None], axis=2)
+        begins = self.mdp.start > 0.0
+        if self.first_observation is None or np.any(after < 1.0 - TOLERANCE):
+            return None
+        if np.any(self.first_observation[begins, seen[begins]] < 1.0 - TOLERANCE):
+            return None
+        return seen
+
+    @classmethod
+    def from_env(cls, env: gym.Env[Any, Any] | str, gamma: float | None = None) -> TabularPOMDP:
+        """
+        :param env: an environment that publishes ``pomdp`` (`sb3_ext.envs.tables.PomdpTables`), or its id
+        :param gamma: discount in [0, 1]; None = the one of these tables
+        :raises ValueError: where it publishes none
+        """
+        made = gym.make(env) if isinstance(env, str) else env
+        try:
+            tables: PomdpTables | None = getattr(made.unwrapped, "pomdp", None)
+            name = type(made.unwrapped).__name__ if made.spec is None else made.spec.id
+            horizon = None if made.spec is None else made.spec.max_episode_steps
+        finally:
+            if made is not env:
+                made.close()
+        if tables is None:
+            raise ValueError(
+                f"{name} publishes no tables of what is seen (.pomdp): TabularPOMDP(mdp, observation), or "
+                "TabularPOMDP.from_mdp(mdp, observe) where the state says what is seen"
+            )
+        mdp = TabularMDP.from_table(
+            tables.P,
+            tables.start,
+            tables.gamma if gamma is None else gamma,
+            horizon=tables.horizon if horizon is None else horizon,
+        )
+        return cls(mdp, tables.observation, tables.first_observation, tables.shown)
+
+    @classmethod
+    def from_mdp(cls, mdp: TabularMDP, observe: Callable[[int], int]) -> TabularPOMDP:
+        """
+        :param mdp: the states
+        :param observe: number of what is seen in a state
+        """
+        seen = np.array([observe(state) for state in range(mdp.n_states)])
+        if not np.issubdtype(seen.dtype, np.integer) or seen.min() < 0:
+            raise ValueError(f"observe must give numbers from 0 up, got {seen[:5].tolist()}, ...")
+        of_state = np.zeros((mdp.n_states, int(seen.max()) + 1))
+        of_state[np.arange(mdp.n_states), seen] = 1.0
+        return cls(mdp, np.broadcast_to(of_state, (mdp.n_actions, *of_state.shape)), of_state)
+
+
+def _check_rows(probability: np.ndarray, name: str) -> None:
+    """
+    :param probability: [A, S, O]
+    :raises ValueError: where a row is no distribution
+    """
+    sums = probability.sum(axis=2)
+    wrong = ~(np.abs(sums - 1.0) <= TOLERANCE) | (probability < 0.0).any(axis=2)  # NaN is not within it
+    if wrong.any():
+        action, state = np.argwhere(wrong)[0]
+        place = f"state {state}" if len(probability) == 1 else f"action {action}, state {state}"
+        row = probability[action, state]
+        if np.isnan(row).any() or row.min() >= 0.0:
+            raise ValueError(f"{name}: probabilities of {place} sum to {sums[action, state]:.6g}, not 1")
+        raise ValueError(f"{name}: a probability of {place} is {row.min():.6g}")
