@@ -11,6 +11,7 @@ and rl-zoo3's ``--gym-packages sb3_ext.envs`` rely on it). Every wrapper can be 
 import gymnasium as gym
 
 from sb3_ext.envs.action_reward import PreviousActionReward
+from sb3_ext.envs.grid_world import GridWorldEnv
 from sb3_ext.envs.masked_lake import MaskedFrozenLake
 from sb3_ext.envs.masking import FlickeringObservation, MaskObservation
 from sb3_ext.envs.memory import MemoryChainEnv, RepeatPreviousEnv
@@ -19,6 +20,7 @@ from sb3_ext.envs.pendulum import DiscreteTorque, PendulumPixelsEnv, draw_pendul
 __all__ = [
     "DiscreteTorque",
     "FlickeringObservation",
+    "GridWorldEnv",
     "MaskObservation",
     "MaskedFrozenLake",
     "MemoryChainEnv",
@@ -33,6 +35,7 @@ __all__ = [
 _ENVS: dict[str, tuple[str, int | None]] = {
     "sb3_ext/RepeatPrevious-v0": ("sb3_ext.envs.memory:RepeatPreviousEnv", None),
     "sb3_ext/MemoryChain-v0": ("sb3_ext.envs.memory:MemoryChainEnv", None),
+    "sb3_ext/GridWorld-v0": ("sb3_ext.envs.grid_world:GridWorldEnv", 100),
     "sb3_ext/MaskedFrozenLake-v0": ("sb3_ext.envs.masked_lake:MaskedFrozenLake", 100),  # 100: FrozenLake-v1's limit
     "sb3_ext/PendulumPixels-v0": ("sb3_ext.envs.pendulum:PendulumPixelsEnv", 200),  # 200: Pendulum-v1's limit
 }

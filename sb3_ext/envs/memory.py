@@ -10,12 +10,9 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from sb3_ext.envs.rendering import check_render_mode
+
 N_SYMBOLS = 4  # the suits of POPGym's deck
-
-
-def _check_render_mode(render_mode: str | None) -> None:
-    if render_mode not in (None, "ansi", "rgb_array"):
-        raise ValueError(f'render_mode {render_mode!r} must be None, "ansi" or "rgb_array"')
 
 
 def _bar(observation: np.ndarray, low: float) -> np.ndarray:
@@ -53,7 +50,7 @@ class RepeatPreviousEnv(gym.Env[np.ndarray, np.int64]):
             raise ValueError(f"k {k} must be 0 or more: it counts steps back")
         if length <= k:
             raise ValueError(f"length {length} must be greater than k {k}: otherwise no step is scored")
-        _check_render_mode(render_mode)
+        check_render_mode(render_mode)
         self.k = k
         self.length = length
         self.render_mode = render_mode
@@ -132,7 +129,7 @@ class MemoryChainEnv(gym.Env[np.ndarray, np.int64]):
     def __init__(self, length: int = 10, render_mode: str | None = None) -> None:
         if length < 1:
             raise ValueError(f"length {length} must be 1 or more: at 0 the cue and the query would coincide")
-        _check_render_mode(render_mode)
+        check_render_mode(render_mode)
         self.length = length
         self.render_mode = render_mode
         self.observation_space = spaces.Box(

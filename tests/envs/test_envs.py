@@ -24,6 +24,7 @@ from sb3_ext.envs import (
 ENV_IDS = [
     "sb3_ext/RepeatPrevious-v0",
     "sb3_ext/MemoryChain-v0",
+    "sb3_ext/GridWorld-v0",
     "sb3_ext/MaskedFrozenLake-v0",
     "sb3_ext/PendulumPixels-v0",
 ]
