@@ -4,6 +4,7 @@ worth. Numbers that are exact and numbers that are estimated never have one name
 """
 
 from sb3_ext.planning.mdp import Csr, Outcomes, TabularMDP
+from sb3_ext.planning.model_tables import is_recurrent, policy_table, q_table, value_table
 from sb3_ext.planning.pomdp import TabularPOMDP
 from sb3_ext.planning.solve import Solution, Sweep, best_return, evaluate, expected_return, solve, value_iteration
 
@@ -17,6 +18,10 @@ __all__ = [
     "best_return",
     "evaluate",
     "expected_return",
+    "is_recurrent",
+    "policy_table",
+    "q_table",
     "solve",
     "value_iteration",
+    "value_table",
 ]
