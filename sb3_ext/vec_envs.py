@@ -48,6 +48,10 @@ RAW_FINAL_OBSERVATION = "raw_terminal_observation"
 SUSPICIOUS = 5  # ends of episodes
 
 
+class FreshArrays:
+    """Marks a VecEnv that writes into no array after it has returned it: none needs to be copied or compared."""
+
+
 def keep_final_observations(env: VecEnv) -> None:
     """
     Afterwards every final observation is a copy of its own, and infos hold it raw, too, under VecNormalize. Calling it
@@ -67,7 +71,7 @@ def keep_final_observations(env: VecEnv) -> None:
     if isinstance(base, DummyVecEnv):
         for each in base.envs:
             _hook(each, "step", _Copies)
-    else:
+    elif not isinstance(base, FreshArrays):
         _hook(base, "step_wait", _Compares)
 
 

@@ -152,6 +152,7 @@ HOOKS = [
     Hook(VecEnv, "set_options", "options"),
     Hook(VecEnv, "_get_indices", "indices", DummyVecEnv._get_target_envs),
     Hook(VecEnv, "_reset_seeds", "", DummyVecEnv.reset),
+    Hook(VecEnv, "_reset_options", "", DummyVecEnv.reset),
     Hook(BaseAlgorithm, "_update_info_buffer", "infos dones", ROLLOUTS),
     Hook(VecNormalize, "set_venv", "venv", VecNormalize.load),
     Hook(VecNormalize, "normalize_obs", "obs", VecNormalize.step_wait),

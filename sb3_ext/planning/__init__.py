@@ -7,14 +7,18 @@ from sb3_ext.planning.mdp import Csr, Outcomes, TabularMDP
 from sb3_ext.planning.model_tables import is_recurrent, policy_table, q_table, value_table
 from sb3_ext.planning.pomdp import TabularPOMDP
 from sb3_ext.planning.solve import Solution, Sweep, best_return, evaluate, expected_return, solve, value_iteration
+from sb3_ext.planning.tabular_env import TabularEnv
+from sb3_ext.planning.vec_env import TabularVecEnv
 
 __all__ = [
     "Csr",
     "Outcomes",
     "Solution",
     "Sweep",
+    "TabularEnv",
     "TabularMDP",
     "TabularPOMDP",
+    "TabularVecEnv",
     "best_return",
     "evaluate",
     "expected_return",
