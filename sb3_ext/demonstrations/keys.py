@@ -45,10 +45,24 @@ DEFAULT_KEYS: dict[str, tuple[dict[str, Any], ...]] = {
         {"left": 2, "right": 1, "up": 3, "down": 4, NOOP: 0},
     ),
     "FrozenLakeEnv": (_ARROWS,),
+    "MaskedFrozenLake": (_ARROWS,),
+    "GridWorldEnv": (_ARROWS,),
+    "TMazeEnv": (_ARROWS,),
+    "TigerEnv": ({"space": 0, "left": 1, "right": 2},),
     "CliffWalkingEnv": ({"up": 0, "right": 1, "down": 2, "left": 3},),
     "TaxiEnv": ({"down": 0, "up": 1, "right": 2, "left": 3, "1": 4, "2": 5},),
 }
-TURN_BASED = {"FrozenLakeEnv", "CliffWalkingEnv", "TaxiEnv", "MemoryChainEnv", "RepeatPreviousEnv"}
+TURN_BASED = {
+    "FrozenLakeEnv",
+    "MaskedFrozenLake",
+    "CliffWalkingEnv",
+    "TaxiEnv",
+    "GridWorldEnv",
+    "TMazeEnv",
+    "TigerEnv",
+    "MemoryChainEnv",
+    "RepeatPreviousEnv",
+}
 
 
 class KeyMap:

@@ -1,4 +1,4 @@
-"""Wrappers and small partially observed environments. Needs gymnasium and numpy only: no torch, no Stable-Baselines3.
+"""Wrappers, mazes and small partially observed environments. Needs gymnasium and numpy only: no torch, no SB3.
 
 Importing this package registers its environments, as gymnasium packages do (``gym.make("sb3_ext.envs:sb3_ext/...")``
 and rl-zoo3's ``--gym-packages sb3_ext.envs`` rely on it). Every wrapper can be named in an rl-zoo3 yml::
@@ -16,6 +16,8 @@ from sb3_ext.envs.masked_lake import MaskedFrozenLake
 from sb3_ext.envs.masking import FlickeringObservation, MaskObservation
 from sb3_ext.envs.memory import MemoryChainEnv, RepeatPreviousEnv
 from sb3_ext.envs.pendulum import DiscreteTorque, PendulumPixelsEnv, draw_pendulum
+from sb3_ext.envs.t_maze import TMazeEnv
+from sb3_ext.envs.tiger import TigerEnv
 
 __all__ = [
     "DiscreteTorque",
@@ -27,6 +29,8 @@ __all__ = [
     "PendulumPixelsEnv",
     "PreviousActionReward",
     "RepeatPreviousEnv",
+    "TMazeEnv",
+    "TigerEnv",
     "draw_pendulum",
     "register_envs",
 ]
@@ -38,6 +42,8 @@ _ENVS: dict[str, tuple[str, int | None]] = {
     "sb3_ext/GridWorld-v0": ("sb3_ext.envs.grid_world:GridWorldEnv", 100),
     "sb3_ext/MaskedFrozenLake-v0": ("sb3_ext.envs.masked_lake:MaskedFrozenLake", 100),  # 100: FrozenLake-v1's limit
     "sb3_ext/PendulumPixels-v0": ("sb3_ext.envs.pendulum:PendulumPixelsEnv", 200),  # 200: Pendulum-v1's limit
+    "sb3_ext/TMaze-v0": ("sb3_ext.envs.t_maze:TMazeEnv", 200),
+    "sb3_ext/Tiger-v0": ("sb3_ext.envs.tiger:TigerEnv", 100),
 }
 
 

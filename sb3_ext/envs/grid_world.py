@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from sb3_ext.envs.rendering import BLACK, BLUE, GREEN, RED, WHITE, check_render_mode, draw_cells, draw_disc
+from sb3_ext.envs.rendering import BLACK, BLUE, GREEN, RED, WHITE, cell_size, check_render_mode, draw_cells, draw_disc
 from sb3_ext.envs.tables import TransitionTable
 
 BLOCK = 9.0
@@ -101,7 +101,7 @@ class GridWorldEnv(gym.Env[np.int64, np.int64]):
             return None
         row, column = divmod(self._state, self.grid.shape[1])
         if self.render_mode == "rgb_array":
-            size = max(8, min(48, 768 // max(self.grid.shape) // 2 * 2))
+            size = cell_size(*self.grid.shape)
             picture = draw_cells(self._colours(), size)
             draw_disc(picture, row, column, size, BLUE)
             return picture

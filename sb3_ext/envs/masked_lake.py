@@ -63,13 +63,5 @@ class MaskedFrozenLake(FrozenLakeEnv):
     @cached_property
     def pomdp(self) -> PomdpTables:
         """The lake, and what is seen of each cell."""
-        n_seen = int(self._seen.max()) + 1
-        seen = np.eye(n_seen)[self._seen]  # [S, O]
-        return PomdpTables(
-            P=self.P,
-            start=self.initial_state_distrib,
-            observation=np.broadcast_to(seen, (len(self.P[0]), *seen.shape)),
-            first_observation=seen,
-            shown=np.arange(n_seen),
-            gamma=0.99,
-        )
+        shown = np.arange(int(self._seen.max()) + 1)
+        return PomdpTables.of_states(self.P, self.initial_state_distrib, self._seen, shown, gamma=0.99)

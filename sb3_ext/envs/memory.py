@@ -4,15 +4,16 @@ Both end by themselves (``terminated``), draw all their randomness at ``reset``,
 after the last action. They render "rgb_array" because SB3's ``make_vec_env`` asks every environment for it.
 """
 
+from functools import cached_property
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
+from sb3_ext.envs.memory_tables import N_SYMBOLS, memory_chain_tables, repeat_previous_tables
 from sb3_ext.envs.rendering import check_render_mode
-
-N_SYMBOLS = 4  # the suits of POPGym's deck
+from sb3_ext.envs.tables import PomdpTables
 
 
 def _bar(observation: np.ndarray, low: float) -> np.ndarray:
@@ -94,6 +95,11 @@ class RepeatPreviousEnv(gym.Env[np.ndarray, np.int64]):
         asked = self._symbols[self._t - self.k] if self.k <= self._t < self.length else "-"
         return f"t={self._t}/{self.length} shown={shown} asked={asked}"
 
+    @cached_property
+    def pomdp(self) -> PomdpTables:
+        """As tables, of 49 493 states by default. A ValueError if there are more than a million."""
+        return repeat_previous_tables(self.k, self.length)
+
     def _observation(self) -> np.ndarray:
         one_hot = np.zeros(N_SYMBOLS, np.float32)
         if self._t < self.length:
@@ -171,6 +177,11 @@ class MemoryChainEnv(gym.Env[np.ndarray, np.int64]):
         if self.render_mode == "rgb_array":
             return _bar(self._observation(), low=-1.0)
         return f"t={self._t}/{self.length} bit={self._bit} query={int(self._t == self.length)}"
+
+    @cached_property
+    def pomdp(self) -> PomdpTables:
+        """As tables, of ``2 * length + 3`` states."""
+        return memory_chain_tables(self.length)
 
     def _observation(self) -> np.ndarray:
         if self._t > self.length:

@@ -12,6 +12,11 @@ def check_render_mode(render_mode: str | None) -> None:
         raise ValueError(f'render_mode {render_mode!r} must be None, "ansi" or "rgb_array"')
 
 
+def cell_size(n_rows: int, n_columns: int) -> int:
+    """:return: pixels of a cell, even: 48 where the picture does not grow beyond 768"""
+    return max(8, min(48, 768 // max(n_rows, n_columns) // 2 * 2))
+
+
 def draw_cells(colours: np.ndarray, size: int, line: tuple[int, int, int] = GREY) -> np.ndarray:
     """
     :param colours: [rows, columns, 3]

@@ -30,3 +30,19 @@ class PomdpTables(NamedTuple):
     """discount under which the task is usually stated"""
     horizon: int | None = None
     """steps after which the environment truncates an episode"""
+
+    @classmethod
+    def of_states(
+        cls, P: TransitionTable, start: np.ndarray, seen: np.ndarray, shown: np.ndarray, gamma: float
+    ) -> "PomdpTables":
+        """
+        Where the state alone says what is seen of it, whatever action led there, and at the start too.
+
+        :param P: as above
+        :param start: as above
+        :param seen: [S] number of the observation in each state
+        :param shown: as above
+        :param gamma: as above
+        """
+        first = np.eye(len(shown))[seen]  # [S, O]
+        return cls(P, start, np.broadcast_to(first, (len(P[0]), *first.shape)), first, shown, gamma)

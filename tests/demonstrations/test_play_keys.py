@@ -10,7 +10,7 @@ import pytest
 from gymnasium import spaces
 from support.player import Counter, hold, keys, nothing
 
-from sb3_ext.demonstrations.keys import key_map, parse_keys
+from sb3_ext.demonstrations.keys import TURN_BASED, key_map, parse_keys
 from sb3_ext.demonstrations.play import play
 
 pygame = pytest.importorskip("pygame")
@@ -43,6 +43,10 @@ PLAYED: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
         {"left": [-1, 0, 0], "right": [1, 0, 0], "down": [0, 0, 0.8], "up right": [1, 1, 0], "": [0, 0, 0]},
     ),
     ("FrozenLake-v1", {}, _TURNS),
+    ("sb3_ext/MaskedFrozenLake-v0", {}, _TURNS),
+    ("sb3_ext/GridWorld-v0", {}, _TURNS),
+    ("sb3_ext/TMaze-v0", {}, _TURNS),
+    ("sb3_ext/Tiger-v0", {}, {"space": 0, "left": 1, "right": 2}),
     ("CliffWalking-v1", {}, {"up": 0, "right": 1, "down": 2, "left": 3}),
     ("Taxi-v4", {}, {"down": 0, "up": 1, "right": 2, "left": 3, "1": 4, "2": 5}),
     ("ALE/Pong-v5", {}, {"space": 1, "d": 2, "a": 3, "d space": 4, "a space": 5, "": 0}),
@@ -91,7 +95,7 @@ def test_keys_reach_the_usual_environments(
     play(env, seed=0, fps=0, n_episodes=1)
     wanted = [action for _, action in turns]
     # Where keys are released, the action of no key, or the last one, is executed in between; grid worlds wait.
-    between = 1 if env_id in ("FrozenLake-v1", "CliffWalking-v1", "Taxi-v4") else 2
+    between = 1 if unwrapped.__name__ in TURN_BASED else 2
     np.testing.assert_allclose(executed[::between], wanted, rtol=1e-6)
     pygame.display.init()  # names of keys are asked for again
     mapped = key_map(env, None)

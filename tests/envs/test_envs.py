@@ -27,6 +27,8 @@ ENV_IDS = [
     "sb3_ext/GridWorld-v0",
     "sb3_ext/MaskedFrozenLake-v0",
     "sb3_ext/PendulumPixels-v0",
+    "sb3_ext/TMaze-v0",
+    "sb3_ext/Tiger-v0",
 ]
 
 
