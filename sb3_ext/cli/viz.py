@@ -18,6 +18,7 @@ from sb3_ext.zoo.display import progress_bar
 from sb3_ext.zoo.typed_ids import name_in_folders
 
 if TYPE_CHECKING:
+    from sb3_ext.planning.gap_file import GapCurve
     from sb3_ext.viz.curves import Curve
     from sb3_ext.viz.trace import Explain, Trace
 
@@ -107,6 +108,7 @@ def report(given: argparse.Namespace) -> None:
         env_id=agent.ref.env_id,
         trace=_with_usual_changes(trace),
         curves=_curves_of(agent.path.parent, given.algo),
+        gap=_gap_of(agent.path.parent),
         env_steps=agent.model.num_timesteps,
         returns=returns,
         hyperparameters={key: str(value) for key, value in agent.hyperparams.items() if value is not None},
@@ -154,6 +156,13 @@ def _curves_of(folder: Path, name: str) -> list[Curve]:
         with contextlib.suppress(ValueError):  # an agent of the Hub comes without, a short run has no episode
             curves.append(read(folder, name))
     return curves
+
+
+def _gap_of(folder: Path) -> GapCurve | None:
+    """:return: what `sb3-ext train --optimality-gap` left"""
+    from sb3_ext.planning.gap_file import NAME, read_gap
+
+    return read_gap(folder) if (folder / NAME).is_file() else None
 
 
 def _plot_parser() -> Parser:

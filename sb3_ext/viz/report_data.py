@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from sb3_ext.planning.gap_file import GapCurve
 from sb3_ext.viz.curves import Curve
 from sb3_ext.viz.trace import Trace
 
@@ -40,6 +41,8 @@ class ReportData:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str | None = None
     notes: Sequence[str] = ()
+    gap: GapCurve | None = None
+    """how far from the best one the policy was while it trained; None = not measured"""
 
     def __post_init__(self) -> None:
         if self.returns.ndim != 1 or not np.isfinite(self.returns).all():

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from sb3_ext.planning.gap_file import EXACT, GapCurve, Yardstick
 from sb3_ext.viz.curves import Curve
 from sb3_ext.viz.report import ReportData
 from sb3_ext.viz.trace import Trace
@@ -81,6 +82,18 @@ def curves() -> list[Curve]:
     ]
 
 
+def gap(n: int = 40) -> GapCurve:
+    """Of a run with every column, in which the policy swings."""
+    values = {name: np.abs(np.sin(np.arange(n))) / 2 for name in EXACT}
+    return GapCurve(Yardstick(0.542, 0.744, 0.99), np.arange(n) * 1000, values)
+
+
+def estimated_gap() -> GapCurve:
+    """Of a model without a table."""
+    steps, mean = np.arange(5) * 1000, np.linspace(0.1, 0.7, 5)
+    return GapCurve(Yardstick(0.542, 0.744, 0.99, 2000), steps, {"return": mean, "return_se": np.full(5, 0.01)})
+
+
 def report(trace: Trace, full: bool = True) -> ReportData:
     if not full:
         return ReportData("An agent", "Rainbow", "Some-v0", trace)
@@ -95,6 +108,7 @@ def report(trace: Trace, full: bool = True) -> ReportData:
         versions={"sb3_ext": "0.1.0"},
         command="sb3-ext train --algo rainbow --env Some-v0",
         notes=("Evaluated greedily.",),
+        gap=gap(),
     )
 
 

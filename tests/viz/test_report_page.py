@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import support.browser as driver
 from support.browser import Browser
-from support.reports import HEIGHT, WIDTH, T, bare_trace, curves, report, traces
+from support.reports import HEIGHT, WIDTH, T, bare_trace, curves, estimated_gap, gap, report, traces
 
 from sb3_ext.viz.report import ReportData, write_report
 
@@ -96,7 +96,16 @@ def test_every_page_loads_fits_and_has_no_empty_box(browser: Browser, tmp_path: 
     assert page.has("#overlay") == (kind == "recurrent_q") and page.has("#hidden") == (kind == "recurrent_q")
     has_choices = kind in ("recurrent_q", "probabilities", "gaussian", "deterministic")
     assert page.has("#choices") == has_choices and page.has("#value") == (trace.values is not None)
-    for section in ("curves", "returns", "command", "copy", "versions-title", "hyperparameters-title", "notes-title"):
+    for section in (
+        "curves",
+        "optimality",
+        "returns",
+        "command",
+        "copy",
+        "versions-title",
+        "hyperparameters-title",
+        "notes-title",
+    ):
         assert page.has(f"#{section}") == full
     for t in range(len(trace) + 1):
         browser.evaluate(f"show({t})")
@@ -164,7 +173,7 @@ def test_every_control_is_named_and_reached_by_tab(browser: Browser, tmp_path: P
     assert all(name.strip() for _, name in controls) and len({name for _, name in controls}) == len(controls)
     reachable = "document.querySelectorAll('button, input, select, [tabindex]')"
     n_reachable = browser.evaluate(f"{reachable}.length")
-    assert n_reachable == len(controls) + 1  # the chart
+    assert n_reachable == len(controls) + 2  # the charts of lines
     seen, rings = set(), set()
     for _ in range(n_reachable):
         browser.press("Tab")
@@ -228,6 +237,29 @@ def test_bars_of_distributions(browser: Browser, tmp_path: Path) -> None:
     pairs = zip(trace.means[5], trace.stds[5], strict=True)
     assert texts == [f"{shown(mean)} ± {shown(std)}" for mean, std in pairs]
     assert page.text("#action") == ", ".join(shown(x) for x in trace.actions[5])
+
+
+@needs_browser
+def test_the_gap_is_drawn_with_v_star_in_its_legend(browser: Browser, tmp_path: Path) -> None:
+    page = Page(browser, replace(report(bare_trace()), gap=gap(n=3)), tmp_path)
+    assert page.text("#optimality-title") == "Optimality gap"
+    assert page.text("#optimality-legend") == "gap to V* = 0.542 (discount 0.99)"
+    assert browser.evaluate("document.querySelectorAll('#optimality .mean').length") == 1
+    assert not page.has("#optimality .band")
+    browser.evaluate("document.querySelector('#optimality svg').focus()")
+    browser.press("End")
+    assert page.text("#optimality .tip b") == "2,000 steps"
+    assert page.text("#optimality .tip div") == f"gap to V* = 0.542 (discount 0.99): {shown(np.sin(2) / 2)}"
+    assert browser.errors == []
+
+
+@needs_browser
+def test_an_estimated_return_is_not_called_a_gap(browser: Browser, tmp_path: Path) -> None:
+    page = Page(browser, replace(report(bare_trace()), gap=estimated_gap()), tmp_path)
+    assert page.text("#optimality-title") == "Return, estimated"
+    assert page.text("#optimality-legend") == "return over 2000 episodes"
+    assert page.has("#optimality .band") and page.has("#optimality .level")
+    assert browser.errors == []
 
 
 @needs_browser
