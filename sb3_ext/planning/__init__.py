@@ -4,7 +4,9 @@ worth. Numbers that are exact and numbers that are estimated never have one name
 """
 
 from sb3_ext.planning.mdp import Csr, Outcomes, TabularMDP
-from sb3_ext.planning.model_tables import is_recurrent, policy_table, q_table, value_table
+from sb3_ext.planning.model_states import is_recurrent
+from sb3_ext.planning.model_tables import policy_table, q_table, value_table
+from sb3_ext.planning.policy import PlannerPolicy
 from sb3_ext.planning.pomdp import TabularPOMDP
 from sb3_ext.planning.solve import Solution, Sweep, best_return, evaluate, expected_return, solve, value_iteration
 from sb3_ext.planning.tabular_env import TabularEnv
@@ -13,6 +15,7 @@ from sb3_ext.planning.vec_env import TabularVecEnv
 __all__ = [
     "Csr",
     "Outcomes",
+    "PlannerPolicy",
     "Solution",
     "Sweep",
     "TabularEnv",

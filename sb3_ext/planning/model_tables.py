@@ -1,26 +1,20 @@
 """
 What a trained model does in every state of a table, and what it believes of it, in the units of the environment. The
-model is asked, nothing is simulated: it draws nothing, and no mode of it is another one afterwards.
+model is asked, nothing is simulated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from functools import partial
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from sb3_contrib import QRDQN
-from sb3_contrib.common.maskable.policies import MaskableActorCriticPolicy
-from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from sb3_contrib.qrdqn.policies import QRDQNPolicy
 from stable_baselines3 import DQN
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.distributions import CategoricalDistribution
-from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from stable_baselines3.dqn.policies import DQNPolicy
 
@@ -29,18 +23,10 @@ from sb3_ext.algorithms import IMITATORS
 from sb3_ext.networks.noisy import clear_noise
 from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.q_policy import QPolicy
-from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 from sb3_ext.ops.value_rescaling import ValueTransform
 from sb3_ext.planning.mdp import TabularMDP
-from sb3_ext.vec_envs import Observations
-
-Model: TypeAlias = BaseAlgorithm | BasePolicy
-Observe: TypeAlias = Callable[[np.ndarray], Observations]
-"""Numbers of states [n] -> what the environment gives in them, [n, ...] or a dictionary of such"""
-
-MOST_ROWS = 4096
-MOST_NUMBERS = 2**22
-"""of observations that a network is given at once, so that a million states fit into memory"""
+from sb3_ext.planning.model_states import Model, Observe, States, policy_of
+from sb3_ext.planning.policy import PlannerPolicy
 
 
 @runtime_checkable
@@ -51,13 +37,6 @@ class QLearnerLike(Protocol):
 
     @property
     def transform(self) -> ValueTransform: ...
-
-
-def is_recurrent(model: Model) -> bool:
-    """:return: it acts by more than what it sees: such models have no table"""
-    policy = _policy_of(model)
-    has_core = isinstance(policy, QPolicy) and isinstance(policy.q_net, RecurrentQNetwork)
-    return has_core or isinstance(policy, RecurrentActorCriticPolicy)
 
 
 def policy_table(
@@ -76,9 +55,11 @@ def policy_table(
     :raises ValueError: for a model of another environment, a recurrent one, one that needs action masks; and without
         ``deterministic`` for noisy layers and for policies that do not tell their probabilities
     """
-    states, policy = _States(model, mdp, observe), _policy_of(model)
+    states, policy = States(model, mdp, observe), policy_of(model)
     if not deterministic and isinstance(policy, ActorCriticPolicy):
         return _sum_to_one(states.ask(lambda obs: _of_actor(policy, obs)))
+    if not deterministic and isinstance(policy, PlannerPolicy):
+        return states.ask(policy.action_probabilities)
     greedy: np.ndarray = np.eye(mdp.n_actions)[states.predicted()]
     if deterministic:
         return greedy
@@ -97,10 +78,10 @@ def q_table(model: Model, mdp: TabularMDP, observe: Observe | None = None) -> np
     :return: [S, A] float64; None for a model without Q-values
     :raises ValueError: as `policy_table`, and for one of our policies alone: its algorithm knows the units
     """
-    policy = _policy_of(model)
+    policy = policy_of(model)
     if not isinstance(policy, DQNPolicy | QRDQNPolicy | QPolicy):
         return None
-    states = _States(model, mdp, observe)
+    states = States(model, mdp, observe)
     if isinstance(policy, QPolicy):
         if not isinstance(model, QLearnerLike):
             raise ValueError(
@@ -124,127 +105,15 @@ def value_table(model: Model, mdp: TabularMDP, observe: Observe | None = None) -
         rewards
     :raises ValueError: as `policy_table`
     """
-    policy = _policy_of(model)
+    policy = policy_of(model)
     imitates = not IMITATORS.isdisjoint(cls.__name__.lower() for cls in type(model).__mro__)
     if imitates or not isinstance(policy, ActorCriticPolicy):
         return None
-    values = _States(model, mdp, observe).ask(policy.predict_values)
+    values = States(model, mdp, observe).ask(policy.predict_values)
     return values.reshape(mdp.n_states) * _reward_unit(model)
 
 
-# ------------------------------------------------------------------ asking
-
-
-class _States:
-    """
-    All states of a table, as a model sees them. Parameters as in `policy_table`.
-
-    :raises ValueError: where model and table are of different environments
-    """
-
-    def __init__(self, model: Model, mdp: TabularMDP, observe: Observe | None) -> None:
-        self.model, self.policy, self.mdp = model, _policy_of(model), mdp
-        self.space: spaces.Space[Any] = self.policy.observation_space
-        name = type(model).__name__
-        if is_recurrent(model):
-            raise ValueError(f"{name} is recurrent: what it does depends on more than the state, so it has no table")
-        if isinstance(self.policy, MaskableActorCriticPolicy):
-            raise ValueError(f"{name} acts by action masks, which a table of states does not have")
-        _check_actions(self.policy.action_space, mdp)
-        self.observe = _numbers(self.space, mdp) if observe is None else observe
-        self.normalizer = model.get_vec_normalize_env() if isinstance(model, BaseAlgorithm) else None
-
-    def predicted(self) -> np.ndarray:
-        """:return: [S] int64 actions"""
-        found = []
-        with _asked(self.policy):
-            for observations, n in self._chunks():
-                actions, state = self.model.predict(observations, deterministic=True)
-                if state is not None:
-                    raise ValueError(f"{type(self.model).__name__} keeps a state while it acts, so it has no table")
-                found.append(np.asarray(actions, np.int64).reshape(n))
-        return np.concatenate(found)
-
-    def ask(self, network: Callable[[PyTorchObs], th.Tensor]) -> np.ndarray:
-        """
-        :param network: observations [n, ...] -> [n, ...]
-        :return: [S, ...] float64
-        """
-        with _asked(self.policy), th.no_grad():
-            found = [
-                network(self.policy.obs_to_tensor(observations)[0]).double().cpu().numpy()
-                for observations, _ in self._chunks()
-            ]
-        return np.concatenate(found)
-
-    def _chunks(self) -> Iterator[tuple[Observations, int]]:
-        """:return: observations [n, ...], normalised, and n"""
-        n_rows = min(MOST_ROWS, max(1, MOST_NUMBERS // max(1, spaces.utils.flatdim(self.space))))
-        for begin in range(0, self.mdp.n_states, n_rows):
-            numbers = np.arange(begin, min(begin + n_rows, self.mdp.n_states))
-            seen = self.observe(numbers)
-            if self.normalizer is not None:
-                seen = self.normalizer.normalize_obs(seen)
-            yield nested.map(partial(_fitting, states=numbers), self.space, seen), len(numbers)
-
-
-def _numbers(space: spaces.Space[Any], mdp: TabularMDP) -> Observe:
-    """:return: state number -> observation of an environment that shows it"""
-    if not isinstance(space, spaces.Discrete):
-        raise ValueError(f"the model observes {space}, not the number of a state: give observe=...")
-    if int(space.n) != mdp.n_states:
-        raise ValueError(f"the model has {space.n} states, the table {mdp.n_states}: it is of another environment")
-    first = int(space.start)
-    return lambda states: states + first
-
-
-def _fitting(space: spaces.Space[Any], seen: Any, states: np.ndarray) -> np.ndarray:  # Any: what `observe` gave
-    """
-    :return: [n, ...], of Discrete [n]: environments and buffers give [n, 1], too
-    :raises ValueError: where it is none of the space
-    """
-    given: np.ndarray = np.asarray(seen)
-    if not isinstance(space, spaces.Discrete):
-        # Sorted: pictures may have their channels first or last, as for `predict`.
-        if given.shape[:1] != states.shape or sorted(given.shape[1:]) != sorted(space.shape or ()):
-            raise ValueError(f"observe gave shape {given.shape} for {len(states)} states: the model observes {space}")
-        return given
-    if given.size != len(states):
-        raise ValueError(f"observe gave {given.size} observations for {len(states)} states")
-    given = given.reshape(-1)
-    outside = (given < space.start) | (given >= space.start + space.n)
-    if outside.any():
-        i = int(outside.argmax())
-        raise ValueError(f"observe gave {given[i]} for state {states[i]}: the model observes {space}")
-    return given
-
-
-def _check_actions(space: spaces.Space[Any], mdp: TabularMDP) -> None:
-    if not isinstance(space, spaces.Discrete):
-        raise ValueError(f"the model acts in {space}: a table needs Discrete actions")
-    if int(space.n) != mdp.n_actions:
-        raise ValueError(f"the model has {space.n} actions, the table {mdp.n_actions}: it is of another environment")
-    if int(space.start) != 0:
-        raise ValueError(f"action space {space} must begin at 0: shift the actions in a wrapper")
-
-
-@contextmanager
-def _asked(policy: BasePolicy) -> Iterator[None]:
-    """In evaluation mode; afterwards each module is in the mode that it was in."""
-    modes = [(module, module.training) for module in policy.modules()]
-    policy.set_training_mode(False)
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
-
-
 # ------------------------------------------------------------------ what each kind says
-
-
-def _policy_of(model: Model) -> BasePolicy:
-    return model.policy if isinstance(model, BaseAlgorithm) else model
 
 
 def _of_actor(policy: ActorCriticPolicy, obs: PyTorchObs) -> th.Tensor:
@@ -272,7 +141,7 @@ def _epsilon(model: Model) -> float:
     :return: with which `predict` acts at random
     :raises ValueError: where that is not all that it draws
     """
-    policy = _policy_of(model)
+    policy = policy_of(model)
     if isinstance(policy, QPolicy) and policy.is_noisy:
         raise ValueError(
             f"{type(model).__name__} draws its noisy layers when it is not deterministic: no table holds that, use "

@@ -20,7 +20,7 @@ from sb3_ext import R2D2, Rainbow, RainbowR, nested
 from sb3_ext.networks.heads import C51, Head, Quantile, Scalar
 from sb3_ext.networks.iqn import IQN
 from sb3_ext.planning import Outcomes, TabularMDP, is_recurrent, policy_table, q_table, value_table
-from sb3_ext.planning.model_tables import MOST_NUMBERS, MOST_ROWS
+from sb3_ext.planning.model_states import MOST_NUMBERS, MOST_ROWS
 
 LAKE = "FrozenLake-v1"
 SMALL: dict[str, Any] = dict(seed=0, device="cpu")
