@@ -113,6 +113,7 @@ HOOKS = [
     Hook(BasePolicy, "_predict", "observation deterministic", BasePolicy.predict),
     Hook(BasePolicy, "_dummy_schedule", "progress_remaining"),
     Hook(BaseModel, "_get_constructor_parameters", "", BaseModel.save),
+    Hook(BaseModel, "obs_to_tensor", "observation", BasePolicy.predict),
     Hook(BaseModel, "_update_features_extractor", "net_kwargs features_extractor", TD3Policy.make_actor),
     Hook(BaseModel, "make_features_extractor", "", BaseModel._update_features_extractor),
     Hook(BaseModel, "set_training_mode", "mode", ROLLOUTS),
