@@ -55,7 +55,8 @@ def test_the_tables_of_a_masked_lake_are_those_of_the_lake_and_say_what_is_seen(
 
 
 @pytest.mark.parametrize(
-    ("show", "best_actions", "value"), [("row", (0, 0, 1, 2), 0.14170), ("column", (3, 3, 2, 3), 0.10010)]
+    ("show", "best_actions", "value"),
+    [("row", (0, 0, 1, 2), 0.14170), ("column", (3, 3, 2, 3), 0.10010), ("nothing", (1,), 0.04485)],
 )
 def test_the_best_of_all_choices_without_memory_is_worth_what_the_docstring_says(
     show: str, best_actions: tuple[int, ...], value: float
@@ -66,7 +67,7 @@ def test_the_best_of_all_choices_without_memory_is_worth_what_the_docstring_says
     seen = env.get_wrapper_attr("pomdp").first_observation.argmax(axis=1)
     values = {
         actions: float(mdp.start @ evaluate(mdp, np.array(actions)[seen]))
-        for actions in itertools.product(range(4), repeat=4)
+        for actions in itertools.product(range(4), repeat=len(best_actions))
     }
     best = max(values, key=lambda actions: values[actions])
     assert best == best_actions

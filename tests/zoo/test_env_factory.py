@@ -33,6 +33,8 @@ WORLDS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
     ("CartPole-v1", {"vec_env_wrapper": STACK, "monitor_kwargs": "dict(info_keywords=())"}, {}),
     ("sb3_ext/PendulumPixels-v0", {"env_wrapper": [SMALL], "frame_stack": 2}, {}),
     ("sb3_ext/PendulumPixels-v0", {"env_wrapper": [SMALL], "normalize": True, "frame_stack": 2}, {}),
+    ("sb3_ext/GridWorld-v0", {}, {"grid": [[0, 0, 1], [0, 9, 0]]}),
+    ("sb3_ext/MaskedFrozenLake-v0", {}, {"show": "nothing"}),
     ("ALE/Pong-v5", ATARI, {"frameskip": 1}),
 ]
 
