@@ -24,11 +24,11 @@ from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 from sb3_ext.planning.mdp import TabularMDP
 from sb3_ext.planning.policy import PlannerPolicy
+from sb3_ext.planning.views import Observe
 from sb3_ext.vec_envs import Observations
 
 Model: TypeAlias = BaseAlgorithm | BasePolicy
-Observe: TypeAlias = Callable[[np.ndarray], Observations]
-"""Numbers of states [n] -> what the environment gives in them, [n, ...] or a dictionary of such"""
+"""an algorithm or a policy of Stable-Baselines3"""
 
 MOST_ROWS = 4096
 MOST_NUMBERS = 2**22
@@ -62,14 +62,14 @@ class States:
             raise ValueError(f"{name} is recurrent: what it does depends on more than the state, so it has no table")
         if isinstance(self.policy, MaskableActorCriticPolicy):
             raise ValueError(f"{name} acts by action masks, which a table of states does not have")
-        _check_actions(self.policy.action_space, mdp)
+        check_actions(self.policy.action_space, mdp)
         self.observe = _numbers(self.space, mdp) if observe is None else observe
         self.normalizer = model.get_vec_normalize_env() if isinstance(model, BaseAlgorithm) else None
 
     def predicted(self) -> np.ndarray:
         """:return: [S] int64 actions"""
         found = []
-        with _asked(self.policy):
+        with asked(self.policy):
             for observations, n in self._chunks():
                 actions, state = self.model.predict(observations, deterministic=True)
                 if state is not None:
@@ -82,7 +82,7 @@ class States:
         :param network: observations [n, ...] -> [n, ...]
         :return: [S, ...] float64
         """
-        with _asked(self.policy), th.no_grad():
+        with asked(self.policy), th.no_grad():
             found = [
                 network(self.policy.obs_to_tensor(observations)[0]).double().cpu().numpy()
                 for observations, _ in self._chunks()
@@ -133,7 +133,12 @@ def _fitting(space: spaces.Space[Any], seen: Any, states: np.ndarray) -> np.ndar
     return given
 
 
-def _check_actions(space: spaces.Space[Any], mdp: TabularMDP) -> None:
+def check_actions(space: spaces.Space[Any], mdp: TabularMDP) -> None:
+    """
+    :param space: of a model's actions
+    :param mdp: table
+    :raises ValueError: where they are not the table's
+    """
     if not isinstance(space, spaces.Discrete):
         raise ValueError(f"the model acts in {space}: a table needs Discrete actions")
     if int(space.n) != mdp.n_actions:
@@ -143,8 +148,10 @@ def _check_actions(space: spaces.Space[Any], mdp: TabularMDP) -> None:
 
 
 @contextmanager
-def _asked(policy: BasePolicy) -> Iterator[None]:
-    """In evaluation mode; afterwards each module is in the mode that it was in."""
+def asked(policy: BasePolicy) -> Iterator[None]:
+    """
+    :param policy: in evaluation mode for a while; afterwards each of its modules is in the mode that it was in
+    """
     modes = [(module, module.training) for module in policy.modules()]
     policy.set_training_mode(False)
     try:

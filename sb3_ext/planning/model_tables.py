@@ -25,8 +25,9 @@ from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.ops.value_rescaling import ValueTransform
 from sb3_ext.planning.mdp import TabularMDP
-from sb3_ext.planning.model_states import Model, Observe, States, policy_of
+from sb3_ext.planning.model_states import Model, States, policy_of
 from sb3_ext.planning.policy import PlannerPolicy
+from sb3_ext.planning.views import Observe
 
 
 @runtime_checkable
