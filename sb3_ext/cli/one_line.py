@@ -30,7 +30,7 @@ EXTRAS = {
     "rich": "zoo",
     "rl_zoo3": "zoo",
     "safetensors": "hub",
-    "scipy": "zoo",
+    "scipy": "lab",
     "seaborn": "zoo",
     "tensorboard": "zoo",
     "tqdm": "zoo",

@@ -3,6 +3,7 @@ Exact answers about environments with few states: what is the best return, how f
 worth. Numbers that are exact and numbers that are estimated never have one name.
 """
 
+from sb3_ext.planning.counts import TransitionCounts
 from sb3_ext.planning.mdp import Csr, Outcomes, TabularMDP
 from sb3_ext.planning.model_states import is_recurrent
 from sb3_ext.planning.model_tables import policy_table, q_table, value_table
@@ -22,6 +23,7 @@ __all__ = [
     "TabularMDP",
     "TabularPOMDP",
     "TabularVecEnv",
+    "TransitionCounts",
     "best_return",
     "evaluate",
     "expected_return",
