@@ -25,7 +25,7 @@ MAX_DENSE = 10**8
 
 def published(env: gym.Env[Any, Any]) -> tuple[Any, np.ndarray]:
     """
-    :param env: as it is stepped. Wrappers that only change what is seen do no harm
+    :param env: as it is stepped
     :return: its table of outcomes and the probabilities of its first state
     :raises ValueError: where there is none, or steps do something else
     """
@@ -44,12 +44,21 @@ def published(env: gym.Env[Any, Any]) -> tuple[Any, np.ndarray]:
         raise ValueError(
             f"{name}, fickle_passenger=True: its .P is not what it does: a passenger changes destination in step()"
         )
+    check_wrappers(env)
+    return table, np.asarray(start, float)
+
+
+def check_wrappers(env: gym.Env[Any, Any]) -> None:
+    """
+    :param env: as it is stepped
+    :raises ValueError: where a wrapper may do something else than the environment under it, whose table is read.
+        Those that only change what is seen do no harm
+    """
     for wrapper in _wrappers(env):
         if isinstance(wrapper, gym.ObservationWrapper) or _names(wrapper) & HARMLESS_WRAPPERS:
             continue
         changed = next((what for kind, what in CHANGED_BY.items() if isinstance(wrapper, kind)), "steps need not be")
         raise ValueError(f"from_env reads the table under {type(wrapper).__name__}: its {changed} the ones of this env")
-    return table, np.asarray(start, float)
 
 
 def time_limit(env: gym.Env[Any, Any]) -> int | None:
