@@ -269,7 +269,8 @@ def test_an_action_that_was_never_tried_stays_and_a_prior_spreads() -> None:
     counts.add_starts(0)
     counts.add([0, 0, 0], [1, 1, 1], [1.0, 1.0, 4.0], [1, 1, 0], [False, False, True])  # type: ignore[arg-type]
     bare = TabularMDP.from_counts(counts, 0.9)
-    np.testing.assert_allclose(dense(bare), [[[1, 0], [0, 2 / 3]], [[0, 1], [0, 1]]])
+    expected = np.array([[[1.0, 0.0], [0.0, 2 / 3]], [[0.0, 1.0], [0.0, 1.0]]])
+    np.testing.assert_allclose(dense(bare), expected)
     np.testing.assert_allclose(bare.reward, [[0, 2], [0, 0]])
     spread = TabularMDP.from_counts(counts, 0.9, prior=0.5)
     expected = np.array([[0.5, 0.5], [0.5 / 4, 2.5 / 4]])
