@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from support.histories import counted, worked_out
 
 from sb3_ext.envs import MaskedFrozenLake, MemoryChainEnv, RepeatPreviousEnv, TigerEnv, TMazeEnv
 from sb3_ext.envs.tables import PomdpTables
+from sb3_ext.planning import TabularPOMDP, best_return, expected_return
 
 WORLDS: dict[str, tuple[Any, list[list[int]]]] = {
     "tiger": (TigerEnv(), [[0, 0, 1, 0], [2, 0, 0], [1, 1, 2]]),
@@ -78,6 +80,22 @@ def test_the_state_says_what_is_seen_where_it_does(name: str) -> None:
     tables: PomdpTables = WORLDS[name][0].pomdp
     for after in tables.observation:
         np.testing.assert_array_equal(after, tables.first_observation)
+
+
+@pytest.mark.parametrize(
+    ("env", "n_steps", "chance"), [(MemoryChainEnv(3), 4, 0.0), (RepeatPreviousEnv(k=2, length=5), 5, -0.5)]
+)
+def test_of_all_policies_without_memory_none_beats_chance_and_the_state_is_worth_1(
+    env: Any, n_steps: int, chance: float
+) -> None:
+    pomdp = TabularPOMDP.from_env(env)
+    assert best_return(pomdp.mdp, n_steps) == pytest.approx(1.0)
+    seen = pomdp.state_observation
+    assert seen is not None
+    n_seen, n_actions = pomdp.n_observations - 1, pomdp.mdp.n_actions  # nobody acts on the zeros of the end
+    for answers in itertools.product(range(n_actions), repeat=n_seen):
+        returned = expected_return(pomdp.mdp, np.array([*answers, 0])[seen], n_steps)
+        assert returned == pytest.approx(chance, abs=1e-12)
 
 
 def test_repeat_previous_has_49_493_states_in_the_order_of_time() -> None:
