@@ -9,6 +9,7 @@ from sb3_ext.planning.model_states import is_recurrent
 from sb3_ext.planning.model_tables import policy_table, q_table, value_table
 from sb3_ext.planning.policy import PlannerPolicy
 from sb3_ext.planning.pomdp import TabularPOMDP
+from sb3_ext.planning.simulate import SimulatedReturns, simulate_returns
 from sb3_ext.planning.solve import Solution, Sweep, best_return, evaluate, expected_return, solve, value_iteration
 from sb3_ext.planning.tabular_env import TabularEnv
 from sb3_ext.planning.vec_env import TabularVecEnv
@@ -17,6 +18,7 @@ __all__ = [
     "Csr",
     "Outcomes",
     "PlannerPolicy",
+    "SimulatedReturns",
     "Solution",
     "Sweep",
     "TabularEnv",
@@ -30,6 +32,7 @@ __all__ = [
     "is_recurrent",
     "policy_table",
     "q_table",
+    "simulate_returns",
     "solve",
     "value_iteration",
     "value_table",
