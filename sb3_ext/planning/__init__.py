@@ -3,22 +3,26 @@ Exact answers about environments with few states: what is the best return, how f
 worth. Numbers that are exact and numbers that are estimated never have one name.
 """
 
+from sb3_ext.planning.beliefs import BeliefPolicy, BeliefSolution, solve_beliefs
 from sb3_ext.planning.counts import TransitionCounts
 from sb3_ext.planning.mdp import Csr, Outcomes, TabularMDP
+from sb3_ext.planning.memoryless import MemorylessSolution, MemoryValue, best_memoryless, memory_value
 from sb3_ext.planning.model_states import is_recurrent
 from sb3_ext.planning.model_tables import policy_table, q_table, value_table
 from sb3_ext.planning.policy import PlannerPolicy
 from sb3_ext.planning.pomdp import TabularPOMDP
-from sb3_ext.planning.simulate import SimulatedReturns, simulate_returns
 from sb3_ext.planning.solve import Solution, Sweep, best_return, evaluate, expected_return, solve, value_iteration
 from sb3_ext.planning.tabular_env import TabularEnv
 from sb3_ext.planning.vec_env import TabularVecEnv
 
 __all__ = [
+    "BeliefPolicy",
+    "BeliefSolution",
     "Csr",
+    "MemoryValue",
+    "MemorylessSolution",
     "Outcomes",
     "PlannerPolicy",
-    "SimulatedReturns",
     "Solution",
     "Sweep",
     "TabularEnv",
@@ -26,14 +30,16 @@ __all__ = [
     "TabularPOMDP",
     "TabularVecEnv",
     "TransitionCounts",
+    "best_memoryless",
     "best_return",
     "evaluate",
     "expected_return",
     "is_recurrent",
+    "memory_value",
     "policy_table",
     "q_table",
-    "simulate_returns",
     "solve",
+    "solve_beliefs",
     "value_iteration",
     "value_table",
 ]

@@ -14,6 +14,7 @@ import numpy as np
 
 from sb3_ext.envs.tables import PomdpTables
 from sb3_ext.planning.mdp import TabularMDP
+from sb3_ext.planning.mdp_sources import check_wrappers, time_limit
 
 TOLERANCE = 1e-9  # of a sum of probabilities
 
@@ -65,18 +66,50 @@ class TabularPOMDP:
             return None
         return seen
 
+    def first_belief(self, observation: int | None = None) -> np.ndarray:
+        """
+        :param observation: what is seen before any action; None = nothing
+        :return: [S] the chance of each state then
+        :raises ValueError: where that cannot be
+        """
+        if self.first_observation is None or observation is None:
+            return self.mdp.start
+        return _normalised(
+            self.mdp.start * self.first_observation[:, observation], f"observation {observation} cannot be seen first"
+        )
+
+    def next_belief(self, belief: np.ndarray, action: int, observation: int) -> np.ndarray:
+        """
+        :param belief: [S]
+        :param action: what was done
+        :param observation: what was seen after it, if the episode went on
+        :return: [S] the chance of each state now
+        :raises ValueError: where that cannot be
+        """
+        of, n_actions = self.mdp.transitions, self.mdp.n_actions
+        row = np.repeat(np.arange(len(of.indptr) - 1), np.diff(of.indptr))
+        weight = np.where(row % n_actions == action, belief[row // n_actions], 0.0) * of.value
+        after = np.bincount(of.column, weight, minlength=self.mdp.n_states)
+        return _normalised(
+            after * self.observation[action, :, observation],
+            f"observation {observation} cannot be seen after action {action}",
+        )
+
     @classmethod
     def from_env(cls, env: gym.Env[Any, Any] | str, gamma: float | None = None) -> TabularPOMDP:
         """
+        What is seen is what the tables say, whatever an observation wrapper makes of it.
+
         :param env: an environment that publishes ``pomdp`` (`sb3_ext.envs.tables.PomdpTables`), or its id
         :param gamma: discount in [0, 1]; None = the one of these tables
-        :raises ValueError: where it publishes none
+        :raises ValueError: where it publishes none, or a wrapper changes rewards or actions
         """
         made = gym.make(env) if isinstance(env, str) else env
         try:
+            check_wrappers(made)
             tables: PomdpTables | None = getattr(made.unwrapped, "pomdp", None)
             name = type(made.unwrapped).__name__ if made.spec is None else made.spec.id
-            horizon = None if made.spec is None else made.spec.max_episode_steps
+            horizon = time_limit(made)
         finally:
             if made is not env:
                 made.close()
@@ -85,12 +118,7 @@ class TabularPOMDP:
                 f"{name} publishes no tables of what is seen (.pomdp): TabularPOMDP(mdp, observation), or "
                 "TabularPOMDP.from_mdp(mdp, observe) where the state says what is seen"
             )
-        mdp = TabularMDP.from_table(
-            tables.P,
-            tables.start,
-            tables.gamma if gamma is None else gamma,
-            horizon=tables.horizon if horizon is None else horizon,
-        )
+        mdp = TabularMDP.from_table(tables.P, tables.start, tables.gamma if gamma is None else gamma, horizon)
         return cls(mdp, tables.observation, tables.first_observation, tables.shown)
 
     @classmethod
@@ -107,6 +135,17 @@ class TabularPOMDP:
         return cls(mdp, np.broadcast_to(of_state, (mdp.n_actions, *of_state.shape)), of_state)
 
 
+def _normalised(weight: np.ndarray, impossible: str) -> np.ndarray:
+    """
+    :return: the same, summing to 1
+    :raises ValueError: saying what is impossible, where it sums to 0
+    """
+    if not weight.sum() > 0.0:
+        raise ValueError(impossible)
+    result: np.ndarray = weight / weight.sum()
+    return result
+
+
 def _check_rows(probability: np.ndarray, name: str) -> None:
     """
     :param probability: [A, S, O]
@@ -121,3 +160,33 @@ def _check_rows(probability: np.ndarray, name: str) -> None:
         if np.isnan(row).any() or row.min() >= 0.0:
             raise ValueError(f"{name}: probabilities of {place} sum to {sums[action, state]:.6g}, not 1")
         raise ValueError(f"{name}: a probability of {place} is {row.min():.6g}")
+
+
+def seen_with(
+    observation: np.ndarray, action: np.ndarray, state: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    All that may be seen after each of K steps.
+
+    :param observation: [A, S, O]
+    :param action: [K]
+    :param state: [K] where it has led to
+    :return: each [L]: number of the step, what is seen, its probability
+    """
+    n_actions, n_states, _ = observation.shape
+    row, seen = np.nonzero(observation.reshape(n_actions * n_states, -1))
+    begin = np.searchsorted(row, np.arange(n_actions * n_states + 1))
+    after = action * n_states + state
+    step, index = ranges(begin[after], begin[after + 1])
+    return step, seen[index], observation[action[step], state[step], seen[index]]
+
+
+def ranges(begin: np.ndarray, end: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    :param begin: [K] integers
+    :param end: [K] behind the last
+    :return: all integers of each range, one range after the other: [L] whose they are, and themselves
+    """
+    length = end - begin
+    whose = np.repeat(np.arange(len(length)), length)
+    return whose, np.arange(length.sum()) + np.repeat(begin - (np.cumsum(length) - length), length)

@@ -15,9 +15,10 @@ import gymnasium as gym
 from sb3_ext.errors import UserError, did_you_mean
 
 
-def environment_id(typed: str) -> str:
+def environment_id(typed: str, flag: str = "--env") -> str:
     """
     :param typed: ``ID`` or ``MODULE:ID``
+    :param flag: by which it was named, for the message
     :return: the plain id; the module is imported
     :raises UserError: where there is no such module, or it registers no such environment
     """
@@ -25,10 +26,10 @@ def environment_id(typed: str) -> str:
     if not colon:
         return typed
     if re.fullmatch(r"[A-Za-z_][\w.]*", module) is None or not env_id or ":" in env_id:
-        raise UserError(f"--env {typed!r} is neither ID nor MODULE:ID")
-    import_typed(module, f"--env {typed}")
+        raise UserError(f"{flag} {typed!r} is neither ID nor MODULE:ID")
+    import_typed(module, f"{flag} {typed}")
     if env_id not in gym.registry:
-        raise UserError(f"--env {typed}: {module} registers no {env_id!r}{did_you_mean(env_id, gym.registry)}")
+        raise UserError(f"{flag} {typed}: {module} registers no {env_id!r}{did_you_mean(env_id, gym.registry)}")
     return env_id
 
 
