@@ -11,6 +11,7 @@ from sb3_ext.planning.model_states import is_recurrent
 from sb3_ext.planning.model_tables import policy_table, q_table, value_table
 from sb3_ext.planning.policy import PlannerPolicy
 from sb3_ext.planning.pomdp import TabularPOMDP
+from sb3_ext.planning.simulate import SimulatedReturns, simulate_returns
 from sb3_ext.planning.solve import Solution, Sweep, best_return, evaluate, expected_return, solve, value_iteration
 from sb3_ext.planning.tabular_env import TabularEnv
 from sb3_ext.planning.vec_env import TabularVecEnv
@@ -23,6 +24,7 @@ __all__ = [
     "MemorylessSolution",
     "Outcomes",
     "PlannerPolicy",
+    "SimulatedReturns",
     "Solution",
     "Sweep",
     "TabularEnv",
@@ -38,6 +40,7 @@ __all__ = [
     "memory_value",
     "policy_table",
     "q_table",
+    "simulate_returns",
     "solve",
     "solve_beliefs",
     "value_iteration",

@@ -45,6 +45,7 @@ class TabularEnv(gym.Env[Any, Any]):
         self.process = process
         self.mdp: TabularMDP = process.mdp if isinstance(process, TabularPOMDP) else process
         self.horizon = steps_of(horizon, self.mdp)
+        self.observe = observe
         self.simulator = Simulator(self.mdp)
         self.view = view_of(process, observe, observation_space)
         self.observation_space = self.view.space

@@ -82,6 +82,11 @@ class TabularVecEnv(FreshArrays, VecEnv):
         return self._one.mdp
 
     @property
+    def observe(self) -> Observe | None:
+        """:return: what is seen; None = the number of the state, or what the process shows"""
+        return self._one.observe
+
+    @property
     def horizon(self) -> int | None:
         """:return: steps after which an episode is truncated"""
         return self._one.horizon

@@ -64,22 +64,13 @@ class Shown:
 
     def __init__(self, observe: Observe, space: spaces.Space[Any]) -> None:
         self.observe, self.space = observe, space
-        given = observe(np.zeros(2, np.int64))
-        if isinstance(given, dict) != isinstance(space, spaces.Dict):
-            raise ValueError(f"observe gives a {type(given).__name__}, which observation_space {space} does not hold")
-        sample = nested.take(self._fresh(given), 0)
-        if nested.rows(given) != 2 or not space.contains(sample):
-            raise ValueError(f"observe: {sample} of state 0 is no element of observation_space {space}")
 
     def first(self, states: np.ndarray, rng: np.random.Generator) -> Observations:
-        return self._fresh(self.observe(states))
+        fresh: Observations = nested.map(lambda part, x: np.array(x, part.dtype), self.space, self.observe(states))
+        return fresh
 
     def after(self, actions: np.ndarray, states: np.ndarray, rng: np.random.Generator) -> Observations:
         return self.first(states, rng)
-
-    def _fresh(self, given: Observations) -> Observations:
-        fresh: Observations = nested.map(lambda part, x: np.array(x, part.dtype), self.space, given)
-        return fresh
 
 
 class Drawn:
@@ -132,6 +123,17 @@ def space_of(shown: np.ndarray) -> spaces.Space[Any]:
     return spaces.Box(shown.min(axis=0), shown.max(axis=0), dtype=shown.dtype.type)
 
 
+def _check_shown(observe: Observe, space: spaces.Space[Any]) -> None:
+    """:raises ValueError: where it gives no elements of the space"""
+    states = np.zeros(2, np.int64)
+    given = observe(states)
+    if isinstance(given, dict) != isinstance(space, spaces.Dict):
+        raise ValueError(f"observe gives a {type(given).__name__}, which observation_space {space} does not hold")
+    sample = nested.take(Shown(observe, space).first(states, np.random.default_rng(0)), 0)
+    if nested.rows(given) != 2 or not space.contains(sample):
+        raise ValueError(f"observe: {sample} of state 0 is no element of observation_space {space}")
+
+
 def view_of(process: Process, observe: Observe | None, space: spaces.Space[Any] | None) -> View:
     """
     :param process: what is looked at
@@ -146,6 +148,7 @@ def view_of(process: Process, observe: Observe | None, space: spaces.Space[Any] 
     if observe is not None:
         if space is None:
             raise ValueError("observe needs observation_space: what it gives is an element of which space?")
+        _check_shown(observe, space)
         return Shown(observe, space)
     space = spaces.Discrete(process.n_states) if space is None else space
     if not isinstance(space, spaces.Discrete) or space.n != process.n_states:

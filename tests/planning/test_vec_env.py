@@ -314,6 +314,7 @@ def test_states_are_shown_as_observe_says() -> None:
         return {"row": states // 2, "hot": np.eye(4)[states]}
 
     env = vec_env(chain(3), 2, observe=observe, observation_space=space, horizon=2)
+    assert env.observe is observe and vec_env(chain(3), 1).observe is None
     first: Any = env.reset()
     assert first["row"].tolist() == [0, 0] and first["hot"].dtype == np.float32
     env.step(np.array([1, 0]))
