@@ -5,24 +5,29 @@ from __future__ import annotations
 import argparse
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
 from sb3_ext.cli.demo_formats import add_options, formats, read, to_write
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, add_env_flags, agent_of, env_kwargs_of, import_packages
 from sb3_ext.errors import UserError
+from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import acts_greedily, load_agent
 from sb3_ext.zoo.display import progress_bar
-from sb3_ext.zoo.experts import default_path
+from sb3_ext.zoo.experts import PLANNER, default_path, planner_of
 from sb3_ext.zoo.typed_ids import environment_id, know_env
 
 if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
     from sb3_ext.demonstrations import Demonstrations
+    from sb3_ext.demonstrations.record import Predictor
 
 DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .npz
 
   sb3-ext demos record --algo ppo --env CartPole-v1 -f logs -n 10 --min-return 475
+  sb3-ext demos record --algo planner --env Taxi-v4 -n 200
   sb3-ext demos play CartPole-v1
   sb3-ext demos info demos/CartPole-v1.npz --plot demos.png
   sb3-ext demos check demos/CartPole-v1.npz
@@ -30,6 +35,9 @@ DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .n
   sb3-ext demos push demos/CartPole-v1.npz --repo-id user/cartpole-demos
   sb3-ext demos pull --repo-id user/cartpole-demos
 """
+
+RECORD_NOTES = """Run a trained agent and keep its episodes. `--algo planner` needs no training: where the environment
+publishes its transition table, as gymnasium's toy text and sb3_ext/GridWorld-v0 do, it is solved."""
 
 PLAY_NOTES = """In the window:
   a key of the game       starts the episode
@@ -60,13 +68,13 @@ def record(given: argparse.Namespace) -> None:
 
     ref = agent_of(given)
     target = _target(given.output or default_path(ref.env_id), given.overwrite)
-    agent = load_agent(ref)
-    deterministic = acts_greedily(ref.env_id) if given.deterministic is None else given.deterministic
+    model, env, usually_greedy = _expert(given, ref)
+    deterministic = usually_greedy if given.deterministic is None else given.deterministic
     try:
         with progress_bar("recording", given.n_episodes, "episode") as show:
             demos = demonstrations.record(
-                agent.model,
-                agent.env,
+                model,
+                env,
                 given.n_episodes,
                 min_return=given.min_return,
                 deterministic=deterministic,
@@ -76,8 +84,28 @@ def record(given: argparse.Namespace) -> None:
                 on_kept=show,
             )
     finally:
-        agent.env.close()
+        env.close()
     _save_and_tell(demos, target)
+
+
+def _expert(given: argparse.Namespace, ref: AgentRef) -> tuple[Predictor, gym.Env[Any, Any] | VecEnv, bool]:
+    """
+    :return: who plays, where, and whether greedily if nothing else is asked for
+    :raises UserError: for flags of another kind of expert
+    """
+    planning = {name: getattr(given, name) for name in ("gamma", "epsilon") if getattr(given, name) is not None}
+    if ref.algo != PLANNER:
+        for name in planning:
+            raise UserError(f"--{name} is for --algo {PLANNER}: {ref.algo} was trained with its own")
+        agent = load_agent(ref)
+        return agent.model, agent.env, acts_greedily(ref.env_id)
+    if ref.path is not None:
+        raise UserError(f"--model {ref.path}: --algo {PLANNER} has none, it solves the environment's own table")
+    draws = planning.get("epsilon", 0.0) > 0.0
+    if draws and given.deterministic:
+        raise UserError(f"--epsilon {given.epsilon} with --deterministic: mistakes are drawn; leave out one of them")
+    model, env = planner_of(ref.env_id, ref.env_kwargs, **planning)
+    return model, env, not draws
 
 
 def play(given: argparse.Namespace) -> None:
@@ -191,8 +219,10 @@ def _parser() -> Parser:
     commands = parser.add_subparsers(required=True, metavar="record|play|info|check|convert|push|pull")
     raw = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
 
-    sub = raw("record", help="run a trained agent", description="Run a trained agent and keep its episodes.")
+    sub = raw("record", help="run a trained agent, or the best there is", description=RECORD_NOTES)
     add_agent_flags(sub)
+    sub.add_argument("--gamma", type=float, help="discount of the planner (0.99)")
+    sub.add_argument("--epsilon", type=float, help="part of the planner's actions that are drawn at random (0)")
     sub.add_argument("-n", "--n-episodes", type=int, default=10, help="episodes to keep (10)")
     sub.add_argument("--min-return", type=float, help="drop episodes with a smaller return")
     sub.add_argument("--max-episodes", type=int, help="give up after as many (10 times --n-episodes)")

@@ -6,12 +6,22 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import gymnasium as gym
+
 from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import load_agent
+from sb3_ext.zoo.typed_ids import know_env
 
 if TYPE_CHECKING:
+    from stable_baselines3.common.vec_env import VecEnv
+
     from sb3_ext.demonstrations import Demonstrations
+    from sb3_ext.demonstrations.record import Predictor
+    from sb3_ext.planning import PlannerPolicy
+
+PLANNER = "planner"
+"""in place of an algorithm: the expert that solves the environment's own table, and was trained by nobody"""
 
 
 def default_path(env_id: str) -> Path:
@@ -19,32 +29,65 @@ def default_path(env_id: str) -> Path:
     return Path("demos") / f"{env_id.replace('/', '-').replace(':', '-')}.npz"
 
 
-def recorded(env_id: str, how: Mapping[str, Any]) -> Demonstrations:
+def planner_of(
+    env_id: str, env_kwargs: Mapping[str, Any], gamma: float = 0.99, epsilon: float = 0.0
+) -> tuple[PlannerPolicy, gym.Env[Any, Any]]:
     """
-    Record the newest trained agent, as ``demonstrations:`` in a yml asks for.
+    :param env_id: of an environment that publishes its table
+    :param env_kwargs: for it
+    :param gamma: discount to plan with
+    :param epsilon: part of the actions that are any of them, where they are drawn
+    :return: the best policy, and the environment it is for
+    :raises UserError: for an environment that nobody knows
+    :raises ValueError: where it cannot be planned for, see `PlannerPolicy.from_env`
+    """
+    from sb3_ext.planning import PlannerPolicy
+
+    know_env(env_id)
+    env = gym.make(env_id, **env_kwargs)
+    try:
+        return PlannerPolicy.from_env(env, gamma, epsilon), env
+    except ValueError:
+        env.close()
+        raise
+
+
+def recorded(env_id: str, how: Mapping[str, Any], env_kwargs: Mapping[str, Any] | None = None) -> Demonstrations:
+    """
+    Record the newest trained agent, as ``demonstrations:`` in a yml asks for, or the planner.
 
     :param env_id: environment
-    :param how: ``model``, the agent's algorithm, and optionally ``folder``, ``n_episodes``, ``min_return``, ``seed``
+    :param how: ``model``, the agent's algorithm, and optionally ``n_episodes``, ``min_return``, ``seed`` and
+        ``folder``; of ``model: planner``, in place of a folder, ``gamma`` and ``epsilon``
+    :param env_kwargs: of the environment to plan for; an agent has its own
     :raises UserError: for other keys, or where there is no such agent
     """
     from sb3_ext import demonstrations
 
-    known = {"folder": "logs", "n_episodes": 10, "min_return": None, "seed": 0}
+    own = {"gamma": 0.99, "epsilon": 0.0} if how.get("model") == PLANNER else {"folder": "logs"}
+    known = {**own, "n_episodes": 10, "min_return": None, "seed": 0}
     for name in how:
         if name not in {"model", *known}:
             raise UserError(f"demonstrations: unknown key {name!r}{did_you_mean(name, {'model', *known})}")
     if "model" not in how:
         raise UserError("demonstrations: a path, `source:` with it, or `model:` with the algorithm of a trained agent")
-    chosen = {**known, **how}
-    agent = load_agent(AgentRef(chosen["model"], env_id, Path(chosen["folder"]), seed=chosen["seed"]))
+    chosen: dict[str, Any] = {**known, **how}
+    model: Predictor
+    env: gym.Env[Any, Any] | VecEnv
+    if chosen["model"] == PLANNER:
+        model, env = planner_of(env_id, env_kwargs or {}, chosen["gamma"], chosen["epsilon"])
+    else:
+        agent = load_agent(AgentRef(chosen["model"], env_id, Path(chosen["folder"]), seed=chosen["seed"]))
+        model, env = agent.model, agent.env
     try:
         return demonstrations.record(
-            agent.model,
-            agent.env,
+            model,
+            env,
             chosen["n_episodes"],
             min_return=chosen["min_return"],
+            deterministic=not chosen.get("epsilon"),
             seed=chosen["seed"],
             env_id=env_id,
         )
     finally:
-        agent.env.close()
+        env.close()

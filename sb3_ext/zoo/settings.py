@@ -142,14 +142,16 @@ class SettingsReader(ExperimentManager):
     def _demonstrations(self, given: str | dict[str, Any] | None) -> dict[str, Any] | Demonstrations:
         """
         :param given: in the yml: a path, ``source:`` and other keywords of `sb3_ext.demonstrations.load`, or ``model:``
-            with the algorithm of a trained agent and how to record it
+            with the algorithm of a trained agent, or ``planner``, and how to record it
         :return: keywords of `load`, for a file or a folder that is there, or fresh recordings
         """
         env_id = self.env_name.gym_id
         if self.demonstrations is not None:
             given = self.demonstrations
         if isinstance(given, dict):
-            return {"env_id": env_id, **given} if "source" in given else recorded(env_id, given)
+            if "source" in given:
+                return {"env_id": env_id, **given}
+            return recorded(env_id, given, self.env_kwargs)
         path = default_path(env_id) if given is None else Path(given)
         if not path.exists():
             raise UserError(
