@@ -29,7 +29,7 @@ class PomdpTables(NamedTuple):
     gamma: float
     """discount under which the task is usually stated"""
     horizon: int | None = None
-    """steps after which the environment truncates an episode"""
+    """steps after which the environment itself truncates an episode; None = it leaves that to its wrapper"""
 
     @classmethod
     def of_states(
