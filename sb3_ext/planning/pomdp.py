@@ -118,7 +118,8 @@ class TabularPOMDP:
                 f"{name} publishes no tables of what is seen (.pomdp): TabularPOMDP(mdp, observation), or "
                 "TabularPOMDP.from_mdp(mdp, observe) where the state says what is seen"
             )
-        mdp = TabularMDP.from_table(tables.P, tables.start, tables.gamma if gamma is None else gamma, horizon)
+        gamma = tables.gamma if gamma is None else gamma
+        mdp = TabularMDP.from_table(tables.P, tables.start, gamma, tables.horizon if horizon is None else horizon)
         return cls(mdp, tables.observation, tables.first_observation, tables.shown)
 
     @classmethod
