@@ -12,7 +12,7 @@ from gymnasium import spaces
 from support.wrapped import episode
 
 from sb3_ext.envs import MaskedFrozenLake
-from sb3_ext.planning import TabularMDP, evaluate, solve
+from sb3_ext.planning import TabularMDP, TabularPOMDP, evaluate, solve, solve_beliefs
 
 WIDE = ["SFFF", "FHFG"]  # two rows and four columns
 
@@ -72,6 +72,13 @@ def test_the_best_of_all_choices_without_memory_is_worth_what_the_docstring_says
     best = max(values, key=lambda actions: values[actions])
     assert best == best_actions
     assert values[best] == pytest.approx(value, abs=5e-6)
+
+
+def test_what_a_memory_is_worth_where_nothing_is_seen_is_what_the_docstring_says() -> None:
+    pomdp = TabularPOMDP.from_env(gym.make("sb3_ext/MaskedFrozenLake-v0", show="nothing"))
+    solution = solve_beliefs(pomdp, tol=2e-4)
+    assert solution.upper - solution.lower <= 2e-4
+    assert solution.lower <= 0.05874 and solution.upper >= 0.05871
 
 
 def test_a_part_that_cannot_be_shown_is_refused() -> None:
