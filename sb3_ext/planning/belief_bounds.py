@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sb3_ext.planning.evaluation import evaluate
 from sb3_ext.planning.mdp import TabularMDP
 from sb3_ext.planning.pomdp import TabularPOMDP
-from sb3_ext.planning.solve import backup, evaluate, solve
+from sb3_ext.planning.solve import backup, solve
 
 ALMOST = 1e-12  # of a probability
 

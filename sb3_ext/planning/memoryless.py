@@ -11,10 +11,11 @@ import numpy as np
 
 from sb3_ext.planning.belief_bounds import ALMOST, most_steps, reachable
 from sb3_ext.planning.beliefs import solve_beliefs
+from sb3_ext.planning.evaluation import as_table, evaluate
 from sb3_ext.planning.lab_extra import scipy_module
 from sb3_ext.planning.mdp import Outcomes, TabularMDP
 from sb3_ext.planning.pomdp import TabularPOMDP, ranges, seen_with
-from sb3_ext.planning.solve import as_table, backup, evaluate, solve
+from sb3_ext.planning.solve import backup, solve
 
 MOST_POLICIES = 10**6
 DENSE = 300  # pairs up to which chances are solved for many policies at once

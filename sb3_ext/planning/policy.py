@@ -15,8 +15,9 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
+from sb3_ext.planning.evaluation import evaluate
 from sb3_ext.planning.mdp import TabularMDP
-from sb3_ext.planning.solve import backup, evaluate, solve
+from sb3_ext.planning.solve import backup, solve
 
 TIED = 1e-10
 """Values of actions that differ by less than this part of them are equal: rounding errors"""

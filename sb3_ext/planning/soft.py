@@ -1,0 +1,107 @@
+"""
+What learners with a soft policy learn: the fixed points of soft Q-learning, and of SARSA and Expected SARSA. They are
+not the optimal values, and are not to be measured by them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from sb3_ext.planning.fixed_point import Greedy, Lookahead, OnSweep, iterate, largest, steps_to_end
+from sb3_ext.planning.mdp import TabularMDP
+from sb3_ext.planning.solve import Solution
+from sb3_ext.planning.undiscounted import free_loops
+
+
+class Soft:
+    """
+    The log of a sum of exponentials: an entropy is paid beside the reward.
+
+    :param temperature: of it, in units of reward
+    """
+
+    def __init__(self, temperature: float) -> None:
+        self.temperature = temperature
+
+    def best(self, q: np.ndarray) -> np.ndarray:
+        highest = largest(q)
+        best: np.ndarray = highest + self.temperature * np.log(self._weights(q).sum(axis=1))
+        return best
+
+    def policy(self, q: np.ndarray) -> np.ndarray:
+        """
+        :param q: [S, A]
+        :return: [S, A] probabilities
+        """
+        weights = self._weights(q)
+        probabilities: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+        return probabilities
+
+    def steps(self, look: Lookahead, q: np.ndarray, slack: float) -> float | None:
+        policy = self.policy(q)
+        steps = steps_to_end(look, lambda x: (policy * x).sum(axis=1))
+        if steps is None:
+            return None
+        # Values that are off by at most `slack` change probabilities by this factor at most; so much is held ready.
+        drift = np.expm1(min(slack / self.temperature, 700.0))
+        return 2.0 * steps if drift * 2.0 * steps <= 1.0 else None
+
+    def _weights(self, q: np.ndarray) -> np.ndarray:
+        below = np.maximum(q - largest(q)[:, None], -800.0 * self.temperature)  # exp(-800) is 0
+        weights: np.ndarray = np.exp(below / self.temperature)
+        return weights
+
+
+def soft_value_iteration(
+    mdp: TabularMDP,
+    temperature: float,
+    tol: float = 1e-8,
+    max_sweeps: int = 100_000,
+    on_sweep: OnSweep | None = None,
+) -> Solution:
+    """
+    Maximum-entropy values (Ziebart, 2010; Haarnoja et al., 2017, theorem 1): v = temperature log sum exp(q /
+    temperature). Their policy is stochastic.
+
+    :param mdp: any process; with gamma 1 one in which chance alone comes to the end, and does so before the entropy on
+        the way is worth going on for ever
+    :param temperature: positive, in units of reward
+    :param tol: largest error of a value, relative to the largest of them where that is above 1
+    :param max_sweeps: give up after as many, with ``converged`` False
+    :param on_sweep: is told each of them, with the values after it
+    """
+    if not 0.0 < temperature < np.inf:
+        raise ValueError(f"temperature {temperature} must be positive: value_iteration is what is without")
+    look, rule = Lookahead.of(mdp), Soft(temperature)
+    found = iterate(look, rule, tol, max_sweeps, on_sweep)
+    q = look(found.v)
+    return Solution(rule.best(q), q, rule.policy(q), found.bound, found.n_sweeps, found.converged, found.log)
+
+
+def epsilon_soft_value_iteration(
+    mdp: TabularMDP,
+    epsilon: float,
+    tol: float = 1e-8,
+    max_sweeps: int = 100_000,
+    on_sweep: OnSweep | None = None,
+) -> Solution:
+    """
+    The best of all policies that take a random action, of all A, with probability ``epsilon``: where SARSA and
+    Expected SARSA go with a constant epsilon (Sutton and Barto, 2nd ed., section 5.4). ``q`` is what they learn.
+
+    :param mdp: any process
+    :param epsilon: in [0, 1]
+    :param tol: largest error of a value, relative to the largest of them where that is above 1
+    :param max_sweeps: give up after as many, with ``converged`` False
+    :param on_sweep: is told each of them, with the values after it
+    :return: its policy holds probabilities
+    """
+    if not 0.0 <= epsilon <= 1.0:
+        raise ValueError(f"epsilon {epsilon} must lie in [0, 1]")
+    look = Lookahead.of(mdp)
+    rule = Greedy(epsilon, free_loops(mdp, forced=epsilon > 0.0) if mdp.gamma == 1.0 else None)
+    found = iterate(look, rule, tol, max_sweeps, on_sweep)
+    q = look(found.v)
+    policy = np.full(q.shape, epsilon / mdp.n_actions)
+    policy[np.arange(mdp.n_states), q.argmax(axis=1)] += 1.0 - epsilon
+    return Solution(rule.best(q), q, policy, found.bound, found.n_sweeps, found.converged, found.log)
