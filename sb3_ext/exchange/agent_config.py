@@ -25,6 +25,8 @@ from sb3_ext.exchange.plain_json import NotPlain, decode, encode
 from sb3_ext.versions import package_versions
 
 CONFIG = "config.json"
+ALONE = "policy_alone"
+"""key of a policy without an algorithm, see `policy_files`"""
 SCHEMA = 1
 MAX_ENVS = 2**16
 
@@ -126,7 +128,7 @@ def read_config(config: Mapping[str, Any]) -> Config:
     :param config: of `config_of`, or of anyone
     :raises UnsafeFile: with the name of the field that cannot be
     """
-    _check_schema(config.get("schema"))
+    check_schema(config.get("schema"))
     _check_fields(config)
     name, policy, n_envs = config["algorithm"], config["policy"], config["n_envs"]
     try:
@@ -156,7 +158,8 @@ def read_config(config: Mapping[str, Any]) -> Config:
     return found
 
 
-def _check_schema(schema: Any) -> None:  # Any: JSON of anyone
+def check_schema(schema: Any) -> None:  # Any: JSON of anyone
+    """:raises UnsafeFile: for one that is not known here"""
     if type(schema) is not int or schema < 1:
         raise UnsafeFile(f"{CONFIG}: schema {schema!r} is none of sb3_ext's")
     if schema > SCHEMA:
@@ -167,6 +170,8 @@ def _check_schema(schema: Any) -> None:  # Any: JSON of anyone
 
 def _check_fields(config: Mapping[str, Any]) -> None:
     """:raises UnsafeFile: for one that is missing or of another kind"""
+    if ALONE in config:
+        raise UnsafeFile(f"{CONFIG}: a policy without an algorithm: load_safe_policy or load_policy_from_hub reads it")
     for key in ("algorithm", "policy", "observation_space", "action_space", "n_envs", "keywords", "counters"):
         if key not in config:
             raise UnsafeFile(f"{CONFIG}: {key} is missing")

@@ -29,11 +29,20 @@ from sb3_ext.exchange.hub_card import card, file_name
 from sb3_ext.exchange.hub_source import Source, named_errors
 from sb3_ext.exchange.hub_source import reach as reach
 from sb3_ext.exchange.known_algorithms import algorithm_of_zip
-from sb3_ext.exchange.safe_files import CONFIG, NORMALIZE, WEIGHTS, load_safe, read_json, safe_files
+from sb3_ext.exchange.safe_files import (
+    CONFIG,
+    NORMALIZE,
+    WEIGHTS,
+    load_safe,
+    load_safe_policy,
+    read_json,
+    safe_files,
+)
 from sb3_ext.exchange.safe_optimizers import OPTIMIZER
 from sb3_ext.exchange.sb3_zip import load_zip_weights as load_zip_weights
 from sb3_ext.exchange.strict_json import MAX_JSON_BYTES, json_bytes
 from sb3_ext.exchange.tensor_files import MAX_WEIGHT_BYTES
+from sb3_ext.planning import PlannerPolicy
 
 RESULTS = "results.json"
 MAX_ZIP_BYTES = 4 * MAX_WEIGHT_BYTES  # weights, and two numbers of Adam for each
@@ -50,7 +59,7 @@ OPTIONAL = tuple(LIMITS.keys() - {CONFIG, WEIGHTS})
 
 
 def push_to_hub(
-    model: BaseAlgorithm,
+    model: BaseAlgorithm | PlannerPolicy,
     repo_id: str,
     env_id: str,
     *,
@@ -70,7 +79,7 @@ def push_to_hub(
     """
     One commit with all files: an upload that breaks off leaves the repository as it was, and can be repeated.
 
-    :param model: of ours, of SB3 or of sb3-contrib
+    :param model: of ours, of SB3 or of sb3-contrib; or a planner's policy, which `load_policy_from_hub` reads
     :param repo_id: "user/name"; created if there is none
     :param env_id: what it was trained on
     :param score: for the card and `results.json`
@@ -79,7 +88,7 @@ def push_to_hub(
     :param replay: a video, kept as ``replay.mp4`` or ``replay.gif``
     :param curve: picture of the learning curve for the card, kept as ``curve.png`` or with its own suffix
     :param optimizer: keep the state of the optimizers, to go on training
-    :param legacy_zip: SB3's zip too, which runs code when it is loaded
+    :param legacy_zip: SB3's zip too, which runs code when it is loaded; of an algorithm, a policy alone has none
     :param private: None = as the account says
     :param token: None = that of `hf auth login`
     :param message: of the commit
@@ -96,7 +105,7 @@ def push_to_hub(
     checked_environment(environment)
     if score is not None and not (math.isfinite(score.mean) and math.isfinite(score.std)):
         raise UserError(f"score {score.mean} +- {score.std} must be finite")
-    if vec_normalize is None:
+    if vec_normalize is None and isinstance(model, BaseAlgorithm):
         vec_normalize = model.get_vec_normalize_env()
     files: dict[str, bytes | str] = dict(safe_files(model, optimizer, vec_normalize))
     config = {**json.loads(files[CONFIG]), "env_id": env_id, "environment": environment or {}}
@@ -114,12 +123,14 @@ def push_to_hub(
                     f"{kind} {path}: its name must end as that of a picture or a video, such as .png or .mp4"
                 )
             files[f"{kind}{path.suffix}"] = str(path)
-    if legacy_zip:
+    zip_name = None
+    if legacy_zip and isinstance(model, BaseAlgorithm):
         buffer = io.BytesIO()
         model.save(buffer, exclude=["tensorboard_log"])  # a path of this machine
-        files[f"{name}.zip"] = buffer.getvalue()
+        zip_name = f"{name}.zip"
+        files[zip_name] = buffer.getvalue()
     pictures = [name for name in files if name.startswith(("replay.", "curve."))]
-    files[CARD] = card(model, repo_id, env_id, score, command, f"{name}.zip" if legacy_zip else None, pictures)
+    files[CARD] = card(model, repo_id, env_id, score, command, zip_name, pictures)
     api = HfApi(endpoint=endpoint, token=token)
     with named_errors(repo_id):
         api.create_repo(repo_id, private=private, exist_ok=True)
@@ -173,6 +184,28 @@ def load_from_hub(
             f"{repo_id} has no safe files, only {path.name}: give env=..., whose spaces its weights are tried with"
         )
     return load_zip_weights(path, algorithm, env, device, **keywords)
+
+
+def load_policy_from_hub(
+    repo_id: str,
+    *,
+    device: th.device | str = "auto",
+    revision: str | None = None,
+    token: str | None = None,
+    cache_dir: str | os.PathLike[str] | None = None,
+    endpoint: str | None = None,
+) -> PlannerPolicy:
+    """
+    A policy without an algorithm. Parameters as in `load_from_hub`.
+
+    :return: the policy
+    :raises UnsafeFile: for files that are not what they should be
+    :raises UserError: where there is no such repository or revision, or no safe files in it
+    """
+    folder = download(repo_id, revision, token, cache_dir, endpoint)
+    if folder is None:
+        raise UserError(f"{repo_id} has no safe files")
+    return load_safe_policy(folder, device)
 
 
 def download(

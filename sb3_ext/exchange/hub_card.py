@@ -10,7 +10,9 @@ from typing import NamedTuple
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from sb3_ext.exchange.known_algorithms import name_of
+from sb3_ext.exchange.policy_files import KIND
 from sb3_ext.exchange.redaction import redacted_command
+from sb3_ext.planning import PlannerPolicy
 from sb3_ext.versions import package_versions
 
 CARD = "README.md"
@@ -27,7 +29,7 @@ class Score(NamedTuple):
 
 
 def card(
-    model: BaseAlgorithm,
+    model: BaseAlgorithm | PlannerPolicy,
     repo_id: str,
     env_id: str,
     score: Score | None,
@@ -64,7 +66,11 @@ def card(
         eval_results=results,
     )
     lines = ["---", data.to_yaml(), "---", "", f"# {name} on {as_text(env_id)}", ""]
-    lines += [f"An agent of `{name_of(model)}` after {model.num_timesteps} env steps.", ""]
+    if isinstance(model, PlannerPolicy):
+        n_states, n_actions = model.probabilities.shape
+        lines += [f"A policy of `{KIND}`: probabilities of {n_actions} actions in {n_states} states.", ""]
+    else:
+        lines += [f"An agent of `{name_of(model)}` after {model.num_timesteps} env steps.", ""]
     if score is not None:
         half = 1.96 * score.std / max(score.n_episodes, 1) ** 0.5
         lines += [
@@ -78,9 +84,8 @@ def card(
     if command is not None:
         lines += ["Trained with", "", *fenced(redacted_command(command)), ""]
     lines += ["Load it without running any code of this repository:", ""]
-    lines += fenced(
-        f"from sb3_ext.exchange.hub import load_from_hub\n\nmodel = load_from_hub({json.dumps(repo_id)})", "python"
-    )
+    load = "load_policy_from_hub" if isinstance(model, PlannerPolicy) else "load_from_hub"
+    lines += fenced(f"from sb3_ext.exchange.hub import {load}\n\nmodel = {load}({json.dumps(repo_id)})", "python")
     lines += [""]
     if legacy_zip is not None:
         lines += [f"`{legacy_zip}` is SB3's own format. Like any of its zips it runs code when it is loaded.", ""]

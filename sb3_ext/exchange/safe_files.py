@@ -8,6 +8,8 @@ optimizer.json, .safetensors    state of the optimizers, where it is kept
 vec_normalize.json, .safetensors    statistics of VecNormalize, where there is one
 ```
 
+A policy without an algorithm has files of its own, see `policy_files`.
+
 A reader builds an algorithm that it knows, from keywords that its constructor has, and copies the weights in. Sizes
 are checked before memory is taken, and every error about a file is an `UnsafeFile`.
 """
@@ -39,6 +41,9 @@ from sb3_ext.exchange.agent_config import CONFIG as CONFIG
 from sb3_ext.exchange.agent_config import config_of, read_config
 from sb3_ext.exchange.counted import at_most
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
+from sb3_ext.exchange.policy_files import WEIGHTS as WEIGHTS
+from sb3_ext.exchange.policy_files import load_safe_policy as load_safe_policy
+from sb3_ext.exchange.policy_files import policy_files
 from sb3_ext.exchange.safe_normalize import NORMALIZE as NORMALIZE
 from sb3_ext.exchange.safe_normalize import load_vec_normalize as load_vec_normalize
 from sb3_ext.exchange.safe_normalize import plain_normalize
@@ -46,9 +51,9 @@ from sb3_ext.exchange.safe_optimizers import OPTIMIZER, fill_optimizers, plain_o
 from sb3_ext.exchange.strict_json import json_bytes
 from sb3_ext.exchange.strict_json import read_json as read_json
 from sb3_ext.exchange.tensor_files import Tensors, read_header, tensor_bytes
+from sb3_ext.planning import PlannerPolicy
 from sb3_ext.saving import write_folder_whole
 
-WEIGHTS = "policy.safetensors"
 MAX_ROLLOUT_BYTES = 4 * 2**30
 MAX_REPLAY_BYTES = 64 * 2**30  # a million pictures of Atari and their successors take 53
 
@@ -69,13 +74,13 @@ BUILDING = (
 
 
 def save_safe(
-    model: BaseAlgorithm,
+    model: BaseAlgorithm | PlannerPolicy,
     path: str | os.PathLike[str],
     optimizer: bool = False,
     vec_normalize: VecNormalize | None = None,
 ) -> pathlib.Path:
     """
-    :param model: of ours, of SB3 or of sb3-contrib
+    :param model: of ours, of SB3 or of sb3-contrib; or a planner's policy, which `load_safe_policy` reads
     :param path: of a folder that does not exist yet
     :param optimizer: keep the state of the optimizers, which only training needs
     :param vec_normalize: its statistics; None = those of the model's environment, if it has them
@@ -83,7 +88,7 @@ def save_safe(
     :raises NotPlain: for a setting that only a pickle could hold
     :raises ValueError: if there is something at the path
     """
-    if vec_normalize is None:
+    if vec_normalize is None and isinstance(model, BaseAlgorithm):
         vec_normalize = model.get_vec_normalize_env()
     files = dict(safe_files(model, optimizer, vec_normalize))
     return write_folder_whole(path, lambda folder: write_files(files, folder))
@@ -99,13 +104,24 @@ def write_files(files: Mapping[str, bytes], folder: pathlib.Path) -> None:
 
 
 def safe_files(
-    model: BaseAlgorithm, optimizer: bool = False, vec_normalize: VecNormalize | None = None
+    model: BaseAlgorithm | PlannerPolicy, optimizer: bool = False, vec_normalize: VecNormalize | None = None
 ) -> Iterator[tuple[str, bytes]]:
     """
     Parameters as for `save_safe`.
 
     :return: names and contents
     """
+    if isinstance(model, PlannerPolicy):
+        yield from policy_files(model)
+    else:
+        yield from _agent_files(model, optimizer)
+    if vec_normalize is not None:
+        settings, arrays = plain_normalize(vec_normalize)
+        yield f"{NORMALIZE}.json", json_bytes(settings, f"{NORMALIZE}.json")
+        yield f"{NORMALIZE}.safetensors", tensor_bytes(arrays)
+
+
+def _agent_files(model: BaseAlgorithm, optimizer: bool) -> Iterator[tuple[str, bytes]]:
     yield CONFIG, json_bytes(config_of(model), CONFIG)
     weights = {}
     state_dicts, variables = model._get_torch_save_params()
@@ -118,10 +134,6 @@ def safe_files(
         groups, tensors = plain_optimizers(_optimizers(model))
         yield f"{OPTIMIZER}.json", json_bytes(groups, f"{OPTIMIZER}.json")
         yield f"{OPTIMIZER}.safetensors", tensor_bytes(tensors)
-    if vec_normalize is not None:
-        settings, arrays = plain_normalize(vec_normalize)
-        yield f"{NORMALIZE}.json", json_bytes(settings, f"{NORMALIZE}.json")
-        yield f"{NORMALIZE}.safetensors", tensor_bytes(arrays)
 
 
 # ---------------------------------------------------------------------- reading
