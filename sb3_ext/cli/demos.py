@@ -15,7 +15,8 @@ from sb3_ext.errors import UserError
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import acts_greedily, load_agent
 from sb3_ext.zoo.display import progress_bar
-from sb3_ext.zoo.experts import PLANNER, default_path, planner_of
+from sb3_ext.zoo.experts import default_path, planner_of
+from sb3_ext.zoo.registry import PLANNER
 from sb3_ext.zoo.typed_ids import environment_id, know_env
 
 if TYPE_CHECKING:

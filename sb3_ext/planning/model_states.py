@@ -107,7 +107,10 @@ def _numbers(space: spaces.Space[Any], mdp: TabularMDP) -> Observe:
     if not isinstance(space, spaces.Discrete):
         raise ValueError(f"the model observes {space}, not the number of a state: give observe=...")
     if int(space.n) != mdp.n_states:
-        raise ValueError(f"the model has {space.n} states, the table {mdp.n_states}: it is of another environment")
+        raise ValueError(
+            f"the model has {space.n} states, the table {mdp.n_states}: it is of another environment; or sees a "
+            "part of the state, then give observe=..."
+        )
     first = int(space.start)
     return lambda states: states + first
 

@@ -83,7 +83,8 @@ class PlannerPolicy(BasePolicy):
     ) -> PlannerPolicy:
         """
         The best policy for the discounted return; of actions that are equally good the first one. A limit of steps is
-        not part of the state, so the plan does not know of it.
+        not part of the state, so the plan does not know of it. Of more than `MOST_EXACT` states, values that are less
+        than 1e-8 of the largest are not told apart.
 
         :param mdp: to solve
         :param observation_space: of its environment; None = its states are numbered from 0

@@ -11,6 +11,7 @@ import gymnasium as gym
 from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import load_agent
+from sb3_ext.zoo.registry import PLANNER
 from sb3_ext.zoo.typed_ids import know_env
 
 if TYPE_CHECKING:
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from sb3_ext.demonstrations import Demonstrations
     from sb3_ext.demonstrations.record import Predictor
     from sb3_ext.planning import PlannerPolicy
-
-PLANNER = "planner"
-"""in place of an algorithm: the expert that solves the environment's own table, and was trained by nobody"""
 
 
 def default_path(env_id: str) -> Path:

@@ -6,6 +6,9 @@ import sb3_ext
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.errors import UserError, did_you_mean
 
+PLANNER = "planner"
+"""in place of an algorithm's id: the expert that solves the environment's own table, and was trained by nobody"""
+
 
 def register() -> None:
     """
@@ -40,5 +43,7 @@ def check_algorithm(algo: str) -> None:
     """
     from rl_zoo3.utils import ALGOS
 
+    if algo == PLANNER:
+        raise UserError(f"--algo {PLANNER} is trained by nobody: only `sb3-ext demos record --algo {PLANNER}` takes it")
     if algo not in ALGOS:
         raise UserError(f"unknown --algo {algo!r}{did_you_mean(algo, ALGOS)}")

@@ -100,3 +100,10 @@ def test_wrong_input_is_answered_in_one_line(
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert line.startswith("sb3-ext demos: ") and message in line
     assert list(folder.iterdir()) == [], "nothing is left behind"
+
+
+@pytest.mark.parametrize("command", ["train", "video", "report"])
+def test_nobody_trains_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([command, "--algo", "planner", "--env", "Taxi-v4"]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "only `sb3-ext demos record --algo planner` takes it" in line

@@ -257,6 +257,20 @@ def test_statistics_of_vec_normalize_are_applied_and_those_of_rewards_undone(is_
     np.testing.assert_allclose(values(q_table, dqn, lake, observe), q / 0.3, rtol=1e-5, atol=1e-7)
 
 
+def test_states_that_look_the_same_have_the_same_row(lake: TabularMDP) -> None:
+    model = DQN("MlpPolicy", "sb3_ext/MaskedFrozenLake-v0", buffer_size=500, learning_starts=10, **SMALL)
+    rows = policy_table(model, lake, lambda states: states // 4, deterministic=False).reshape(4, 4, 4)
+    np.testing.assert_array_equal(rows, rows[:, :1].repeat(4, axis=1))
+    np.testing.assert_allclose(values(q_table, model, lake, lambda states: states // 4)[::4], by_hand(model), atol=1e-6)
+    with pytest.raises(ValueError, match=r"the model has 4 states, the table 16: .* sees a part of the state"):
+        policy_table(model, lake)
+
+
+def by_hand(model: DQN) -> np.ndarray:
+    """:return: [S, A]"""
+    return np.asarray(model.q_net.q_net(th.eye(4)).detach().double().numpy())
+
+
 def test_t28_numbers_may_come_as_a_column(lake: TabularMDP) -> None:
     model = STOCK_Q[0]()
     for observe in (lambda states: states[:, None], lambda states: states.astype(np.int32)):

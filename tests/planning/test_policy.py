@@ -14,7 +14,16 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from sb3_ext import GAIL
 from sb3_ext.demonstrations import record
-from sb3_ext.planning import Outcomes, PlannerPolicy, TabularMDP, evaluate, expected_return, policy_table, solve
+from sb3_ext.planning import (
+    Outcomes,
+    PlannerPolicy,
+    TabularMDP,
+    evaluate,
+    expected_return,
+    policy_table,
+    solve,
+    value_table,
+)
 
 LAKE = "FrozenLake-v1"
 
@@ -63,9 +72,9 @@ def corridor(n: int, gamma: float) -> TabularMDP:
     return TabularMDP(outcomes, n, 2, np.eye(1, n)[0], gamma, horizon=n)
 
 
-@pytest.mark.parametrize("gamma", [0.5, 0.9, 0.99])
+@pytest.mark.parametrize("gamma", [0.5, 0.9, 0.99, 1.0])
 def test_small_values_are_no_ties(gamma: float) -> None:
-    """The value of the start is 1e-18 to 0.1: to stay is worse by a part of that, and never comes to the end."""
+    """The value of the start is 1e-18 to 1: to stay is worse by a part of that or as good, and never ends."""
     mdp = corridor(60 if gamma == 0.5 else 200, gamma)
     table = policy_table(PlannerPolicy.from_mdp(mdp), mdp)
     np.testing.assert_array_equal(table.argmax(axis=1), 1)
@@ -167,4 +176,6 @@ def test_gail_learns_from_it(planner: PlannerPolicy) -> None:
     assert {int(demo.actions[0]) for demo in demos.episodes} == {int(planner.predict(np.array(0))[0])}
     model = GAIL("MlpPolicy", LAKE, demonstrations=demos, n_steps=128, batch_size=64, seed=0, device="cpu")
     model.learn(256)
-    assert policy_table(model, TabularMDP.from_env(LAKE, 0.99), deterministic=False).shape == (16, 4)
+    mdp = TabularMDP.from_env(LAKE, 0.99)
+    assert policy_table(model, mdp, deterministic=False).shape == (16, 4)
+    assert value_table(model, mdp) is None, "what it values are rewards that it learned"
