@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from sb3_ext.planning.evaluation import evaluate
+from sb3_ext.planning.evaluation import value_and_error
 from sb3_ext.planning.mdp import TabularMDP
 from sb3_ext.planning.pomdp import TabularPOMDP
-from sb3_ext.planning.solve import backup, solve
+from sb3_ext.planning.solve import solve
 
 ALMOST = 1e-12  # of a probability
 
@@ -68,9 +68,9 @@ def bounds(pomdp: TabularPOMDP, seen_next: Any, tol: float, deadline: float) -> 
     """
     mdp = pomdp.mdp
     n_steps = most_steps(mdp)
-    blind = [_worth(mdp, np.full(mdp.n_states, action), n_steps) for action in range(mdp.n_actions)]
+    blind = [_worth(mdp, np.full(mdp.n_states, action)) for action in range(mdp.n_actions)]
     best = solve(mdp, tol / 100.0)
-    known = np.where(_stay_known(pomdp, seen_next), _worth(mdp, best.policy, n_steps), -np.inf)
+    known = np.where(_stay_known(pomdp, seen_next), _worth(mdp, best.policy), -np.inf)
     above = _fast_informed(pomdp, seen_next, best.q + best.bound, tol / (10.0 * n_steps), deadline)
     return Bounds(np.stack(blind, axis=1), known, best.policy, above, n_steps)
 
@@ -117,11 +117,10 @@ def reachable(mdp: TabularMDP) -> np.ndarray:
     return reached
 
 
-def _worth(mdp: TabularMDP, policy: np.ndarray, n_steps: float) -> np.ndarray:
-    """:return: [S] values of a policy that sees the state, no more than that: the solver's error is taken off"""
-    v = evaluate(mdp, policy)
-    error = float((v - backup(mdp, v)[np.arange(mdp.n_states), policy]).max())
-    return v - max(error, 0.0) * n_steps
+def _worth(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
+    """:return: [S] values of a policy that sees the state, less what they can be wrong by"""
+    v, error = value_and_error(mdp, policy)
+    return v - error
 
 
 def _stay_known(pomdp: TabularPOMDP, seen_next: Any) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from sb3_ext.planning.belief_bounds import ALMOST, most_steps, reachable
 from sb3_ext.planning.beliefs import solve_beliefs
-from sb3_ext.planning.evaluation import as_table, evaluate
+from sb3_ext.planning.evaluation import evaluate, occupancy
 from sb3_ext.planning.lab_extra import scipy_module
 from sb3_ext.planning.mdp import Outcomes, TabularMDP
 from sb3_ext.planning.pomdp import TabularPOMDP, ranges, seen_with
@@ -47,7 +47,7 @@ class MemoryValue(NamedTuple):
     without: float
     """of the best deterministic policy of what was last seen"""
     without_is_best: bool
-    """False: it was searched, and is a lower bound of that"""
+    """False: of one that was found among those that may draw their actions; others may be better"""
     lower: float
     """of what the best policy that remembers all is worth"""
     upper: float
@@ -69,9 +69,9 @@ def memory_value(
     What a memory is worth. Parameters as in `solve_beliefs`. Where too many policies without memory had to be tried,
     they are searched.
     """
+    found = solve_beliefs(pomdp, tol, max_beliefs, seconds)
     known = solve(pomdp.mdp)
     with_state = float(pomdp.mdp.start @ known.v)
-    found = solve_beliefs(pomdp, tol, max_beliefs, seconds)
     n_moving = len(_pairs_of(pomdp).moving)
     without = best_memoryless(pomdp, stochastic=pomdp.mdp.n_actions**n_moving > MOST_POLICIES)
     # A memory can be ignored, and a state forgotten.
@@ -236,15 +236,6 @@ def _per_observation(pairs: _Pairs, visits: np.ndarray, worth: np.ndarray) -> np
     cell = (np.arange(len(visits))[:, None] * pairs.n_seen + pairs.seen).ravel()
     sums = [np.bincount(cell, (visits * of_action).ravel(), len(visits) * pairs.n_seen) for of_action in worth.T]
     return np.stack(sums, axis=1).reshape(len(visits), pairs.n_seen, -1)
-
-
-def occupancy(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
-    """:return: [S] discounted visits"""
-    sparse, table = scipy_module("scipy.sparse"), as_table(mdp, policy)
-    under = sum(sparse.diags_array(table[:, a]) @ mdp.matrix[a :: mdp.n_actions] for a in range(mdp.n_actions))
-    stays = (sparse.eye_array(mdp.n_states) - mdp.gamma * under).T.tocsc()
-    visits: np.ndarray = scipy_module("scipy.sparse.linalg").spsolve(stays, mdp.start)
-    return visits
 
 
 def _softmax(logits: np.ndarray) -> np.ndarray:

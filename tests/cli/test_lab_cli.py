@@ -25,7 +25,6 @@ def test_the_value_of_a_memory(capsys: pytest.CaptureFixture[str]) -> None:
         (["sb3_ext/Tiger-v0", "--gamma", "0.75"], "-4.0000, with memory 1.9334, with the state 40.0000"),
         (["sb3_ext/TMaze-v0", "--env-kwargs", "length:5"], "1.7626, with memory 3.6157, with the state 3.6157"),
         (["sb3_ext/MemoryChain-v0"], "0.0000, with memory 1.0000, with the state 1.0000"),
-        (["sb3_ext/Tiger-v0", "--tol", "50"], "-20.0000, with memory 18.9994 to 66.6149, with the state 200.0000"),
     ):
         assert cli.main(["lab", "--memory-value", *arguments]) == 0
         assert capsys.readouterr().out == f"without memory {line}\n"
@@ -33,13 +32,13 @@ def test_the_value_of_a_memory(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_more_beliefs_narrow_the_interval(capsys: pytest.CaptureFixture[str]) -> None:
     widths = []
-    for limit in (["--max-beliefs", "10"], ["--max-beliefs", "1000"], ["--seconds", "1e-9"]):
+    for limit in (["--seconds", "1e-9"], ["--max-beliefs", "10"], ["--tol", "0.03"], ["--max-beliefs", "1000"]):
         assert cli.main(["lab", "--memory-value", "sb3_ext/MaskedFrozenLake-v0", *limit]) == 0
         words = capsys.readouterr().out.replace(",", "").split()
         low, high = float(words[5]), float(words[7])
         assert low <= 0.2080 and high >= 0.2096
         widths.append(high - low)
-    assert widths[1] < widths[0] < widths[2]
+    assert sorted(widths, reverse=True) == widths and widths[2] <= 0.03
 
 
 def test_an_environment_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

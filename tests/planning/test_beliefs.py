@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sb3_ext.envs import MemoryChainEnv, RepeatPreviousEnv, TMazeEnv
-from sb3_ext.planning import BeliefPolicy, TabularMDP, TabularPOMDP, belief_bounds, belief_tree, solve_beliefs
+from sb3_ext.planning import BeliefPolicy, TabularMDP, TabularPOMDP, belief_bounds, belief_tree, solve, solve_beliefs
 from sb3_ext.planning.mdp import Outcomes
 
 
@@ -204,7 +204,8 @@ def test_a_state_that_is_seen_is_worth_what_the_planner_says(monkeypatch: pytest
     pomdp = TabularPOMDP.from_mdp(lake, lambda state: state)
     for n_beliefs in (1, 11):  # known from the start, and searched: of 16 cells 11 are no end
         found = solve_beliefs(pomdp, tol=1e-6)
-        assert found.converged and found.lower <= 0.5420259321 <= found.upper and found.n_beliefs == n_beliefs
+        assert found.converged and found.n_beliefs == n_beliefs
+        assert found.lower - 1e-9 <= lake.start @ solve(lake).v <= found.upper + 1e-9
         monkeypatch.setattr(belief_bounds, "_stay_known", lambda pomdp, seen_next: np.zeros(pomdp.mdp.n_states, bool))
 
 
