@@ -30,7 +30,7 @@ def test_every_draw_is_that_of_adding_up() -> None:
     np.testing.assert_array_equal(draws.draw(asked, uniform), expected)
 
 
-@pytest.mark.parametrize("n_rows", [1, 3, 64, 10**6, 2**40])
+@pytest.mark.parametrize("n_rows", [1, 3, 64, 10**6])
 @pytest.mark.parametrize("short", [0.0, 1e-16, 1e-9])
 def test_the_ends_of_a_row_are_its_own(n_rows: int, short: float) -> None:
     """Rows that sum to a little less than 1, a uniform number next to 1, and a million rows before."""
