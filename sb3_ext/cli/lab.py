@@ -22,7 +22,7 @@ def _parser() -> Parser:
     shown = "environment id, or MODULE:ID, of an environment with `pomdp` (sb3_ext.envs.tables)"
     parser.add_argument("--memory-value", required=True, metavar="ENV", help=shown)
     parser.add_argument("--gamma", type=float, help="discount (the environment's own)")
-    parser.add_argument("--tol", type=float, default=1e-6, help="width of the interval at which to stop (1e-6)")
+    parser.add_argument("--tol", type=float, default=1e-5, help="width of the interval at which to stop (1e-5)")
     parser.add_argument("--max-beliefs", type=int, default=10_000, help="at which to stop: more narrow it (10000)")
     parser.add_argument("--seconds", type=float, default=60.0, help="at which to stop (60)")
     add_env_flags(parser)

@@ -63,7 +63,7 @@ class MemoryValue(NamedTuple):
 
 
 def memory_value(
-    pomdp: TabularPOMDP, tol: float = 1e-6, max_beliefs: int = 10_000, seconds: float = 60.0
+    pomdp: TabularPOMDP, tol: float = 1e-5, max_beliefs: int = 10_000, seconds: float = 60.0
 ) -> MemoryValue:
     """
     What a memory is worth. Parameters as in `solve_beliefs`. Where too many policies without memory had to be tried,
