@@ -106,6 +106,8 @@ def policy_iteration(mdp: TabularMDP, max_iterations: int = 1000, policy: np.nda
             policy = np.where(idle, rule.loops.inside.argmax(axis=1), policy)
         if not better.any():
             break
+        if rule.loops is not None and (endless := _goes_on(mdp, rule.loops, policy)).any():
+            raise _paid_for_ever(endless)  # truly better than one that ends, and does not end itself
     bound = log[-1].bound
     if rule.loops is not None:
         bound, policy = undiscounted_bound(look, rule, v, q), _quickest(mdp, rule.loops, q, v)
@@ -246,13 +248,28 @@ def _watched(mdp: TabularMDP, look: Lookahead, rule: Greedy, on_sweep: OnSweep |
 
 def _check_gains(mdp: TabularMDP, look: Lookahead, loops: FreeLoops, v: np.ndarray) -> None:
     """:raises ValueError: where a policy stays among states all of which gain by one more step, and so by any number"""
-    ways_out = np.where(loops.inside, -np.inf, look(v))
-    policy, states = ways_out.argmax(axis=1), np.arange(mdp.n_states)
+    policy = np.where(loops.inside, -np.inf, look(v)).argmax(axis=1)
+    endless = _goes_on(mdp, loops, policy)
+    if not endless.any():
+        return
+    taken = np.flatnonzero(endless) * mdp.n_actions + policy[endless]
+    chain, reward = mdp.matrix[taken][:, endless], mdp.reward.ravel()[taken]
+    v = v[endless]
+    for _ in range(64):  # half a step each, so that turns of good and bad steps are smoothed
+        gain = reward + chain @ v - v
+        v = v + gain / 2.0
+    if gain.min() > look.rounding(float(np.abs(v).max())):
+        raise _paid_for_ever(endless)
+
+
+def _goes_on(mdp: TabularMDP, loops: FreeLoops, policy: np.ndarray) -> np.ndarray:
+    """:return: [S] bool: states from which a policy comes neither to an end nor to where staying is free"""
+    states = np.arange(mdp.n_states)
     exits = can_end(mdp)[states, policy] | loops.members
-    endless = never_ends(mdp.matrix[states * mdp.n_actions + policy], exits)
-    gain = ways_out[states, policy] - v
-    if endless.any() and gain[endless].min() > look.rounding(float(np.abs(v).max())):
-        raise ValueError(
-            f"with gamma 1 a policy is paid for ever from {some(endless)}: their value is inf; use gamma < 1 or "
-            f"best_return"
-        )
+    return never_ends(mdp.matrix[states * mdp.n_actions + policy], exits)
+
+
+def _paid_for_ever(states: np.ndarray) -> ValueError:
+    return ValueError(
+        f"with gamma 1 a policy is paid for ever from {some(states)}: their value is inf; use gamma < 1 or best_return"
+    )
