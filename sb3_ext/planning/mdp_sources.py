@@ -62,9 +62,10 @@ def check_wrappers(env: gym.Env[Any, Any]) -> None:
 
 
 def time_limit(env: gym.Env[Any, Any]) -> int | None:
-    """:return: steps after which a wrapper truncates; a limit that the registry names and nobody keeps is none"""
-    limits = [w.get_wrapper_attr("_max_episode_steps") for w in _wrappers(env) if "TimeLimit" in _names(w)]
-    return min(limits) if limits else None
+    """:return: steps after which a wrapper or `TabularEnv` truncates; a limit of the registry that nobody keeps is none"""
+    keepers = [env.unwrapped, *(wrapper for wrapper in _wrappers(env) if "TimeLimit" in _names(wrapper))]
+    limits = [getattr(keeper, "_max_episode_steps", None) for keeper in keepers]
+    return min((limit for limit in limits if limit is not None), default=None)
 
 
 def from_table(table: Mapping[int, Any] | Sequence[Any]) -> tuple[Columns, int, int]:

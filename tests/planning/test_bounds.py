@@ -168,7 +168,7 @@ def test_tolerances_that_are_none(tol: float) -> None:
     mdp = random_process(0, 3, 2, 0.9)
     for solver in (value_iteration, solve):
         with pytest.raises(ValueError, match=f"tol {tol} must be positive"):
-            solver(mdp, tol)  # type: ignore[operator]
+            solver(mdp, tol)
     with pytest.raises(ValueError, match="a limit of 0 sweeps must be at least 1"):
         value_iteration(mdp, max_sweeps=0)
     with pytest.raises(ValueError, match="a limit of 0 sweeps must be at least 1"):

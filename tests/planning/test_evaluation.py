@@ -116,8 +116,8 @@ def test_policies_of_single_precision_are_probabilities() -> None:
 
 def test_limits_of_steps_that_are_none() -> None:
     mdp, policy = random_process(0, 3, 3, 0.9), np.zeros(3, int)
-    for answer in (lambda h: expected_return(mdp, policy, h), lambda h: best_return(mdp, h)):
-        with pytest.raises(ValueError, match="no limit of steps: give horizon"):
-            answer(None)
-        with pytest.raises(ValueError, match="horizon 0 must be at least 1 step"):
-            answer(0)
+    for horizon, words in ((None, "no limit of steps: give horizon"), (0, "horizon 0 must be at least 1 step")):
+        with pytest.raises(ValueError, match=words):
+            expected_return(mdp, policy, horizon)
+        with pytest.raises(ValueError, match=words):
+            best_return(mdp, horizon)

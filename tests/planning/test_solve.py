@@ -26,6 +26,7 @@ from sb3_ext.planning import (
 LAKE, LAKE8, TAXI = "FrozenLake-v1", "FrozenLake8x8-v1", "Taxi-v4"
 DRY: dict[str, Any] = {"is_slippery": False}
 SOLVERS: list[Callable[[TabularMDP], Solution]] = [lambda mdp: value_iteration(mdp, tol=1e-10), policy_iteration, solve]
+WIDE_GRID: list[list[float]] = [[0, 0, 9, 0, 0.5], [0, -1, 0, 9, 0], [0, 0, 0, 0, 2]]
 COURSE_GRID = ("...+", ".#.-", "S...")
 
 # Id, keywords, gamma, V*(start), return of this policy within the limit, the best return within it.
@@ -167,9 +168,7 @@ def test_t5_the_threshold_of_the_registry_is_not_the_optimum() -> None:
 
 def test_t11_rows_are_not_columns_and_an_end_is_paid_once() -> None:
     """T11, on 3 x 5 cells by hand: straight on in the last row, then the end."""
-    mdp = TabularMDP.from_env(
-        GridWorldEnv([[0, 0, 9, 0, 0.5], [0, -1, 0, 9, 0], [0, 0, 0, 0, 2]], 1.0, -0.5, start=(2, 0)), 0.5
-    )
+    mdp = TabularMDP.from_env(GridWorldEnv(WIDE_GRID, 1.0, -0.5, start=(2, 0)), 0.5)
     found = solve(mdp)
     assert found.v[10] == pytest.approx(-0.5 - 0.5 * 0.5 - 0.25 * 0.5 + 0.125 * 2)
     assert found.v[13] == pytest.approx(2.0) and found.v[14] == 0.0
