@@ -62,7 +62,7 @@ def check_wrappers(env: gym.Env[Any, Any]) -> None:
 
 
 def time_limit(env: gym.Env[Any, Any]) -> int | None:
-    """:return: steps after which a wrapper or `TabularEnv` truncates; a limit of the registry that nobody keeps is none"""
+    """:return: steps after which a wrapper or `TabularEnv` truncates; what a registry names and nobody keeps is none"""
     keepers = [env.unwrapped, *(wrapper for wrapper in _wrappers(env) if "TimeLimit" in _names(wrapper))]
     limits = [getattr(keeper, "_max_episode_steps", None) for keeper in keepers]
     return min((limit for limit in limits if limit is not None), default=None)
