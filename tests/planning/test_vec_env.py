@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import pickle
+from collections import Counter
 from typing import Any
 
 import gymnasium as gym
@@ -439,6 +440,40 @@ def test_a_lake_that_shows_less_is_itself_step_for_step(show: str) -> None:
     actions = np.random.default_rng(0).integers(4, size=(250, 4))
     assert_same(played(ours, actions), played(theirs, actions))
     assert ours.observation_space == theirs.observation_space
+
+
+@pytest.mark.parametrize(
+    ("env_id", "kwargs"),
+    [
+        ("sb3_ext/Tiger-v0", {}),
+        ("sb3_ext/MaskedFrozenLake-v0", {"show": "column"}),
+        ("sb3_ext/MemoryChain-v0", {"length": 2}),
+        ("sb3_ext/RepeatPrevious-v0", {"k": 1, "length": 3}),
+    ],
+)
+def test_what_is_seen_and_paid_is_as_frequent_as_in_the_env_itself(env_id: str, kwargs: dict[str, Any]) -> None:
+    """All of four steps together, whose actions are given."""
+    made = gym.make(env_id, **kwargs)
+    ours = vec_env(TabularPOMDP.from_env(made), 4000, seed=0)
+    theirs = make_vec_env(env_id, 500, seed=0, env_kwargs=kwargs)
+    assert ours.observation_space == theirs.observation_space
+
+    def stories(env: Any, n_runs: int) -> list[tuple[float, ...]]:
+        told = []
+        for _ in range(n_runs):
+            parts = [env.reset()]
+            for action in (0, 1, 0, 1):
+                parts += env.step(np.full(env.num_envs, action))[:3]
+            told += [
+                tuple(row)
+                for row in np.concatenate([part.reshape(env.num_envs, -1) for part in parts], axis=1).round(5).tolist()
+            ]
+        return told
+
+    counted = [Counter(stories(env, n_runs)) for env, n_runs in ((ours, 2), (theirs, 4))]
+    kinds = sorted(counted[0].keys() | counted[1].keys())
+    one, other = (np.array([counts[kind] for kind in kinds]) for counts in counted)
+    assert len(kinds) > 1 and p_of_same(one, other, np.zeros(len(kinds), int)) > 1e-3
 
 
 def test_what_is_shown_of_an_observation() -> None:
