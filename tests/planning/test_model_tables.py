@@ -14,6 +14,7 @@ from sb3_contrib import ARS, QRDQN, TRPO, MaskablePPO, RecurrentPPO
 from stable_baselines3 import A2C, DQN, PPO, SAC
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
 from sb3_ext import R2D2, Rainbow, RainbowR, nested
@@ -338,6 +339,36 @@ def test_to_be_asked_changes_nothing_that_is_learned(make: Make, lake: TabularMD
     assert callback.n > 10
     for name, x in alone.policy.state_dict().items():
         assert th.equal(x, asked.policy.state_dict()[name]), name
+
+
+class Forgetful(BaseFeaturesExtractor):
+    """A torso whose modes differ."""
+
+    def __init__(self, observation_space: spaces.Space[Any]) -> None:
+        super().__init__(observation_space, 8)
+        self.layers = th.nn.Sequential(th.nn.Linear(16, 8), th.nn.BatchNorm1d(8), th.nn.Dropout(0.5))
+
+    def forward(self, observations: th.Tensor) -> th.Tensor:
+        features: th.Tensor = self.layers(observations)
+        return features
+
+
+def test_a_model_in_training_is_asked_in_evaluation_mode_and_trains_on(lake: TabularMDP) -> None:
+    torso = dict(features_extractor_class=Forgetful)
+    for model in (
+        DQN("MlpPolicy", LAKE, buffer_size=500, policy_kwargs=torso, **SMALL),
+        rainbow(IQN(n_acting=5, n_cosines=8, noise=0.5), policy_kwargs=torso),
+    ):
+        model.policy.set_training_mode(False)
+        expected = values(q_table, model, lake), policy_table(model, lake)
+        if isinstance(model, Rainbow):
+            model.policy.act(th.arange(16))  # leaves noise in the layers
+        model.policy.set_training_mode(True)
+        modes = [module.training for module in model.policy.modules()]
+        assert any(modes)
+        np.testing.assert_array_equal(values(q_table, model, lake), expected[0])
+        np.testing.assert_array_equal(policy_table(model, lake), expected[1])
+        assert [module.training for module in model.policy.modules()] == modes
 
 
 # ------------------------------------------------------------------ what has no table
