@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SHARED = {"common", "learning", "both_ends_tasks", "gail_peer", "processes"}
+SHARED = {"common", "learning", "both_ends_tasks", "gail_peer", "planning_rows", "processes"}
 SHARED |= {
     f"scale_out_{name}" for name in ("faults", "gpu", "ingest", "runs", "throughput", "worlds")
 }  # what benchmarks are made of

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import gymnasium as gym
 import numpy as np
 import pytest
+from planning_rows import LAKE, MAZE, MAZE_VALUES, ROWS, TAXI, Row
 from support.processes import random_grid, random_process
 
 from sb3_ext.envs import GridWorldEnv
@@ -23,63 +23,30 @@ from sb3_ext.planning import (
     value_iteration,
 )
 
-LAKE, LAKE8, TAXI = "FrozenLake-v1", "FrozenLake8x8-v1", "Taxi-v4"
-DRY: dict[str, Any] = {"is_slippery": False}
 SOLVERS: list[Callable[[TabularMDP], Solution]] = [lambda mdp: value_iteration(mdp, tol=1e-10), policy_iteration, solve]
 WIDE_GRID: list[list[float]] = [[0, 0, 9, 0, 0.5], [0, -1, 0, 9, 0], [0, 0, 0, 0, 2]]
-COURSE_GRID = ("...+", ".#.-", "S...")
-
-# Id, keywords, gamma, V*(start), return of this policy within the limit, the best return within it.
-ROWS: list[tuple[str, dict[str, Any], float, float, float | None, float | None]] = [
-    (LAKE, {}, 0.9, 0.068891, 0.729766, 0.744190),
-    (LAKE, {}, 0.99, 0.542026, 0.740165, 0.744190),
-    (LAKE, {}, 0.999, 0.785533, 0.740165, 0.744190),
-    (LAKE, {}, 1.0, 14 / 17, 0.740165, 0.744190),
-    (LAKE8, {}, 0.99, 0.414640, 0.862955, 0.913220),
-    (LAKE8, {}, 0.999, 0.892635, 0.885654, 0.913220),
-    (LAKE8, {}, 1.0, 1.0, 0.885654, 0.913220),
-    (LAKE, DRY, 0.9, 0.590490, 1.0, 1.0),
-    (LAKE, DRY, 0.99, 0.950990, 1.0, 1.0),
-    (LAKE, DRY, 1.0, 1.0, 1.0, 1.0),
-    ("CliffWalking-v1", {}, 0.9, -7.458134, None, None),
-    ("CliffWalking-v1", {}, 0.99, -12.247898, None, None),
-    ("CliffWalking-v1", {}, 1.0, -13.0, None, None),
-    ("CliffWalkingSlippery-v1", {}, 0.99, -46.352672, None, None),
-    (TAXI, {}, 0.9, -1.263323, 7.93, 7.93),
-    (TAXI, {}, 0.99, 6.327464, 7.93, 7.93),
-    (TAXI, {}, 1.0, 7.93, 7.93, 7.93),
-    (TAXI, {"is_rainy": True}, 0.99, 2.247629, 3.954575, 3.954575),
-]
 
 
-@pytest.mark.parametrize(("env_id", "keywords", "gamma", "value", "reached", "best"), ROWS)
-def test_values_of_environments(
-    env_id: str, keywords: dict[str, Any], gamma: float, value: float, reached: float | None, best: float | None
-) -> None:
-    mdp = TabularMDP.from_env(gym.make(env_id, **keywords), gamma)
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name}, {row.gamma}")
+def test_values_of_environments(row: Row) -> None:
+    mdp = row.mdp()
     program = lp_value(mdp)
     for solver in SOLVERS:
         found = solver(mdp)
         assert found.converged and found.bound <= 1e-8 * max(1.0, np.abs(found.v).max())
-        assert mdp.start @ found.v == pytest.approx(value, abs=5e-7)
+        assert mdp.start @ found.v == pytest.approx(row.value, abs=5e-7)
         np.testing.assert_allclose(found.v, program, atol=1e-9 + 2.0 * found.bound)
         np.testing.assert_allclose(found.q.max(axis=1), found.v, atol=2.0 * found.bound)
         np.testing.assert_allclose(evaluate(mdp, found.policy), found.v, atol=1e-7)
-        if reached is not None:
-            assert expected_return(mdp, found.policy) == pytest.approx(reached, abs=5e-7)
-    if best is not None:
-        assert best_return(mdp) == pytest.approx(best, abs=5e-7)
+        if row.reached is not None:
+            assert expected_return(mdp, found.policy) == pytest.approx(row.reached, abs=5e-7)
+    if row.best is not None:
+        assert best_return(mdp) == pytest.approx(row.best, abs=5e-7)
 
 
-@pytest.mark.parametrize(
-    ("gamma", "expected"),
-    [
-        (0.9, "0.610462 0.766207 0.928180 0 0.487235 0 0.584934 0 0.373852 0.326623 0.427543 0.188825"),
-        (1.0, "0.851558 0.907808 0.957808 0 0.801558 0 0.700274 0 0.745308 0.695308 0.651416 0.427925"),
-    ],
-)
+@pytest.mark.parametrize(("gamma", "expected"), MAZE_VALUES.items())
 def test_values_of_the_courses_grid(gamma: float, expected: str) -> None:
-    mdp = TabularMDP.from_env(GridWorldEnv(COURSE_GRID), gamma)
+    mdp = TabularMDP.from_env(MAZE, gamma)
     for solver in SOLVERS:
         np.testing.assert_allclose(solver(mdp).v, np.array(expected.split(), float), atol=5e-7)
     np.testing.assert_allclose(lp_value(mdp), policy_iteration(mdp).v, atol=1e-9)
