@@ -141,8 +141,12 @@ def some(states: np.ndarray) -> str:
 
 
 def _adjacency(begin: np.ndarray, end: np.ndarray, n: int) -> Any:
-    """:return: [n, n] scipy matrix with the edges of a graph"""
-    return scipy_module("scipy.sparse").coo_array((np.ones(len(begin), np.int8), (begin, end)), shape=(n, n)).tocsr()
+    """
+    :return: [n, n] scipy matrix with the edges of a graph, each of them once: `connected_components` of scipy 1.17 may
+        not return where an edge is given twice
+    """
+    edges = (np.ones(len(begin)), (begin, end))
+    return scipy_module("scipy.sparse").coo_array(edges, shape=(n, n)).tocsr()  # adds up what is given twice
 
 
 def _distances(nearer: np.ndarray, farther: np.ndarray, goal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
