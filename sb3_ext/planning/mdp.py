@@ -100,7 +100,7 @@ class TabularMDP:
         of = _in_order(self.outcomes)
         sums = np.bincount(of.row, of.probability, minlength=n_rows)
         check_sums(sums, self.n_actions)
-        if np.abs(sums - 1.0).max() > 1e-14:
+        if np.abs(sums - 1.0).max() > 4.0 * np.finfo(float).eps:
             of = of._replace(probability=of.probability / sums[of.row])
         expected = np.bincount(of.row, of.probability * of.reward, minlength=n_rows)
         derived = {

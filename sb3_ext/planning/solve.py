@@ -93,6 +93,8 @@ def policy_iteration(mdp: TabularMDP, max_iterations: int = 1000, policy: np.nda
     look, rule, states = Lookahead.of(mdp), _rule(mdp), np.arange(mdp.n_states)
     if policy is None:
         policy = mdp.reward.argmax(axis=1) if rule.loops is None else _way_out(mdp, rule.loops)
+    elif np.ndim(policy) != 1:
+        raise ValueError(f"policy has shape {np.shape(policy)}, not ({mdp.n_states},): one first action for each state")
     log: list[Sweep] = []
     for n in range(1, max_iterations + 1):
         v, error = value_and_error(mdp, policy)
