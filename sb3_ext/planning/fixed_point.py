@@ -249,8 +249,8 @@ class _Error:
         if may_suffice and n >= self.next_try:
             steps = self.rule.steps(self.look, q, wanted)
             self.factor = np.inf if steps is None else steps
-            if self.factor * change > wanted:
-                self.next_try = n + n // 8 + 1
+            # To find that nothing ends takes as long as many sweeps.
+            self.next_try = 2 * n + 1 if steps is None else n + n // 8 + 1
 
 
 def steps_to_end(look: Lookahead, choose: Callable[[np.ndarray], np.ndarray], max_sweeps: int = 20_000) -> float | None:
