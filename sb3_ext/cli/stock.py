@@ -34,6 +34,9 @@ TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
   --chunk K                steps of each environment that an actor sends at once
   --orders N               blocks that an actor may be ahead (default: 2)
   --lockstep               actors wait for the learner and for each other: the same run with every backend
+  --optimality-gap [EVERY] every so many steps (1000), how far the policy is from the best one, exactly, for any
+                           algorithm where the environment publishes its table (FrozenLake-v1, Taxi-v4, ...); recurrent
+                           ones are estimated. It is logged as lab/..., and kept in the run's optimality.csv
   --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
   --traceback              all of an error, and not its one line
 Differences from rl-zoo3:
@@ -43,7 +46,8 @@ Differences from rl-zoo3:
   --save-freq              checkpoints hold statistics too, and with --save-replay-buffer the replay, of which the
                            newest is kept: --resume goes on from there if the run is killed
   -i                       a checkpoint is gone on with from its own step, and -n counts from there
-  -conf                    without it, our algorithms read their yml in {configs}
+  -conf                    without it, our algorithms read their yml in {configs}, and
+                           stock ones the one in its stock/ where rl-zoo3's has no block of the environment
   --num-threads            without it and without OMP_NUM_THREADS, torch uses 1 thread unless observations are images:
                            small networks are slower with more
 """
@@ -71,6 +75,7 @@ def _train_parser() -> StockParser:
     _share_names(parser)
     parser.share("--gym-packages", nargs="+", default=[])
     parser.add_argument("--final-eval-episodes", type=int)
+    parser.add_argument("--optimality-gap", type=int, nargs="?", const=1000)
     parser.add_argument("--preset")
     parser.add_argument("--demonstrations")
     parser.add_argument("--resume")
@@ -91,7 +96,7 @@ def train(given: argparse.Namespace) -> None:
         print(TRAIN_NOTES.format(configs=config_path(imitators[0]).parent, imitators=learn_from))
     imports = (*given.gym_packages, *module_of(given.env))
     _know_names(given)
-    settings = _given(given, ("final_eval_episodes", "preset", "demonstrations", "resume"))
+    settings = _given(given, ("final_eval_episodes", "optimality_gap", "preset", "demonstrations", "resume"))
     settings.update(actors=_given(given, FLAGS), imports=imports)
     scripts.train(given.argv(), given.typed, settings)
 

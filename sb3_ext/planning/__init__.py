@@ -4,9 +4,11 @@ worth. Numbers that are exact and numbers that are estimated never have one name
 """
 
 from sb3_ext.planning.beliefs import BeliefPolicy, BeliefSolution, solve_beliefs
+from sb3_ext.planning.callbacks import OptimalityGap
 from sb3_ext.planning.counts import TransitionCounts
 from sb3_ext.planning.evaluation import as_table, evaluate, expected_return, occupancy
 from sb3_ext.planning.fixed_point import Sweep
+from sb3_ext.planning.gap_file import GapCurve, read_gap
 from sb3_ext.planning.linear_program import lp_value
 from sb3_ext.planning.mdp import Csr, Outcomes, TabularMDP
 from sb3_ext.planning.memoryless import MemorylessSolution, MemoryValue, best_memoryless, memory_value
@@ -24,8 +26,10 @@ __all__ = [
     "BeliefPolicy",
     "BeliefSolution",
     "Csr",
+    "GapCurve",
     "MemoryValue",
     "MemorylessSolution",
+    "OptimalityGap",
     "Outcomes",
     "PlannerPolicy",
     "SimulatedReturns",
@@ -50,6 +54,7 @@ __all__ = [
     "policy_iteration",
     "policy_table",
     "q_table",
+    "read_gap",
     "simulate_returns",
     "soft_value_iteration",
     "solve",

@@ -106,7 +106,7 @@ def read_gap(folder: str | os.PathLike[str]) -> GapCurve:
 
 
 def _line(row: Mapping[str, float]) -> str:
-    return ",".join(f"{row[name]:.10g}" if name in row else "" for name in COLUMNS) + "\n"
+    return ",".join(f"{row[name]:.17g}" if name in row else "" for name in COLUMNS) + "\n"
 
 
 def _rows(path: pathlib.Path) -> tuple[Yardstick, list[dict[str, float]]]:

@@ -13,12 +13,36 @@ def config_path(algo: str) -> Path:
     :return: its yml, for rl-zoo3's ``-conf``
     :raises ValueError: where there is none
     """
-    folder = _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_REPOSITORY
+    folder = _folder()
     path = folder / f"{algo}.yml"
     if not path.is_file():
         known = ", ".join(sorted(p.stem for p in folder.glob("*.yml"))) or "none"
         raise ValueError(f"no hyperparameters for algorithm {algo!r} in {folder}: there are {known}")
     return path
+
+
+def stock_path(algo: str, env_id: str, theirs: str | Path) -> Path | None:
+    """
+    :param algo: id of a stock algorithm
+    :param env_id: environment
+    :param theirs: the yml that rl-zoo3 reads
+    :return: ours, where it has a block of the environment and theirs has none; else None
+    """
+    ours = _folder() / "stock" / f"{algo}.yml"
+    if not ours.is_file() or env_id not in _blocks(ours) or env_id in _blocks(theirs):
+        return None
+    return ours
+
+
+def _folder() -> Path:
+    return _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_REPOSITORY
+
+
+def _blocks(path: str | Path) -> dict[str, dict[str, Any]]:
+    import yaml  # of the `zoo` extra: without it `sb3-ext` can still say so
+
+    blocks: dict[str, dict[str, Any]] = yaml.safe_load(Path(path).read_text())
+    return blocks
 
 
 def read_block(algo: str, env_id: str) -> dict[str, Any]:
@@ -27,9 +51,7 @@ def read_block(algo: str, env_id: str) -> dict[str, Any]:
     :param env_id: environment
     :return: its block of the yml, unprocessed, or the default block
     """
-    import yaml  # of the `zoo` extra: without it `sb3-ext` can still say so
-
-    blocks = yaml.safe_load(config_path(algo).read_text())
+    blocks = _blocks(config_path(algo))
     block: dict[str, Any] = blocks.get(env_id, blocks["default"])
     return block
 
@@ -39,7 +61,5 @@ def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:
     :param path: of a yml
     :return: settings by name, to be laid over the block of an environment
     """
-    import yaml  # as above
-
-    presets: dict[str, dict[str, Any]] = yaml.safe_load(Path(path).read_text()).get("presets", {})
+    presets: dict[str, dict[str, Any]] = _blocks(path).get("presets", {})
     return presets

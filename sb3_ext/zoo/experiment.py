@@ -11,6 +11,7 @@ import contextlib
 import functools
 import math
 import os
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,6 +33,9 @@ from sb3_ext import nested
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.distributed.envs import ActorEnvs
 from sb3_ext.distributed.monitor_file import MonitorFile
+from sb3_ext.errors import UserError
+from sb3_ext.planning import gap_file
+from sb3_ext.planning.callbacks import OptimalityGap
 from sb3_ext.replaced import replaced
 from sb3_ext.zoo.actors import ActorSettings, check_possible, chosen, named, with_ratio
 from sb3_ext.zoo.checkpoints import WholeCheckpointCallback
@@ -48,6 +52,7 @@ class Experiment(RunKeeper):
     :param final_eval_episodes: episodes of the evaluation at the end, 0 = none
     :param actors: some of `ActorSettings`, by name: other processes collect; they are stronger than the yml's
     :param imports: modules that register environments, for actors
+    :param optimality_gap: env steps from one measurement of `OptimalityGap` to the next; None = it is not added
     :param kwargs: of `RunKeeper`, `SettingsReader` and rl-zoo3's manager
     """
 
@@ -58,11 +63,15 @@ class Experiment(RunKeeper):
         final_eval_episodes: int = FINAL_EVAL_EPISODES,
         actors: Mapping[str, Any] | None = None,
         imports: Sequence[str] = (),
+        optimality_gap: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
         self.actors_given = dict(actors or {})
         self.imports = tuple(imports)
+        if optimality_gap is not None and self.optimize_hyperparameters:
+            raise UserError("--optimality-gap measures one training: -optimize makes many")
+        self.optimality_gap = optimality_gap
         if self.vec_env_class is SubprocVecEnv:
             self.vec_env_class = UninterruptedSubprocVecEnv
         self.final_eval_episodes = final_eval_episodes
@@ -147,7 +156,8 @@ class Experiment(RunKeeper):
     def create_callbacks(self) -> None:
         """
         Adds: checkpoints are whole sets, with statistics, and with the replay where it is saved at all; for our
-        algorithms the later of two equally good models is kept as the best.
+        algorithms the later of two equally good models is kept as the best. What is measured against the best policy is
+        kept in the run's folder.
         """
         checkpoints = functools.partial(
             WholeCheckpointCallback, save_replay_buffer=self.save_replay_buffer, save_vecnormalize=True
@@ -157,6 +167,19 @@ class Experiment(RunKeeper):
             if self.algo in ALGORITHMS:
                 stack.enter_context(replaced(exp_manager, "EvalCallback", LatestBestCallback))
             super().create_callbacks()  # type: ignore[no-untyped-call] # nor this
+        self._measure_optimality()
+
+    def _measure_optimality(self) -> None:
+        """What the yml or the command line asks to be measured against the best policy has a file, and a last line."""
+        found = [callback for callback in self.callbacks if isinstance(callback, OptimalityGap)]
+        if self.optimality_gap is not None and not found:
+            found.append(OptimalityGap(every=self.optimality_gap))
+            self.callbacks.append(found[0])
+        path = Path(self.save_path) / gap_file.NAME
+        for callback in found[:1]:
+            callback.path, callback.verbose = path, 1
+            if self.resume is not None and (self.resume.folder / path.name).is_file():
+                shutil.copyfile(self.resume.folder / path.name, path)
 
     def learn(self, model: BaseAlgorithm) -> None:
         """Adds: with actors, the learner writes monitor.csv, and says what came over the wire."""

@@ -22,7 +22,7 @@ from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.td3.noise import Laddered, Scheduled
-from sb3_ext.zoo.configs import config_path, read_presets
+from sb3_ext.zoo.configs import config_path, read_presets, stock_path
 from sb3_ext.zoo.experts import default_path, recorded
 from sb3_ext.zoo.vec_wrappers import normalized_last
 
@@ -64,6 +64,8 @@ class SettingsReader(ExperimentManager):
         self.demonstrations = demonstrations
         if self.args.conf_file is None and self.algo in ALGORITHMS:
             self.config = str(config_path(self.algo))
+        elif self.args.conf_file is None:
+            self.config = str(stock_path(self.algo, self.env_name.gym_id, self.config) or self.config)
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """

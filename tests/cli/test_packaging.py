@@ -158,7 +158,7 @@ def wheel_content(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_wheel_holds_the_package_and_nothing_else(wheel_content: Path) -> None:
     expected = {p.relative_to(ROOT) for p in PACKAGE.rglob("*.py")} | {Path("sb3_ext/py.typed")}
     expected |= {p.relative_to(ROOT) for p in (PACKAGE / "viz" / "report_page").iterdir()}
-    expected |= {Path("sb3_ext/zoo/zoo_configs") / p.name for p in (ROOT / "zoo_configs").glob("*.yml")}
+    expected |= {Path("sb3_ext/zoo") / p.relative_to(ROOT) for p in (ROOT / "zoo_configs").rglob("*.yml")}
     found = {p.relative_to(wheel_content) for p in wheel_content.rglob("*") if p.is_file()}
     assert {p for p in found if ".dist-info" not in p.parts[0]} == expected
 
@@ -176,10 +176,13 @@ def test_config_of_an_unknown_algorithm_names_the_known_ones() -> None:
         config_path("r3d3")
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "zoo_configs").glob("*.yml")), ids=lambda p: p.name)
+CONFIGS = sorted((ROOT / "zoo_configs").rglob("*.yml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_configs_have_what_rl_zoo3_needs(path: Path) -> None:
     blocks = yaml.safe_load(path.read_text())
-    assert "default" in blocks
+    assert ("default" in blocks) == (path.parent.name != "stock"), "of stock algorithms rl-zoo3 has one"
     blocks.pop("presets", None)  # laid over the others
     for env_id, block in blocks.items():
         assert {"policy", "n_timesteps"} <= set(block), env_id
@@ -187,7 +190,7 @@ def test_configs_have_what_rl_zoo3_needs(path: Path) -> None:
             assert env_id in gym.registry
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "zoo_configs").glob("*.yml")), ids=lambda p: p.name)
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
 def test_the_comment_above_every_block_says_whether_it_is_tuned(path: Path) -> None:
     comment = ""
     for number, line in enumerate(path.read_text().splitlines(), start=1):

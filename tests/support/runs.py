@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import gymnasium as gym
 import pytest
 
 from sb3_ext import saving
@@ -27,19 +28,21 @@ def command(*flags: str, steps: int = 300, settings: tuple[str, ...] = ()) -> li
     return [*begin, "--final-eval-episodes", "0", *flags, "-params", *tiny, *settings]
 
 
-def at_step(n: int, do: Callable[[], None], monkeypatch: pytest.MonkeyPatch) -> None:
+def at_step(
+    n: int, do: Callable[[], None], monkeypatch: pytest.MonkeyPatch, env_class: type[gym.Env] = MemoryChainEnv
+) -> None:
     """Of all environments together, in the middle of the step."""
     n_calls = 0
-    original = MemoryChainEnv.step
+    original = env_class.step
 
-    def step(self: MemoryChainEnv, action: int) -> Any:
+    def step(self: gym.Env, action: int) -> Any:
         nonlocal n_calls
         n_calls += 1
         if n_calls == n:
             do()
         return original(self, action)
 
-    monkeypatch.setattr(MemoryChainEnv, "step", step)
+    monkeypatch.setattr(env_class, "step", step)
 
 
 def kill(number: signal.Signals) -> Callable[[], None]:
