@@ -51,6 +51,7 @@ TASKS = (
     Task("RepeatPrevious 4", RepeatPreviousEnv, 1.0, (-0.5, 1.0, 1.0, 1.0)),
     Task("lake, row", lake("row"), 0.99, (0.1417048, 0.20796, 0.20961, 0.5420259)),
     Task("lake, column", lake("column"), 0.99, (0.1001045, 0.13690, 0.14009, 0.5420259)),
+    Task("lake, nothing", lake("nothing"), 0.99, (0.0448486, 0.05871, 0.05874, 0.5420259)),
 )
 
 
