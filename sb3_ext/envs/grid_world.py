@@ -47,7 +47,7 @@ class GridWorldEnv(gym.Env[np.int64, np.int64]):
 
     def __init__(
         self,
-        grid: Grid = ("...+", ".#.-", "S..."),
+        grid: Grid = ("...+", ".#.-", "...."),
         move_prob: float = 0.8,
         default_reward: float = -0.04,
         start: Sequence[int] | None = None,

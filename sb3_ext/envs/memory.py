@@ -180,7 +180,7 @@ class MemoryChainEnv(gym.Env[np.ndarray, np.int64]):
 
     @cached_property
     def pomdp(self) -> PomdpTables:
-        """As tables, of ``2 * length + 3`` states."""
+        """As tables, of ``2 * length + 3`` states. A ValueError if these are too many."""
         return memory_chain_tables(self.length)
 
     def _observation(self) -> np.ndarray:

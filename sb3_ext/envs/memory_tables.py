@@ -5,19 +5,20 @@ is shown, which are the same chances. The last state is the end and shows zeros.
 
 import numpy as np
 
-from sb3_ext.envs.tables import PomdpTables, TransitionTable
+from sb3_ext.envs.tables import PomdpTables, TransitionTable, check_size
 
 N_SYMBOLS = 4  # the suits of POPGym's deck
-MAX_STATES = 1_000_000  # some 2 GB
 
 
 def memory_chain_tables(length: int) -> PomdpTables:
     """
     :param length: steps from the cue to the query
     :return: states bit * (length + 1) + time, then the end; observations cue 0, cue 1, the times from 1 on, the zeros
+    :raises ValueError: if these are too many
     """
     n_times = length + 1
     end = 2 * n_times
+    check_size(end + 1, length + 3, f"length {length}")
     table: TransitionTable = {}
     for state in range(end):
         bit, t = divmod(state, n_times)
@@ -43,12 +44,11 @@ def repeat_previous_tables(k: int, length: int) -> PomdpTables:
     :param length: steps in an episode
     :return: states are the times, in each the symbols of the last k + 1 steps as digits in base 4, the newest last;
         then the end. Observations: the 4 symbols, the zeros
-    :raises ValueError: if there are more states than ``MAX_STATES``
+    :raises ValueError: if there are too many states
     """
     n_at = [N_SYMBOLS ** (min(t, k) + 1) for t in range(length)]
     end = sum(n_at)
-    if end >= MAX_STATES:
-        raise ValueError(f"k {k} and length {length} make {end + 1} states, too many for tables: at most {MAX_STATES}")
+    check_size(end + 1, N_SYMBOLS + 1, f"k {k} and length {length}")
     table: TransitionTable = {}
     for t, n_states in enumerate(n_at):
         terminated = t + 1 == length

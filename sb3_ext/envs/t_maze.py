@@ -8,7 +8,7 @@ import numpy as np
 from gymnasium import spaces
 
 from sb3_ext.envs.rendering import BLACK, BLUE, GREEN, WHITE, cell_size, check_render_mode, draw_cells, draw_disc
-from sb3_ext.envs.tables import PomdpTables, TransitionTable
+from sb3_ext.envs.tables import PomdpTables, TransitionTable, check_size
 
 LEFT, DOWN, RIGHT, UP = range(4)  # FrozenLake's order
 SIGN_UP, SIGN_DOWN, CORRIDOR, JUNCTION = range(4)
@@ -92,9 +92,10 @@ class TMazeEnv(gym.Env[np.int64, np.int64]):
 
     @cached_property
     def pomdp(self) -> PomdpTables:
-        """States sign * (length + 1) + cell, then the end."""
+        """States sign * (length + 1) + cell, then the end. A ValueError if these are too many."""
         n_cells = self.length + 1
         end = 2 * n_cells
+        check_size(end + 1, 4, f"length {self.length}")
         table: TransitionTable = {}
         for state in range(end):
             sign, cell = divmod(state, n_cells)

@@ -11,6 +11,26 @@ TransitionTable: TypeAlias = dict[int, dict[int, list[tuple[float, int, float, b
 """``P[state][action]``: outcomes (probability, next state, reward, terminated), as gymnasium's toy-text environments"""
 
 
+MAX_STATES = 1_000_000
+"""of a table: some 2 GB"""
+MAX_SEEN = 100_000_000
+"""probabilities of what is seen: 0.8 GB"""
+
+
+def check_size(n_states: int, n_observations: int, of: str) -> None:
+    """
+    :param n_states: that a table is going to have
+    :param n_observations: that it is going to tell apart
+    :param of: what makes so many, for the message
+    :raises ValueError: if they are too many, before memory is asked for
+    """
+    if n_states > MAX_STATES:
+        raise ValueError(f"{of} make {n_states} states, too many for tables: at most {MAX_STATES}")
+    if n_states * n_observations > MAX_SEEN:
+        size = 8 * n_states * n_observations / 1e9
+        raise ValueError(f"{of} make {n_states} states x {n_observations} observations: a table of {size:.1f} GB")
+
+
 class PomdpTables(NamedTuple):
     """
     An environment's ``pomdp``: a process of which only a part is seen. Observations have numbers; ``shown`` says what

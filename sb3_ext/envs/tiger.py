@@ -73,7 +73,10 @@ class TigerEnv(gym.Env[np.int64, np.int64]):
         """
         :param action: 0 listen, 1 open the left door, 2 open the right one
         :return: What is heard, reward, terminated (never), truncated (never), empty info
+        :raises ValueError: for another action, behind which there is no tiger
         """
+        if action not in (LISTEN, OPEN_LEFT, OPEN_RIGHT):
+            raise ValueError(f"action {action} must be 0 (listen), 1 or 2 (open the left or the right door)")
         reward, accuracy = LISTENING, self.accuracy
         if action != LISTEN:
             reward = TIGER if action - OPEN_LEFT == self._tiger else TREASURE

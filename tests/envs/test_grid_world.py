@@ -114,7 +114,8 @@ def test_numbers_lines_and_one_string_say_the_same() -> None:
         assert env.P == twins[0].P
         assert env.initial_state_distrib.tolist() == [0] * 10 + [1, 0]
         assert env.reset(seed=0)[0] == 10
-    assert GridWorldEnv(COURSE).start == (2, 0)
+    assert GridWorldEnv(COURSE).start == GridWorldEnv().start == (2, 0)
+    assert GridWorldEnv(start=(0, 1)).start == (0, 1)
 
 
 @pytest.mark.parametrize("mode", [None, "ansi", "rgb_array"])

@@ -110,3 +110,16 @@ def test_tables_that_do_not_fit_are_refused_before_they_are_built() -> None:
         ValueError, match=r"k 8 and length 52 make 11\d{6} states, too many for tables: at most 1000000"
     ):
         _ = RepeatPreviousEnv(k=8).pomdp
+
+
+@pytest.mark.parametrize(
+    ("env", "message"),
+    [
+        (TMazeEnv(10**9), r"length 1000000000 make 2000000003 states, too many for tables: at most 1000000"),
+        (MemoryChainEnv(10**9), r"length 1000000000 make 2000000003 states, too many"),
+        (MemoryChainEnv(20_000), r"length 20000 make 40003 states x 20003 observations: a table of 6.4 GB"),
+    ],
+)
+def test_corridors_whose_tables_do_not_fit_are_refused_as_well(env: TMazeEnv | MemoryChainEnv, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        _ = env.pomdp

@@ -177,3 +177,11 @@ def test_the_t_maze_is_drawn() -> None:
 def test_wrong_input_is_refused_at_the_door(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize("action", [-1, 3, np.int64(3)])
+def test_there_is_no_treasure_behind_a_third_door(action: int) -> None:
+    env = TigerEnv()
+    env.reset(seed=0)
+    with pytest.raises(ValueError, match=r"action -?\d must be 0 \(listen\), 1 or 2"):
+        env.step(action)
