@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 from common import Table, hardware, parse, parser, print_rows
-from learning import RUN_COLUMNS, RUN_KEY, plot_curves, row_of, train, train_with_the_zoo
+from learning import RUN_COLUMNS, RUN_KEY, Panel, plot_curves, row_of, train, train_with_the_zoo
 from rliable.library import get_interval_estimates
 from rliable.metrics import aggregate_iqm
 from stable_baselines3.common.env_util import make_vec_env
@@ -154,7 +154,7 @@ def main() -> None:
     report(table)
     if not args.quick:
         measured = {row["task"] for row in table.rows}
-        levels = [(task.env_id, task.level) for task in TASKS if task.env_id in measured]
+        levels = [Panel.of(task.env_id, task.level) for task in TASKS if task.env_id in measured]
         plot_curves(table, levels, AGENTS, "continuous", n_episodes=10)
 
 

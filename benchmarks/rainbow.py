@@ -21,7 +21,7 @@ import numpy as np
 import torch as th
 from common import Table, hardware, parse, parser, print_rows
 from gymnasium import spaces
-from learning import RUN_COLUMNS, RUN_KEY, cell_of, plot_curves, row_of, train_with_the_zoo
+from learning import RUN_COLUMNS, RUN_KEY, Panel, cell_of, plot_curves, row_of, train_with_the_zoo
 from rliable.library import get_interval_estimates
 from rliable.metrics import aggregate_iqm
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
@@ -163,7 +163,7 @@ def main() -> None:
     print(hardware())
     report(table)
     if not args.quick:
-        plot_curves(table, [(task.env_id, task.goal) for task in TASKS], AGENTS, "rainbow")
+        plot_curves(table, [Panel.of(task.env_id, task.goal) for task in TASKS], AGENTS, "rainbow")
 
 
 if __name__ == "__main__":

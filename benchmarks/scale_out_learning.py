@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 from common import Bound, Table, hardware, parse, parser, print_rows, verdict
-from learning import plot_curves, train, zoo_experiment
+from learning import Panel, plot_curves, train, zoo_experiment
 from memory import TASKS as MEMORY_TASKS
 from memory import Task
 from processes import load_average
@@ -34,7 +34,7 @@ from sb3_ext.zoo.registry import register
 
 MEMORY = {task.name: task for task in MEMORY_TASKS}
 TASKS = (
-    Task("CartPoleNoVel", "CartPoleNoVel-v1", 100_000, 20.0),
+    Task("CartPoleNoVel", "CartPoleNoVel-v1", 100_000, chance=20.0),
     MEMORY["RepeatPrevious"],
     MEMORY["MemoryChain-20"],
 )
@@ -205,7 +205,7 @@ def main() -> int:
     print(hardware())
     bounds = report(table)
     if not args.quick:
-        plot_curves(table, list(LEVELS.items()), AGENTS, "scale_out_learning")
+        plot_curves(table, [Panel.of(*level) for level in LEVELS.items()], AGENTS, "scale_out_learning")
     return verdict(bounds)
 
 
