@@ -18,8 +18,9 @@ import numpy as np
 
 from sb3_ext.planning.belief_bounds import Bounds, bounds
 from sb3_ext.planning.belief_tree import BeliefTree, Steps
+from sb3_ext.planning.fixed_point import largest
 from sb3_ext.planning.mdp import Csr
-from sb3_ext.planning.pomdp import TabularPOMDP
+from sb3_ext.planning.pomdp import TabularPOMDP, as_belief
 
 GROWTH = 4  # of as many inner beliefs one is added before the values are computed again
 VISITS = 1e-3  # that are not followed any further
@@ -63,6 +64,7 @@ class BeliefPolicy:
         :param belief: [S]
         :return: the action
         """
+        belief = as_belief(belief, self._pomdp.mdp.n_states)
         number = self._tree.number_of(belief)
         if number is None or self._action[number] < 0:
             return self._rim.action(belief)
@@ -142,7 +144,7 @@ class _Search:
         inner, matrix = self._inner, self._matrix()
         for _ in range(SWEEPS):
             self._q = self._gain + self._pomdp.mdp.gamma * (matrix @ self._values).reshape(self._gain.shape)
-            best, old = self._q.max(axis=1), self._values[inner]
+            best, old = largest(self._q), self._values[inner]
             new = np.stack([np.maximum(best[:, 0], old[:, 0]), np.minimum(best[:, 1], old[:, 1])], axis=1)
             self._values[inner] = new
             if np.abs(new - old).max(initial=0.0) < self._still:

@@ -16,7 +16,9 @@ from sb3_ext.envs.tables import PomdpTables
 from sb3_ext.planning.mdp import TabularMDP
 from sb3_ext.planning.mdp_sources import check_wrappers, time_limit
 
-TOLERANCE = 1e-9  # of a sum of probabilities
+TOLERANCE = 1e-6  # of a sum of probabilities: what float32 leaves
+LAST_BITS = 1e-15
+MAX_SIZE = 10**8  # numbers of a table that is made of a function: 0.8 GB
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,18 +38,17 @@ class TabularPOMDP:
 
     def __post_init__(self) -> None:
         n_actions, n_states = self.mdp.n_actions, self.mdp.n_states
-        if self.observation.ndim != 3 or self.observation.shape[:2] != (n_actions, n_states):
-            raise ValueError(
-                f"observation has shape {self.observation.shape}, not [A, S, O] = ({n_actions}, {n_states}, O)"
-            )
+        observation = np.asarray(self.observation, float)
+        if observation.ndim != 3 or observation.shape[:2] != (n_actions, n_states) or not observation.shape[2]:
+            raise ValueError(f"observation has shape {observation.shape}, not [A, S, O] = ({n_actions}, {n_states}, O)")
+        object.__setattr__(self, "observation", _distributions(observation, "observation"))
         if self.first_observation is not None:
-            if self.first_observation.shape != (n_states, self.n_observations):
-                expected = (n_states, self.n_observations)
-                raise ValueError(f"first_observation has shape {self.first_observation.shape}, not [S, O] = {expected}")
-            _check_rows(self.first_observation[None], "first_observation")
+            first, expected = np.asarray(self.first_observation, float), (n_states, self.n_observations)
+            if first.shape != expected:
+                raise ValueError(f"first_observation has shape {first.shape}, not [S, O] = {expected}")
+            object.__setattr__(self, "first_observation", _distributions(first[None], "first_observation")[0])
         if self.shown is not None and len(self.shown) != self.n_observations:
             raise ValueError(f"shown has {len(self.shown)} rows for {self.n_observations} observations")
-        _check_rows(self.observation, "observation")
 
     @property
     def n_observations(self) -> int:
@@ -72,11 +73,13 @@ class TabularPOMDP:
         :return: [S] the chance of each state then
         :raises ValueError: where that cannot be
         """
-        if self.first_observation is None or observation is None:
-            return self.mdp.start
-        return _normalised(
-            self.mdp.start * self.first_observation[:, observation], f"observation {observation} cannot be seen first"
-        )
+        if observation is None:
+            return np.array(self.mdp.start)
+        if self.first_observation is None:
+            raise ValueError(f"observation {observation} cannot be seen first: nothing is")
+        _check_number(observation, self.n_observations, "observation")
+        seen = self.first_observation[:, observation]
+        return _normalised(self.mdp.start * seen, f"observation {observation} cannot be seen first")
 
     def next_belief(self, belief: np.ndarray, action: int, observation: int) -> np.ndarray:
         """
@@ -86,14 +89,12 @@ class TabularPOMDP:
         :return: [S] the chance of each state now
         :raises ValueError: where that cannot be
         """
-        of, n_actions = self.mdp.transitions, self.mdp.n_actions
-        row = np.repeat(np.arange(len(of.indptr) - 1), np.diff(of.indptr))
-        weight = np.where(row % n_actions == action, belief[row // n_actions], 0.0) * of.value
-        after = np.bincount(of.column, weight, minlength=self.mdp.n_states)
-        return _normalised(
-            after * self.observation[action, :, observation],
-            f"observation {observation} cannot be seen after action {action}",
-        )
+        belief = as_belief(belief, self.mdp.n_states)
+        _check_number(action, self.mdp.n_actions, "action")
+        _check_number(observation, self.n_observations, "observation")
+        after = belief @ self.mdp.matrix[action :: self.mdp.n_actions]
+        seen = self.observation[action, :, observation]
+        return _normalised(after * seen, f"observation {observation} cannot be seen after action {action}")
 
     @classmethod
     def from_env(cls, env: gym.Env[Any, Any] | str, gamma: float | None = None) -> TabularPOMDP:
@@ -131,6 +132,13 @@ class TabularPOMDP:
         seen = np.array([observe(state) for state in range(mdp.n_states)])
         if not np.issubdtype(seen.dtype, np.integer) or seen.min() < 0:
             raise ValueError(f"observe must give numbers from 0 up, got {seen[:5].tolist()}, ...")
+        state = int(seen.argmax())
+        size = mdp.n_states * (int(seen[state]) + 1)
+        if size > MAX_SIZE:
+            raise ValueError(
+                f"observation {seen[state]} of state {state}: a table of what is seen would take {8e-9 * size:.1f} GB; "
+                "number what is seen from 0 up, without gaps"
+            )
         of_state = np.zeros((mdp.n_states, int(seen.max()) + 1))
         of_state[np.arange(mdp.n_states), seen] = 1.0
         return cls(mdp, np.broadcast_to(of_state, (mdp.n_actions, *of_state.shape)), of_state)
@@ -147,9 +155,30 @@ def _normalised(weight: np.ndarray, impossible: str) -> np.ndarray:
     return result
 
 
-def _check_rows(probability: np.ndarray, name: str) -> None:
+def as_belief(belief: np.ndarray, n_states: int) -> np.ndarray:
+    """
+    :return: [S]
+    :raises ValueError: where it is no distribution over the states
+    """
+    belief = np.asarray(belief, float)
+    if belief.shape != (n_states,):
+        raise ValueError(f"belief has shape {belief.shape}, not [S] = ({n_states},)")
+    if not (belief >= 0.0).all() or abs(belief.sum() - 1.0) > TOLERANCE:
+        raise ValueError(
+            f"belief must hold probabilities that sum to 1: least {belief.min():.6g}, sum {belief.sum():.6g}"
+        )
+    return belief
+
+
+def _check_number(number: int, n: int, name: str) -> None:
+    if not 0 <= number < n:
+        raise ValueError(f"{name} {number} must lie in [0, {n})")
+
+
+def _distributions(probability: np.ndarray, name: str) -> np.ndarray:
     """
     :param probability: [A, S, O]
+    :return: the same, in rows that sum to 1 but for the last bits
     :raises ValueError: where a row is no distribution
     """
     sums = probability.sum(axis=2)
@@ -161,6 +190,10 @@ def _check_rows(probability: np.ndarray, name: str) -> None:
         if np.isnan(row).any() or row.min() >= 0.0:
             raise ValueError(f"{name}: probabilities of {place} sum to {sums[action, state]:.6g}, not 1")
         raise ValueError(f"{name}: a probability of {place} is {row.min():.6g}")
+    if np.abs(sums - 1.0).max() <= LAST_BITS:
+        return probability  # also where it is a view of one table for all actions
+    divided: np.ndarray = probability / sums[:, :, None]
+    return divided
 
 
 def seen_with(
