@@ -129,7 +129,7 @@ def main() -> int:
         for env_id in (LAKE, TAXI):
             for lanes in (REFERENCE, MANY) if args.quick else LANES:
                 if not table.has(env=env_id, lanes=lanes, seed=seed):
-                    n_steps, rounds = (2_048, 2) if args.quick else (32_768, 15)
+                    n_steps, rounds = (2_048, 2) if args.quick else (16_384, 9)
                     table.add(run(env_id, lanes, seed, n_steps, rounds))
     if not args.quick:
         plot(table)
