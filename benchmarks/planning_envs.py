@@ -105,7 +105,10 @@ def plot(table: Table) -> None:
         dummy = float(np.median(table.values("dummy", env=env_id)))
         axis.axhline(dummy, color=COLORS[1], label=f"DummyVecEnv, {REFERENCE} lanes")
         axis.set(title=env_id, xlabel="lanes", ylabel="steps per CPU second")
-        axis.legend()
+        axis.set_xticks(LANES, [str(lanes) for lanes in LANES], minor=False)
+        axis.minorticks_off()
+        axis.set_ylim(3e4, 1e8)
+        axis.legend(loc="upper left")
     save(figure, "planning_envs")
 
 

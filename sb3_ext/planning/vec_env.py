@@ -28,8 +28,8 @@ OF_A_LANE = ("state", "elapsed_steps")
 
 class TabularVecEnv(FreshArrays, VecEnv):
     """
-    Lanes share one random generator: a trajectory follows from the seed *and* the number of lanes. ``set_options`` with
-    ``{"state": s}`` makes lanes begin in state s at the next reset.
+    Quicker than DummyVecEnv from four lanes on. Lanes share one random generator: a trajectory follows from the seed
+    *and* their number. ``set_options`` with ``{"state": s}`` makes them begin in state s at the next reset.
 
     To `get_attr`, `set_attr` and `env_method` a lane is a `TabularEnv`, of which only ``state`` and ``elapsed_steps``
     are its own. `env_is_wrapped` says that it is in a Monitor, whose ``episode`` infos it gives.
