@@ -101,7 +101,7 @@ def solve_beliefs(
         if not limit > 0:
             raise ValueError(f"{name} {limit} must be positive")
     deadline = time.monotonic() + seconds
-    search = _Search(pomdp, tol, deadline)
+    search = _Search(pomdp, tol, deadline - 0.75 * seconds)  # most of the time is for the search
     while True:
         rests = search.sweep()
         lower, upper = search.interval()
