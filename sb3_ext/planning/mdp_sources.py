@@ -18,6 +18,7 @@ Columns: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.nd
 
 # By name: rl-zoo3 puts a class of its own in the place of gymnasium's TimeLimit.
 HARMLESS_WRAPPERS = {"TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "Monitor", "RecordEpisodeStatistics"}
+HARMLESS_WRAPPERS |= {"PreviousActionReward"}
 CHANGED_BY = {gym.RewardWrapper: "rewards are not", gym.ActionWrapper: "actions are not"}
 MAX_DENSE = 10**8
 """outcomes that a prior may spread over: 4 GB"""

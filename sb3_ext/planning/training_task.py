@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
+from gymnasium import spaces
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.wrappers import TimeLimit, TransformObservation
 from stable_baselines3.common.vec_env import (
@@ -24,8 +25,10 @@ from stable_baselines3.common.vec_env import (
 )
 
 from sb3_ext import nested
+from sb3_ext.envs.action_reward import PreviousActionReward
 from sb3_ext.planning import mdp_sources
 from sb3_ext.planning.episodes import longest_episode
+from sb3_ext.planning.last_step import with_last_step
 from sb3_ext.planning.mdp import TabularMDP
 from sb3_ext.planning.pomdp import TabularPOMDP
 from sb3_ext.planning.tabular_env import TabularEnv
@@ -131,24 +134,42 @@ def _check_alike(tables: list[Any]) -> None:  # Any: `P` of each environment
 
 def _as_wrapped(task: Task, env: gym.Env[Any, Any]) -> Task:
     """:return: with what wrappers make of the number of a state"""
-    transforms: list[TransformObservation[Any, Any, Any]] = []
-    while isinstance(env, gym.Wrapper):
-        if isinstance(env, TransformObservation):
-            transforms.append(env)
-        elif isinstance(env, gym.ObservationWrapper):
-            raise ValueError(
-                f"OptimalityGap does not call {type(env).__name__}, which may remember what it is given: give it what "
-                "is seen of a state, observe=..., or make the wrapper a gymnasium.wrappers.TransformObservation"
-            )
-        env = env.env
-    if not transforms or task.is_hidden:
+    if not isinstance(env, gym.Wrapper):
         return task
+    inner = _as_wrapped(task, env.env)
+    if isinstance(env, PreviousActionReward):
+        return _with_last_step(inner)
+    if isinstance(env, TransformObservation):
+        return _transformed(inner, env)
+    if isinstance(env, gym.ObservationWrapper):
+        raise ValueError(
+            f"OptimalityGap does not call {type(env).__name__}, which may remember what it is given: give it what is "
+            "seen of a state, observe=..., or make the wrapper a gymnasium.wrappers.TransformObservation"
+        )
+    return inner
+
+
+def _with_last_step(task: Task) -> Task:
+    """:return: of states and the steps that led to them"""
+    _check_seen(task, "PreviousActionReward")
+    last = with_last_step(task.mdp)
+    return Task(last.mdp, shown(last.shown(last.state if task.seen is None else task.seen(last.state))))
+
+
+def _transformed(task: Task, wrapper: TransformObservation[Any, Any, Any]) -> Task:
+    """:return: with what the wrapper makes of each observation"""
+    _check_seen(task, type(wrapper).__name__)
     states = np.arange(task.mdp.n_states)
     rows = states if task.seen is None else task.seen(states)
-    seen = [nested.take(rows, state) for state in states.tolist()]
-    for wrapper in reversed(transforms):
-        seen = [wrapper.observation(each) for each in seen]
-    return task._replace(observe=shown(nested.stack(seen)))
+    return task._replace(
+        observe=shown(nested.stack([wrapper.observation(nested.take(rows, state)) for state in states.tolist()]))
+    )
+
+
+def _check_seen(task: Task, wrapper: str) -> None:
+    """:raises ValueError: where what is seen depends on more than the state"""
+    if task.is_hidden:
+        raise ValueError(f"OptimalityGap does not know what {wrapper} shows where the state alone does not say it")
 
 
 class _Told(gym.Env[Any, Any]):
@@ -177,12 +198,13 @@ def _stand_in(base: VecEnv) -> gym.Env[Any, Any]:
             setattr(told, attribute, base.get_attr(attribute, indices=0)[0])
     if base.has_attr("P"):
         _check_alike(base.get_attr("P"))
-    told.spec = EnvSpec(name)
-    if not base.has_attr("_max_episode_steps"):
-        return told
-    limit = base.get_attr("_max_episode_steps", indices=0)[0]
-    told.spec.max_episode_steps = limit
-    return TimeLimit(told, limit)
+    told.spec, told.action_space = EnvSpec(name), base.action_space
+    told.observation_space = spaces.Discrete(1)  # nobody asks for it
+    env: gym.Env[Any, Any] = told
+    if base.has_attr("_max_episode_steps"):
+        told.spec.max_episode_steps = base.get_attr("_max_episode_steps", indices=0)[0]
+        env = TimeLimit(env, told.spec.max_episode_steps)
+    return PreviousActionReward(env) if PreviousActionReward.__name__ in wrappers else env
 
 
 def _texts(base: VecEnv) -> list[str]:

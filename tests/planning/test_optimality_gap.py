@@ -17,12 +17,14 @@ from sb3_contrib import RecurrentPPO
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecFrameStack, VecNormalize
 from support.tables import simulated
 
 from sb3_ext import R2D2, Rainbow
 from sb3_ext.distributed import ActorEnvs
+from sb3_ext.envs import PreviousActionReward
 from sb3_ext.planning import (
     OptimalityGap,
     PlannerPolicy,
@@ -38,6 +40,7 @@ from sb3_ext.planning import (
 )
 from sb3_ext.planning.episodes import acting_states, longest_episode
 from sb3_ext.planning.gap_file import Yardstick
+from sb3_ext.planning.last_step import with_last_step
 from sb3_ext.planning.measures import Estimate, Exact
 
 LAKE = "FrozenLake-v1"
@@ -225,6 +228,35 @@ def test_a_lake_is_the_same_wherever_it_is(kind: str) -> None:
     assert gap.yardstick == pytest.approx(Yardstick(0.542026, 0.744190, 0.99, None), abs=5e-7)
     assert gap.history == [row | gap.history[0] | {"steps": row["steps"]} for row in gap.history]
     assert gap.history[0] == pytest.approx(measured(ppo(LAKES(), learning_rate=0.0)).history[0])
+
+
+def test_the_step_before_may_be_seen() -> None:
+    """Then states are told apart by how they were reached, whose values are the same."""
+    mdp = TabularMDP.from_env("Taxi-v4", 0.99)
+    last = with_last_step(mdp)
+    assert len(last.state) > 2000
+    np.testing.assert_allclose(solve(last.mdp).v, solve(mdp).v[last.state], atol=1e-6)
+    model = PPO("MultiInputPolicy", LAKES(wrapper_class=PreviousActionReward), **TINY_PPO)
+    gap = measured(model, 256)
+    assert gap.yardstick == pytest.approx(Yardstick(0.542026, 0.744190, 0.99, None), abs=5e-7)
+    returns, _ = evaluate_policy(model, LAKES(wrapper_class=PreviousActionReward), 400, return_episode_rewards=True)
+    error = np.std(returns) / 20
+    assert abs(np.mean(returns) - gap.history[-1]["return_exact"]) <= 4 * error + 0.01
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_step_before_is_what_the_wrapper_shows(seed: int) -> None:
+    last = with_last_step(TabularMDP.from_env("CliffWalking-v1", 0.99))
+    env = PreviousActionReward(gym.make("CliffWalking-v1"))
+    table, of = last.shown(last.state), last.mdp.outcomes
+    seen, _ = env.reset(seed=seed)
+    env.action_space.seed(seed)
+    (z,) = np.flatnonzero(last.mdp.start)
+    for _ in range(60):
+        assert all(np.array_equal(seen[key], table[key][z]) for key in seen)
+        action = int(env.action_space.sample())
+        seen, *_ = env.step(action)
+        (z,) = of.next[of.row == z * 4 + action]  # there is one outcome
 
 
 def test_actors_are_measured_from_here() -> None:
