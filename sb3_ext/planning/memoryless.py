@@ -11,6 +11,7 @@ import numpy as np
 
 from sb3_ext.planning.belief_bounds import ALMOST, most_steps, reachable
 from sb3_ext.planning.beliefs import solve_beliefs
+from sb3_ext.planning.evaluation import DENSE as ELIMINATED
 from sb3_ext.planning.evaluation import evaluate, occupancy
 from sb3_ext.planning.lab_extra import scipy_module
 from sb3_ext.planning.mdp import Outcomes, TabularMDP
@@ -18,6 +19,7 @@ from sb3_ext.planning.pomdp import TabularPOMDP, ranges, seen_with
 from sb3_ext.planning.solve import backup, solve
 
 MOST_POLICIES = 10**6
+MOST_WORK = 10**12  # multiplications in their equations: minutes
 DENSE = 300  # pairs up to which chances are solved for many policies at once
 BATCH = 4 * 10**6  # numbers in these chances
 RESTARTS = 8  # of the search
@@ -66,14 +68,13 @@ def memory_value(
     pomdp: TabularPOMDP, tol: float = 1e-5, max_beliefs: int = 10_000, seconds: float = 60.0
 ) -> MemoryValue:
     """
-    What a memory is worth. Parameters as in `solve_beliefs`. Where too many policies without memory had to be tried,
-    they are searched.
+    What a memory is worth. Parameters as in `solve_beliefs`. Where trying all policies without memory would take more
+    than minutes, they are searched.
     """
     found = solve_beliefs(pomdp, tol, max_beliefs, seconds)
     known = solve(pomdp.mdp)
     with_state = float(pomdp.mdp.start @ known.v)
-    n_moving = len(_pairs_of(pomdp).moving)
-    without = best_memoryless(pomdp, stochastic=pomdp.mdp.n_actions**n_moving > MOST_POLICIES)
+    without = best_memoryless(pomdp, stochastic=not _pairs_of(pomdp).can_be_tried)
     # A memory can be ignored, and a state forgotten.
     lower, upper = max(found.lower, without.value), min(found.upper, with_state + known.bound)
     return MemoryValue(without.value, without.is_best, min(lower, upper), upper, with_state)
@@ -88,10 +89,9 @@ def best_memoryless(pomdp: TabularPOMDP, stochastic: bool = False) -> Memoryless
     """
     most_steps(pomdp.mdp)
     pairs = _pairs_of(pomdp)
-    n_policies = pomdp.mdp.n_actions ** len(pairs.moving)
     if stochastic:
-        return _search(pairs, _try_all(pairs).policy if n_policies <= MOST_POLICIES else None)
-    if n_policies > MOST_POLICIES:
+        return _search(pairs, _try_all(pairs).policy if pairs.can_be_tried else None)
+    if pairs.n_policies > MOST_POLICIES:
         number = f"{pomdp.mdp.n_actions}^{len(pairs.moving)}"
         raise ValueError(f"{number} policies are too many to try: stochastic=True searches")
     return _try_all(pairs)
@@ -107,6 +107,18 @@ class _Pairs(NamedTuple):
     """observations, and one for none"""
     moving: np.ndarray
     """observations at which the action matters for what comes next. At all others it matters for the reward at most"""
+
+    @property
+    def n_policies(self) -> int:
+        """:return: of those that are deterministic, how many need equations of their own"""
+        count: int = self.mdp.n_actions ** len(self.moving)
+        return count
+
+    @property
+    def can_be_tried(self) -> bool:
+        """:return: whether all of them can, in minutes"""
+        work = self.n_policies * min(self.mdp.n_states, ELIMINATED) ** 3
+        return self.n_policies <= MOST_POLICIES and work <= MOST_WORK
 
 
 def _pairs_of(pomdp: TabularPOMDP) -> _Pairs:
@@ -162,13 +174,12 @@ def _reached(mdp: TabularMDP, seen: np.ndarray, n_seen: int) -> _Pairs:
 def _try_all(pairs: _Pairs) -> MemorylessSolution:
     """:return: the best deterministic policy; of equally good ones the first"""
     n_actions, n_pairs, moving = pairs.mdp.n_actions, pairs.mdp.n_states, pairs.moving
-    n_policies = n_actions ** len(moving)
     size = max(1, BATCH // n_pairs**2) if n_pairs <= DENSE else 1
     place = n_actions ** np.arange(len(moving))[::-1]
     best, best_actions = -np.inf, np.zeros(pairs.n_seen, np.int64)
     still = np.setdiff1d(np.arange(pairs.n_seen), moving)
-    for begin in range(0, n_policies, size):
-        code = np.arange(begin, min(begin + size, n_policies))
+    for begin in range(0, pairs.n_policies, size):
+        code = np.arange(begin, min(begin + size, pairs.n_policies))
         actions = np.zeros((len(code), pairs.n_seen), np.int64)
         actions[:, moving] = code[:, None] // place % n_actions
         paid = _per_observation(pairs, _chances(pairs, actions), pairs.mdp.reward)  # [B, O, A]

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from sb3_ext.envs import MemoryChainEnv, RepeatPreviousEnv, TMazeEnv
-from sb3_ext.planning import TabularMDP, TabularPOMDP, best_memoryless, memory_value
+from sb3_ext.planning import TabularMDP, TabularPOMDP, best_memoryless, memory_value, memoryless
 from sb3_ext.planning.mdp import Outcomes
 
 
@@ -141,6 +141,14 @@ def test_the_value_of_a_memory() -> None:
         ),
     ):
         assert str(memory_value(pomdp)).endswith(line)
+
+
+def test_where_trying_all_would_take_hours_it_is_searched(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memoryless, "MOST_WORK", 256 * 11**3 - 1)  # 11 cells in which one acts
+    value = memory_value(masked_lake("row"), max_beliefs=100)
+    assert not value.without_is_best and 0.14 < value.without < 0.1418
+    monkeypatch.setattr(memoryless, "MOST_WORK", 256 * 11**3)
+    assert memory_value(masked_lake("row"), max_beliefs=100).without_is_best
 
 
 def test_an_interval_is_no_worse_than_what_ignores_the_memory() -> None:
