@@ -57,15 +57,15 @@ class TransitionCounts:
         terminated: np.ndarray | bool,
     ) -> None:
         """
-        Count any number of steps, [N] each. A truncated step goes on: ``terminated`` is False, and ``next_states``
-        holds the state that it led to rather than the first one of the next episode.
+        Count any number of steps, [N] or [N, 1] each. A truncated step goes on: ``terminated`` is False, and
+        ``next_states`` holds the state that it led to rather than the first one of the next episode.
         """
         s, a, following = (
             self._numbers(states, self.n_states, "state"),
             self._numbers(actions, self.n_actions, "action"),
             self._numbers(next_states, self.n_states, "next state"),
         )
-        paid, ends = np.atleast_1d(np.asarray(rewards, float)), np.atleast_1d(np.asarray(terminated, bool))
+        paid, ends = np.asarray(rewards, float).reshape(-1), np.asarray(terminated, bool).reshape(-1)
         if len({len(s), len(a), len(following), len(paid), len(ends)}) > 1:
             lengths = (len(s), len(a), len(paid), len(following), len(ends))
             raise ValueError(f"states, actions, rewards, next_states and terminated differ in length: {lengths}")
@@ -94,7 +94,7 @@ class TransitionCounts:
     @staticmethod
     def _numbers(given: np.ndarray | int, n: int, what: str) -> np.ndarray:
         """:return: [N] int64, of which none lies outside of [0, n)"""
-        numbers = np.atleast_1d(np.asarray(given))
+        numbers = np.asarray(given).reshape(-1)
         if not np.issubdtype(numbers.dtype, np.integer):
             raise ValueError(f"{what} must be a number without fraction, not {numbers.dtype}")
         for wrong in numbers[(numbers < 0) | (numbers >= n)][:1]:

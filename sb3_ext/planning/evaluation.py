@@ -10,10 +10,14 @@ from sb3_ext.planning.fixed_point import Lookahead, iterate, largest, steps_to_e
 from sb3_ext.planning.lab_extra import scipy_module
 from sb3_ext.planning.mdp import TabularMDP
 from sb3_ext.planning.mdp_checks import check_horizon
-from sb3_ext.planning.undiscounted import can_end, never_ends, some
+from sb3_ext.planning.undiscounted import can_end, idle_classes, never_ends, some
 
 DENSE = 1500
 """states up to which linear equations are solved by elimination"""
+SMALL = 64
+"""states up to which dense equations are solved faster than sparse ones"""
+FEW = 6
+"""entries of a row up to which a sparse elimination costs no more than a dense one, wherever they lie"""
 STEPPED_DENSE = 64
 """states up to which a dense product is faster than a sparse one"""
 ERROR = 1e-10
@@ -86,7 +90,7 @@ def evaluate(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
     """
     chain = chain_of(mdp, policy)
     if mdp.n_states <= DENSE:
-        return _eliminate(mdp, chain, chain.reward[:, None])[:, 0]
+        return _eliminate(mdp, chain, chain.reward[:, None], _endless(mdp, chain))[:, 0]
     return _by_sweeps(mdp, chain)[0]
 
 
@@ -96,8 +100,8 @@ def value_and_error(mdp: TabularMDP, policy: np.ndarray) -> tuple[np.ndarray, fl
     if mdp.n_states > DENSE:
         return _by_sweeps(mdp, chain)
     asked = np.stack([chain.reward, np.ones(mdp.n_states)], axis=1)
-    v, steps = _eliminate(mdp, chain, asked).T
     endless = _endless(mdp, chain)
+    v, steps = _eliminate(mdp, chain, asked, endless).T
     look, rule = _look(mdp, chain), _Given(endless)
     wrong = float(np.abs(rule.best(look(v)) - v).max()) + look.rounding(float(np.abs(v).max()))
     if mdp.gamma < 1.0:
@@ -186,42 +190,48 @@ def _look(mdp: TabularMDP, chain: Chain) -> Lookahead:
 
 def _endless(mdp: TabularMDP, chain: Chain) -> np.ndarray:
     """
-    :return: [S] bool: states whose value is 0 with gamma 1, as nothing ends there and nothing is paid
-    :raises ValueError: where something is
+    :return: [S] bool: with gamma 1, states among which it goes on for ever and is not paid: their value is 0
+    :raises ValueError: where it is
     """
     if mdp.gamma < 1.0:
         return np.zeros(mdp.n_states, bool)
     endless = never_ends(chain.matrix, chain.exits)
-    paid = chain.reward[endless]
+    idle = idle_classes(chain.matrix, chain.reward != 0.0, endless) if endless.any() else endless
+    paid = never_ends(chain.matrix, chain.exits | idle)
     if not paid.any():
-        return endless
-    value = "-inf" if paid.max() <= 0.0 else "inf" if paid.min() >= 0.0 else "no number"
+        return idle
+    low, high = chain.reward[paid].min(), chain.reward[paid].max()
+    value = "-inf" if high <= 0.0 else "inf" if low >= 0.0 else "no number"
     raise ValueError(
-        f"with gamma 1 this policy never ends from {some(endless)}: its value is {value}; use gamma < 1 or "
-        f"expected_return"
+        f"with gamma 1 this policy never ends from {some(paid)}: its value is {value}; use gamma < 1 or expected_return"
     )
 
 
-def _eliminate(mdp: TabularMDP, chain: Chain, paid: np.ndarray) -> np.ndarray:
+def _eliminate(mdp: TabularMDP, chain: Chain, paid: np.ndarray, endless: np.ndarray) -> np.ndarray:
     """
     :param paid: [S, n]
+    :param endless: [S] bool: what `_endless` finds
     :return: [S, n] the same, summed over the time that is left
     """
-    equations = np.eye(mdp.n_states) - mdp.gamma * chain.matrix.toarray()
-    endless = _endless(mdp, chain)
+    sparse = scipy_module("scipy.sparse")
+    goes_on = mdp.gamma * chain.matrix
     if endless.any():
-        equations[endless] = np.eye(mdp.n_states)[endless]
+        goes_on = sparse.diags((~endless).astype(float)) @ goes_on
         paid = np.where(endless[:, None], 0.0, paid)
     try:
-        summed: np.ndarray = np.linalg.solve(equations, paid)
-    except np.linalg.LinAlgError as error:
+        if mdp.n_states > SMALL and goes_on.nnz <= FEW * mdp.n_states:
+            equations = (sparse.identity(mdp.n_states, format="csr") - goes_on).tocsc()
+            summed: np.ndarray = scipy_module("scipy.sparse.linalg").splu(equations).solve(np.ascontiguousarray(paid))
+        else:
+            summed = np.linalg.solve(np.eye(mdp.n_states) - goes_on.toarray(), paid)
+    except (np.linalg.LinAlgError, RuntimeError) as error:  # singular, says LAPACK or SuperLU
         raise ValueError("with gamma 1 this policy ends too seldom to compute its values: use gamma < 1") from error
     return summed
 
 
 def _by_sweeps(mdp: TabularMDP, chain: Chain) -> tuple[np.ndarray, float]:
     """:return: [S] values and their largest error"""
-    found = iterate(_look(mdp, chain), _Given(_endless(mdp, chain)), ERROR, MAX_SWEEPS)
+    found = iterate(_look(mdp, chain), _Given(_endless(mdp, chain)), ERROR, MAX_SWEEPS, least_size=0.0)
     if found.n_sweeps == MAX_SWEEPS or found.bound == np.inf:
         raise ValueError(
             f"{found.n_sweeps} sweeps leave an error of {found.bound:g}: use a smaller gamma than {mdp.gamma}"

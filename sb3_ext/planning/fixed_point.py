@@ -144,6 +144,7 @@ def iterate(
     on_sweep: OnSweep | None = None,
     v: np.ndarray | None = None,
     improve: Improve | None = None,
+    least_size: float = 1.0,
 ) -> Found:
     """
     The bounds are MacQueen's (1966): where every row sums to 1 all values are off by about the same, which the last
@@ -151,11 +152,12 @@ def iterate(
 
     :param look: ahead
     :param rule: what is best
-    :param tol: largest error of a value, relative to the largest of them where that is above 1
+    :param tol: largest error of a value, relative to the largest of them where that is above ``least_size``
     :param max_sweeps: give up after as many
     :param on_sweep: is told each of them
     :param v: [S] first values, by default 0
     :param improve: (action values, new values) -> values to go on with: any, the bounds hold for all
+    :param least_size: of values, below which errors are not measured by them
     """
     check_solver(tol, max_sweeps)
     v = np.zeros(len(look.reward)) if v is None else v
@@ -166,9 +168,10 @@ def iterate(
         new = rule.best(q)
         change = new - v
         low, high = float(change.min()), float(change.max())
-        largest_value = max(float(new.max()), -float(new.min()))
-        wanted = tol * max(1.0, largest_value)
-        shift, bound = error.after(n, q, low, high, largest_value, wanted)
+        highest, lowest = float(new.max()), float(new.min())
+        largest_value = max(highest, -lowest)
+        shift, bound = error.after(n, q, low, high, largest_value, tol * max(least_size, largest_value))
+        wanted = tol * max(least_size, highest + shift, -lowest - shift)
         log.append(Sweep(n, max(high, -low), bound))
         if on_sweep is not None:
             on_sweep(log[-1], new + shift)

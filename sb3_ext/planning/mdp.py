@@ -92,18 +92,21 @@ class TabularMDP:
     """[S, A] expected, of all outcomes"""
 
     def __post_init__(self) -> None:
-        n_rows = self.n_states * self.n_actions
         check_numbers(self.n_states, self.n_actions, self.gamma, self.horizon)
-        check_outcomes(self.outcomes, self.n_states, self.n_actions)
+        n_rows = int(self.n_states) * int(self.n_actions)
+        of = Outcomes(*[np.asarray(column) for column in self.outcomes])
+        check_outcomes(of, self.n_states, self.n_actions)
         start = np.asarray(self.start, float)
         check_start(start, self.n_states)
-        of = _in_order(self.outcomes)
+        of = _in_order(of)
         sums = np.bincount(of.row, of.probability, minlength=n_rows)
         check_sums(sums, self.n_actions)
         if np.abs(sums - 1.0).max() > 4.0 * np.finfo(float).eps:
             of = of._replace(probability=of.probability / sums[of.row])
         expected = np.bincount(of.row, of.probability * of.reward, minlength=n_rows)
         derived = {
+            "n_states": int(self.n_states),
+            "n_actions": int(self.n_actions),
             "outcomes": of,
             "start": start / start.sum(),
             "reward": expected.reshape(self.n_states, self.n_actions),

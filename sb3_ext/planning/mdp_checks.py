@@ -13,20 +13,20 @@ ROUNDING = 1e-6
 """by so much a row may sum to another number than 1: tables of float32"""
 
 
-def check_numbers(n_states: int, n_actions: int, gamma: float, horizon: int | None) -> None:
+def check_numbers(n_states: object, n_actions: object, gamma: object, horizon: object) -> None:
     """:raises ValueError: for what no process has"""
     for name, number in (("n_states", n_states), ("n_actions", n_actions)):
-        if number < 1:
-            raise ValueError(f"{name} {number} must be at least 1")
-    if not 0.0 <= gamma <= 1.0:
+        if not _counts(number):
+            raise ValueError(f"{name} {number} must be a whole number, at least 1")
+    if not isinstance(gamma, int | float | np.number) or not 0.0 <= gamma <= 1.0:
         raise ValueError(f"gamma {gamma} must lie in [0, 1]")
     check_horizon(horizon)
 
 
-def check_horizon(horizon: int | None) -> None:
+def check_horizon(horizon: object) -> None:
     """:raises ValueError: for a limit of no step"""
-    if horizon is not None and horizon < 1:
-        raise ValueError(f"horizon {horizon} must be at least 1 step")
+    if horizon is not None and not _counts(horizon):
+        raise ValueError(f"horizon {horizon} must be at least 1 step, and a whole number of them")
 
 
 def check_start(start: np.ndarray, n_states: int) -> None:
@@ -46,6 +46,11 @@ def check_outcomes(of: Outcomes, n_states: int, n_actions: int) -> None:
 
     :raises ValueError: naming the first outcome that cannot be
     """
+    for name in ("row", "next"):
+        column = getattr(of, name)
+        if not np.issubdtype(column.dtype, np.integer):
+            for number in column[~(np.mod(column, 1.0) == 0.0)][:1]:
+                raise ValueError(f"{name} {number} of an outcome must be a whole number")
     sizes = {name: len(column) for name, column in of._asdict().items()}
     if len(set(sizes.values())) > 1:
         raise ValueError(f"outcomes have columns of different lengths: {sizes}")
@@ -84,6 +89,10 @@ def check_reward(reward: np.ndarray, n_states: int, n_actions: int) -> None:
         )
     for row in np.flatnonzero(~np.isfinite(reward))[:1]:
         raise ValueError(f"reward {reward.flat[row]} of {_where(row, n_actions)} must be a finite number")
+
+
+def _counts(number: object) -> bool:
+    return isinstance(number, int | np.integer) and int(number) >= 1
 
 
 def _where(row: int, n_actions: int) -> str:

@@ -21,7 +21,9 @@ HARMLESS_WRAPPERS = {"TimeLimit", "OrderEnforcing", "PassiveEnvChecker", "Monito
 HARMLESS_WRAPPERS |= {"PreviousActionReward"}
 CHANGED_BY = {gym.RewardWrapper: "rewards are not", gym.ActionWrapper: "actions are not"}
 MAX_DENSE = 10**8
-"""outcomes that a prior may spread over: 4 GB"""
+"""outcomes that counts may be filled up with: 8 GB"""
+BYTES = 80
+"""of an outcome, with its transition and what is needed while they are made"""
 
 
 def published(env: gym.Env[Any, Any]) -> tuple[Any, np.ndarray]:
@@ -82,6 +84,10 @@ def from_table(table: Mapping[int, Any] | Sequence[Any]) -> tuple[Columns, int, 
             raise ValueError(f"state {s} has {len(of_state)} actions, state 0 has {n_actions}")
     rows = [outcomes for of_state in actions for outcomes in of_state]
     row = np.repeat(np.arange(n_states * n_actions), [len(outcomes) for outcomes in rows])
+    for k, outcomes in enumerate(rows):
+        if any(len(outcome) != 4 for outcome in outcomes):
+            place = f"state {k // n_actions}, action {k % n_actions}"
+            raise ValueError(f"outcomes of {place} must be (probability, next state, reward, terminated): {outcomes}")
     columns = list(zip(*[outcome for outcomes in rows for outcome in outcomes], strict=True))
     if not columns:
         raise ValueError("the table holds no outcome")
@@ -89,7 +95,7 @@ def from_table(table: Mapping[int, Any] | Sequence[Any]) -> tuple[Columns, int, 
     return (
         (
             row,
-            np.array(following, np.int64) - first,
+            np.array(following) - first,
             np.array(probability, float),
             np.array(reward, float),
             np.array(terminated, bool),
@@ -146,6 +152,11 @@ def from_counts(counts: TransitionCounts, prior: float) -> tuple[Columns, np.nda
         raise ValueError("no start of an episode was counted: counts.add_starts(states)")
     if prior > 0.0 and n_rows * n_states > MAX_DENSE:
         raise ValueError(f"prior {prior:g} spreads over {n_rows * n_states} outcomes: only 0 suits so many states")
+    if n_rows > MAX_DENSE:
+        raise ValueError(
+            f"a table of {n_states} states x {counts.n_actions} actions takes {n_rows * BYTES / 1e9:.0f} GB: an action "
+            f"that was never tried has a row, too"
+        )
     seen = counts.seen()
     tried = np.bincount(seen.row, seen.times, minlength=n_rows)
     total = tried + prior * n_states

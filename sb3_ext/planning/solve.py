@@ -56,7 +56,7 @@ def backup(mdp: TabularMDP, v: np.ndarray) -> np.ndarray:
     :param v: [S] values
     :return: [S, A] of acting once and then being worth ``v``
     """
-    return Lookahead.of(mdp)(v)
+    return Lookahead.of(mdp)(np.asarray(v, float))
 
 
 def value_iteration(

@@ -93,6 +93,23 @@ def never_ends(chain: Any, exits: np.ndarray) -> np.ndarray:
     return _distances(edges.col, edges.row, exits)[0]
 
 
+def idle_classes(chain: Any, paid: np.ndarray, endless: np.ndarray) -> np.ndarray:
+    """
+    :param chain: [S, S] scipy matrix of what goes on under a policy
+    :param paid: [S] bool: whether a step from there is
+    :param endless: [S] bool: what `never_ends` finds
+    :return: [S] bool: states of which it stays in a set for ever and is never paid
+    """
+    edges = chain.tocoo()
+    n, label = scipy_module("scipy.sparse.csgraph").connected_components(
+        _adjacency(edges.row, edges.col, len(paid)), directed=True, connection="strong"
+    )
+    busy = np.zeros(n, bool)
+    busy[label[paid | ~endless]] = True
+    busy[label[edges.row[label[edges.row] != label[edges.col]]]] = True  # it leaves
+    return ~busy[label]  # type: ignore[no-any-return]  # scipy has no annotations
+
+
 def way_out(mdp: TabularMDP, allowed: np.ndarray, stay: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
     A policy that ends with probability 1, or stays where that is free, by the fewest steps that luck allows.

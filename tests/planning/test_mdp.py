@@ -267,7 +267,8 @@ def test_the_process_of_many_counts_is_the_one_that_was_counted() -> None:
 def test_an_action_that_was_never_tried_stays_and_a_prior_spreads() -> None:
     counts = TransitionCounts(2, 2)
     counts.add_starts(0)
-    counts.add([0, 0, 0], [1, 1, 1], [1.0, 1.0, 4.0], [1, 1, 0], [False, False, True])  # type: ignore[arg-type]
+    ends = np.array([[False], [False], [True]])  # as a replay buffer stores them
+    counts.add(np.array([[0]] * 3), np.array([[1]] * 3), np.array([1.0, 1.0, 4.0]), np.array([[1], [1], [0]]), ends)
     bare = TabularMDP.from_counts(counts, 0.9)
     expected = np.array([[[1.0, 0.0], [0.0, 2 / 3]], [[0.0, 1.0], [0.0, 1.0]]])
     np.testing.assert_allclose(dense(bare), expected)
@@ -328,13 +329,15 @@ def changed(**columns: Any) -> Outcomes:
         ({1: {0: [(np.nan, 0, 0.0, False)], 1: [(1.0, 0, 0.0, False)]}}, "probability nan of state 1, action 0"),
         ({1: {0: [(1.0, 0, np.nan, False)], 1: [(1.0, 0, 0.0, False)]}}, "reward nan of state 1, action 0"),
         ({1: {0: [(1.0, 0, np.inf, False)], 1: [(1.0, 0, 0.0, False)]}}, "reward inf of state 1, action 0"),
+        ({1: {0: [(1.0, 0.5, 0.0, False)], 1: [(1.0, 0, 0.0, False)]}}, "next 0.5 of an outcome must be a whole"),
+        ({1: {0: [(1.0, 0, 0.0)], 1: [(1.0, 0, 0.0, False)]}}, "outcomes of state 1, action 0 must be (probability, "),
         ({1: {0: [(1.0, 7, 0.0, False)], 1: [(1.0, 0, 0.0, False)]}}, "state 1, action 0 leads to state 7, of 2"),
         ({1: {0: [(0.5, 0, 0.0, False)] * 2, 1: []}}, "probabilities of state 1, action 1 sum to 0, not 1"),
         ({1: {0: [(1.0, 0, 0.0, False)]}}, "state 1 has 1 actions, state 0 has 2"),
         ({3: {0: [(1.0, 0, 0.0, False)], 1: [(1.0, 0, 0.0, False)]}}, "states of the table are not numbered"),
     ],
 )
-def test_a_table_that_is_no_process(rows: Table, words: str) -> None:
+def test_a_table_that_is_no_process(rows: Any, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         small(rows=rows)
 
@@ -344,7 +347,9 @@ def test_a_table_that_is_no_process(rows: Table, words: str) -> None:
     [
         ({"gamma": 1.01}, "gamma 1.01 must lie in [0, 1]"),
         ({"gamma": float("nan")}, "gamma nan must lie in [0, 1]"),
+        ({"gamma": None}, "gamma None must lie in [0, 1]"),
         ({"horizon": 0}, "horizon 0 must be at least 1 step"),
+        ({"horizon": 2.5}, "horizon 2.5 must be at least 1 step, and a whole number of them"),
         ({"start": np.ones(3) / 3}, "start has shape (3,), not (2,)"),
         ({"start": np.array([0.5, 0.6])}, "probabilities of start sum to 1.1, not 1"),
         ({"start": np.array([1.5, -0.5])}, "probability -0.5 of starting in state 1 must lie in [0, 1]"),
@@ -371,6 +376,16 @@ def test_a_table_larger_than_its_outcomes_is_refused_before_it_is_made() -> None
 def test_outcomes_that_do_not_fit(outcomes: Outcomes, words: str) -> None:
     with pytest.raises(ValueError, match=re.escape(words)):
         TabularMDP(outcomes, 2, 2, START, 0.9)
+
+
+def test_columns_may_be_lists_and_sizes_of_any_integer_type() -> None:
+    of = Outcomes(*[column.tolist() for column in small().outcomes])
+    mdp = TabularMDP(of, np.uint8(2), np.uint8(2), START, 0.9)
+    np.testing.assert_array_equal(dense(mdp), dense(small()))
+    many = TransitionCounts(10**8, 6)
+    many.add_starts(0)
+    with pytest.raises(ValueError, match="a table of 100000000 states x 6 actions takes 48 GB"):
+        TabularMDP.from_counts(many, 0.9)
 
 
 def test_rewards_that_do_not_fit() -> None:

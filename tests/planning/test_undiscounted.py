@@ -120,6 +120,22 @@ def test_policies_that_never_end_are_worth_nothing_where_nothing_is_paid() -> No
     np.testing.assert_allclose(evaluate(mdp, np.zeros(2, int)), [2.0, 0.0])
 
 
+def test_absorbing_states_that_pay_nothing_are_ends() -> None:
+    """As other libraries write them: an end is a state that stays, without a sign that the episode is over."""
+    mdp = process({0: {0: always(0)}, 1: {0: [(0.5, 1, -1.0, False), (0.5, 0, -1.0, False)]}})
+    np.testing.assert_allclose(evaluate(mdp, np.zeros(2, int)), [0.0, -2.0])
+    for solver in SOLVERS:
+        found = solver(mdp)
+        assert found.converged and found.bound < 1e-7
+        np.testing.assert_allclose(found.v, [0.0, -2.0], atol=1e-7)
+    # On the way to a pair of them there may be gains that end by themselves.
+    rows: Table = {0: {0: always(1, 3.0)}, 1: {0: always(2, -1.0)}, 2: {0: always(3)}, 3: {0: always(2)}}
+    np.testing.assert_allclose(evaluate(process(rows), np.zeros(4, int)), [2.0, -1.0, 0.0, 0.0])
+    rows[3] = {0: always(2, -0.5)}
+    with pytest.raises(ValueError, match=r"never ends from 4 states \(0, 1, ...\): its value is no number"):
+        evaluate(process(rows), np.zeros(4, int))
+
+
 def test_edges_that_are_given_twice_are_one() -> None:
     """Strong components of scipy 1.17 may go round for ever among edges given twice."""
     rows: Table = {s: {a: [(1 / 300, (s + 1) % 40, 0.0, False)] * 300 for a in range(2)} for s in range(40)}
