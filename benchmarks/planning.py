@@ -267,7 +267,7 @@ def bounds(table: Table) -> list[Bound]:
 
 
 def draw(table: Table) -> None:
-    """Write docs/images/planning.png from the table."""
+    """Write docs/images/planning_solvers.png from the table."""
     figure, (left, right) = panels(2, width=4.4)
     sizes = np.array(SIZES)
     for panel, color in (("build s", COLORS[4]), ("solve s", COLORS[0])):
@@ -285,7 +285,7 @@ def draw(table: Table) -> None:
     right.set_ylim(top=20.0 * right.get_ylim()[1])
     right.set_xticks(np.arange(4), names)
     right.legend(fontsize=8)
-    save(figure, "planning")
+    save(figure, "planning_solvers")
 
 
 # ---------------------------------------------------------------------- --check

@@ -108,7 +108,7 @@ def policy_iteration(mdp: TabularMDP, max_iterations: int = 1000, policy: np.nda
             policy = np.where(idle, rule.loops.inside.argmax(axis=1), policy)
         if not better.any():
             break
-        if rule.loops is not None and (endless := _goes_on(mdp, rule.loops, policy)).any():
+        if rule.loops is not None and (endless := _goes_on(mdp, rule.loops.members, policy)).any():
             raise _paid_for_ever(endless)  # truly better than one that ends, and does not end itself
     bound = log[-1].bound
     if rule.loops is not None:
@@ -250,8 +250,9 @@ def _watched(mdp: TabularMDP, look: Lookahead, rule: Greedy, on_sweep: OnSweep |
 
 def _check_gains(mdp: TabularMDP, look: Lookahead, loops: FreeLoops, v: np.ndarray) -> None:
     """:raises ValueError: where a policy stays among states all of which gain by one more step, and so by any number"""
-    policy = np.where(loops.inside, -np.inf, look(v)).argmax(axis=1)
-    endless = _goes_on(mdp, loops, policy)
+    ways_out = np.where(loops.inside, -np.inf, look(v))
+    policy = ways_out.argmax(axis=1)
+    endless = _goes_on(mdp, loops.members & (ways_out.max(axis=1) < v), policy)
     if not endless.any():
         return
     taken = np.flatnonzero(endless) * mdp.n_actions + policy[endless]
@@ -264,10 +265,10 @@ def _check_gains(mdp: TabularMDP, look: Lookahead, loops: FreeLoops, v: np.ndarr
         raise _paid_for_ever(endless)
 
 
-def _goes_on(mdp: TabularMDP, loops: FreeLoops, policy: np.ndarray) -> np.ndarray:
-    """:return: [S] bool: states from which a policy comes neither to an end nor to where staying is free"""
+def _goes_on(mdp: TabularMDP, at_rest: np.ndarray, policy: np.ndarray) -> np.ndarray:
+    """:return: [S] bool: states from which a policy comes neither to an end nor to a state ``at_rest``"""
     states = np.arange(mdp.n_states)
-    exits = can_end(mdp)[states, policy] | loops.members
+    exits = can_end(mdp)[states, policy] | at_rest
     return never_ends(mdp.matrix[states * mdp.n_actions + policy], exits)
 
 
