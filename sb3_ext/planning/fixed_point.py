@@ -112,17 +112,23 @@ class Greedy:
         self.epsilon, self.loops = epsilon, loops
 
     def best(self, q: np.ndarray) -> np.ndarray:
-        if self.loops is None:
-            return self._mixed(largest(q), q)
-        ways_out = np.where(self.loops.inside, -np.inf, q)
-        return self.loops.merge(self._mixed(largest(ways_out), q))
+        return self._mixed(q, q)
 
     def steps(self, look: Lookahead, q: np.ndarray, slack: float) -> float | None:
         far = q < self.best(q)[:, None] - slack
-        return steps_to_end(look, lambda x: self.best(np.where(far, 0.0, x)))
+        return steps_to_end(look, lambda x: self._mixed(np.where(far, 0.0, x), x))
 
-    def _mixed(self, best: np.ndarray, q: np.ndarray) -> np.ndarray:
-        return best if self.epsilon == 0.0 else (1.0 - self.epsilon) * best + self.epsilon * q.mean(axis=1)
+    def _mixed(self, chosen: np.ndarray, q: np.ndarray) -> np.ndarray:
+        """
+        :param chosen: [S, A] of which the largest is taken
+        :param q: [S, A] of which any is, with probability ``epsilon``
+        :return: [S]
+        """
+        ways_out = chosen if self.loops is None else np.where(self.loops.inside, -np.inf, chosen)
+        best = largest(ways_out)
+        if self.epsilon > 0.0:
+            best = (1.0 - self.epsilon) * best + self.epsilon * q.mean(axis=1)
+        return best if self.loops is None else self.loops.merge(best)
 
 
 class Found(NamedTuple):

@@ -50,6 +50,16 @@ def test_no_epsilon_soft_policy_is_better(gamma: float) -> None:
         assert found.converged and np.abs(np.max(others, axis=0) - found.v).max() <= found.bound + 1e-12
 
 
+def test_random_actions_are_among_those_that_take_time() -> None:
+    """Action 0 ends one time in ten; action 1 never does, and is taken by chance alone: an episode is twice as long."""
+    mdp = TabularMDP.from_table(
+        {0: {0: [(0.1, 0, 1.0, True), (0.9, 0, 0.0, False)], 1: [(1.0, 0, -1.0, False)]}}, np.ones(1), 1.0
+    )
+    for tol in (1e-2, 1e-4, 1e-8):
+        found = epsilon_soft_value_iteration(mdp, 0.5, tol)
+        assert found.converged and abs(found.v[0] + 7 / 3) <= found.bound <= tol * 7 / 3
+
+
 def test_its_action_values_are_those_of_the_first_action_alone() -> None:
     """What SARSA's table holds: one action, and the soft policy from there on."""
     mdp = random_process(0, 6, 3, 0.9)
