@@ -6,6 +6,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 MAP = (DOCS / "architecture.md").read_text()
 
 
-@pytest.mark.parametrize("page", ["td3_update.md"])
+@pytest.mark.parametrize("page", ["td3_update.md", "planning.md"])
 def test_a_page_prints_what_it_says(page: str) -> None:
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted > 20 and result.failed == 0
@@ -41,6 +42,26 @@ def test_actors_come_and_go_as_their_page_says(tmp_path: Path, monkeypatch: pyte
     exec(compile(code.replace("50_000", "2_000").replace("10_000", "400"), "scale_out.md", "exec"), page)
     model = page["model"]
     assert model.num_timesteps >= 2_000 + 2 * 400 and model._n_updates > 0
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # rl-zoo3's scripts are not ours to keep free of deprecations
+def test_commands_about_exact_answers_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One after the other, as they stand; training is short."""
+    monkeypatch.chdir(tmp_path)
+    page = (DOCS / "planning.md").read_text()
+    commands = re.findall(r"^sb3-ext (.*)$", page, flags=re.MULTILINE)
+    assert len(commands) >= 6
+    for command in commands:
+        arguments = shlex.split(command)
+        short = ["-n", "600", "--eval-freq", "-1"] if arguments[0] == "train" else []
+        assert cli.main([*arguments, *short]) == 0, command
+        said = capfd.readouterr().out
+        if arguments[0] == "lab":
+            assert said.strip() in page
+    assert (tmp_path / "report.html").is_file()
 
 
 # ---------------------------------------------------------------------- the map: each example of adding something
