@@ -155,10 +155,11 @@ def asked(policy: BasePolicy) -> Iterator[None]:
     """
     :param policy: in evaluation mode for a while; afterwards each of its modules is in the mode that it was in
     """
-    modes = [(module, module.training) for module in policy.modules()]
-    policy.set_training_mode(False)
+    trained = [module for module in policy.modules() if module.training]
+    if trained:  # a policy that collects is in evaluation mode already, and to set it again takes as long as to ask it
+        policy.set_training_mode(False)
     try:
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in trained:
+            module.training = True
