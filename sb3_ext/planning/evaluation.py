@@ -14,7 +14,7 @@ from sb3_ext.planning.undiscounted import can_end, idle_classes, never_ends, som
 
 DENSE = 1500
 """states up to which linear equations are solved by elimination"""
-SMALL = 64
+SMALL = 200
 """states up to which dense equations are solved faster than sparse ones"""
 FEW = 6
 """entries of a row up to which a sparse elimination costs no more than a dense one, wherever they lie"""
