@@ -180,6 +180,9 @@ class _Given:
     def best(self, q: np.ndarray) -> np.ndarray:
         return np.where(self.endless, 0.0, q[:, 0])
 
+    def counts(self, q: np.ndarray, slack: float) -> np.ndarray:
+        return np.ones(q.shape, bool)
+
     def steps(self, look: Lookahead, q: np.ndarray, slack: float) -> float | None:
         return steps_to_end(look, self.best)
 

@@ -50,7 +50,7 @@ class Lookahead:
         self._flat = reward.ravel()
         # Of one row: each product and sum rounds once, and so do gamma and the reward.
         self._roundings = int(np.diff(matrix.indptr).max()) + 4
-        self._largest_reward = float(np.abs(reward).max())
+        self.largest_reward = float(np.abs(reward).max())
 
     @classmethod
     def of(cls, mdp: TabularMDP) -> Lookahead:
@@ -73,12 +73,14 @@ class Lookahead:
         """
         return 1.0 + (self.matrix @ x).reshape(self.reward.shape)  # type: ignore[no-any-return]
 
-    def rounding(self, largest: float) -> float:
+    def rounding(self, largest_value: float, largest_reward: float | None = None) -> float:
         """
-        :param largest: absolute value of any state
+        :param largest_value: absolute, of any state
+        :param largest_reward: absolute, of the actions that count; by default of all
         :return: largest error of one look ahead
         """
-        return self._roundings * EPS * (largest + self._largest_reward)
+        reward = self.largest_reward if largest_reward is None else largest_reward
+        return self._roundings * EPS * (largest_value + reward)
 
 
 class Rule(Protocol):
@@ -88,6 +90,13 @@ class Rule(Protocol):
         """
         :param q: [S, A]
         :return: [S]
+        """
+
+    def counts(self, q: np.ndarray, slack: float) -> np.ndarray:
+        """
+        :param q: [S, A]
+        :param slack: of each of them
+        :return: [S, A] bool: actions on which what is best may depend
         """
 
     def steps(self, look: Lookahead, q: np.ndarray, slack: float) -> float | None:
@@ -113,6 +122,9 @@ class Greedy:
 
     def best(self, q: np.ndarray) -> np.ndarray:
         return self._mixed(q, q)
+
+    def counts(self, q: np.ndarray, slack: float) -> np.ndarray:
+        return np.ones(q.shape, bool) if self.epsilon > 0.0 else q >= largest(q)[:, None] - slack
 
     def steps(self, look: Lookahead, q: np.ndarray, slack: float) -> float | None:
         far = q < self.best(q)[:, None] - slack
@@ -176,12 +188,13 @@ def iterate(
         low, high = float(change.min()), float(change.max())
         highest, lowest = float(new.max()), float(new.min())
         largest_value = max(highest, -lowest)
-        shift, bound = error.after(n, q, low, high, largest_value, tol * max(least_size, largest_value))
+        rounding = rounding_of(look, rule, q, largest_value)
+        shift, bound = error.after(n, q, low, high, rounding, tol * max(least_size, largest_value))
         wanted = tol * max(least_size, highest + shift, -lowest - shift)
         log.append(Sweep(n, max(high, -low), bound))
         if on_sweep is not None:
             on_sweep(log[-1], new + shift)
-        stalled = max(high, -low) <= look.rounding(largest_value)  # nothing but rounding moves
+        stalled = max(high, -low) <= rounding  # nothing but rounding moves
         if bound <= wanted or stalled or n == max_sweeps:
             break
         v = new if improve is None else improve(q, new)
@@ -190,15 +203,30 @@ def iterate(
     return Found(new + shift, bound, n, bound <= wanted, log)
 
 
-def bound_of(look: Lookahead, v: np.ndarray, best: np.ndarray) -> float:
+def rounding_of(look: Lookahead, rule: Rule, q: np.ndarray, largest_value: float) -> float:
+    """
+    A forbidding reward of an action that is never taken does no harm.
+
+    :param q: [S, A] one look ahead
+    :param largest_value: absolute, of any state
+    :return: largest error by rounding of what is best there
+    """
+    rounding = look.rounding(largest_value)
+    if look.largest_reward <= 10.0 * largest_value:
+        return rounding
+    counting = np.abs(look.reward[rule.counts(q, 2.0 * rounding)]).max()
+    return look.rounding(largest_value, float(counting))
+
+
+def bound_of(look: Lookahead, rule: Rule, v: np.ndarray, q: np.ndarray) -> float:
     """
     :param v: [S] any values
-    :param best: [S] what one look ahead makes of them
+    :param q: [S, A] one look ahead from them
     :return: their largest error; inf with gamma 1
     """
     if look.gamma == 1.0:
         return np.inf
-    wrong = float(np.abs(best - v).max()) + look.rounding(float(np.abs(v).max()))
+    wrong = float(np.abs(rule.best(q) - v).max()) + rounding_of(look, rule, q, float(np.abs(v).max()))
     return wrong / (1.0 - look.gamma)
 
 
@@ -209,7 +237,7 @@ def undiscounted_bound(look: Lookahead, rule: Rule, v: np.ndarray, q: np.ndarray
     :return: an error that they certainly do not exceed, inf where there is none
     """
     largest_value = float(np.abs(v).max())
-    wrong = float(np.abs(rule.best(q) - v).max()) + look.rounding(largest_value)
+    wrong = float(np.abs(rule.best(q) - v).max()) + rounding_of(look, rule, q, largest_value)
     for exponent in range(-14, 1, 2):
         slack = 10.0**exponent * max(1.0, largest_value)
         steps = rule.steps(look, q, slack)
@@ -229,28 +257,26 @@ class _Error:
         self.next_try = 1
 
     def after(
-        self, n: int, q: np.ndarray, low: float, high: float, largest_value: float, wanted: float
+        self, n: int, q: np.ndarray, low: float, high: float, rounding: float, wanted: float
     ) -> tuple[float, float]:
         """
         :param n: sweep
         :param q: [S, A] values of its actions
         :param low: least change of a value, may be negative
         :param high: largest one
-        :param largest_value: absolute
+        :param rounding: largest error of it
         :param wanted: error
         :return: what to add to all values, and their largest error then
         """
         if self.look.gamma == 1.0:
             self._count_steps(n, q, max(high, -low), wanted)
-            return 0.0, self._undiscounted(low, high, largest_value)
+            return 0.0, self.factor * (max(high, -low) + rounding)
         if self.look.has_ends:
             shift, radius = 0.0, self.factor * max(high, -low)
         else:
             shift, radius = self.factor * (low + high) / 2.0, self.factor * (high - low) / 2.0
-        return shift, radius + self.look.rounding(largest_value + abs(shift)) / (1.0 - self.look.gamma)
-
-    def _undiscounted(self, low: float, high: float, largest_value: float) -> float:
-        return self.factor * (max(high, -low) + self.look.rounding(largest_value))
+            rounding += self.look.rounding(abs(shift), 0.0)  # of values that much larger
+        return shift, radius + rounding / (1.0 - self.look.gamma)
 
     def _count_steps(self, n: int, q: np.ndarray, change: float, wanted: float) -> None:
         """With gamma 1 the factor is how long episodes last, under all policies that may still be best."""

@@ -37,6 +37,9 @@ class Soft:
         probabilities: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
         return probabilities
 
+    def counts(self, q: np.ndarray, slack: float) -> np.ndarray:
+        return np.ones(q.shape, bool)
+
     def steps(self, look: Lookahead, q: np.ndarray, slack: float) -> float | None:
         policy = self.policy(q)
         steps = steps_to_end(look, lambda x: (policy * x).sum(axis=1))

@@ -99,7 +99,7 @@ def policy_iteration(mdp: TabularMDP, max_iterations: int = 1000, policy: np.nda
     for n in range(1, max_iterations + 1):
         v, error = value_and_error(mdp, policy)
         q = look(v)
-        log.append(Sweep(n, float(np.abs(rule.best(q) - v).max()), bound_of(look, v, rule.best(q))))
+        log.append(Sweep(n, float(np.abs(rule.best(q) - v).max()), bound_of(look, rule, v, q)))
         better = q.max(axis=1) > q[states, policy] + 2.0 * error
         policy = np.where(better, q.argmax(axis=1), policy)
         if rule.loops is not None:

@@ -153,6 +153,18 @@ def test_a_policys_error_is_kept_too(gamma: float) -> None:
         assert distance(evaluate(mdp, policy), exact) <= error
 
 
+@pytest.mark.parametrize(("gamma", "ends"), [(0.5, 0.3), (0.999, 0.3), (1.0, 0.3), (0.99, 0.0)])
+def test_what_forbids_an_action_does_not_spoil_the_bound(gamma: float, ends: float) -> None:
+    """-1e9 for a move that is never made: the values are small, and so are their errors."""
+    mdp = random_process(6, 12, 3, gamma, ends)
+    paid = -np.abs(mdp.reward)
+    paid[np.arange(12), (np.arange(12) + 1) % 3] = -1e9
+    allowed = mdp.with_reward(paid)
+    for found in (value_iteration(allowed), policy_iteration(allowed), solve(allowed)):
+        assert found.converged and found.bound <= 1e-8 * np.abs(found.v).max() and np.abs(found.v).max() < 1e3
+        np.testing.assert_allclose(evaluate(allowed, found.policy), found.v, atol=2.0 * found.bound)
+
+
 def test_any_first_values_lead_to_the_same_place() -> None:
     mdp = random_process(5, 20, 3, 0.9)
     start = np.random.default_rng(0).normal(scale=100.0, size=20)
