@@ -5,7 +5,6 @@ says what was measured against what; a line is added with each measurement, and 
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import math
@@ -25,6 +24,9 @@ EXACT = ("gap", "gap_fraction", "return_exact", "q_error", "v_error", "states_wr
 ESTIMATED = ("return", "return_se")
 """columns of any other: no number of them is exact"""
 COLUMNS = ("steps", *EXACT, *ESTIMATED)
+MAX_BYTES = 64_000_000  # half a million measurements; a file may be a stranger's
+MAX_LINE, MAX_SHOWN = 1000, 80  # characters
+MAX_STEPS = 2.0**53
 
 
 class Yardstick(NamedTuple):
@@ -106,27 +108,57 @@ def read_gap(folder: str | os.PathLike[str]) -> GapCurve:
 
 
 def _line(row: Mapping[str, float]) -> str:
-    return ",".join(f"{row[name]:.17g}" if name in row else "" for name in COLUMNS) + "\n"
+    """:return: without what is no number, as the Q-values of a network that diverged"""
+    cells = (f"{row[name]:.17g}" if name in row and math.isfinite(row[name]) else "" for name in COLUMNS)
+    return ",".join(cells) + "\n"
 
 
 def _rows(path: pathlib.Path) -> tuple[Yardstick, list[dict[str, float]]]:
     """:return: the first line, and of each measurement what it has"""
-    text = path.read_text(encoding="utf-8", errors="replace")
-    first, _, rest = text[: text.rfind("\n") + 1].partition("\n")  # a line without its end is being written
-    try:
-        yardstick = Yardstick(**json.loads(first.removeprefix("#")))
-        numbers = [yardstick.best_value, yardstick.gamma, yardstick.best_return or 0.0, yardstick.n_episodes or 0]
-        if not all(math.isfinite(number) for number in numbers):
-            raise ValueError("a number is not finite")
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"{path}: line 1 is not the one that OptimalityGap writes: {first[:80]!r}") from error
-    reader = csv.DictReader(io.StringIO(rest))
+    size = path.stat().st_size
+    if size > MAX_BYTES:
+        raise ValueError(f"{path}: {size} bytes are more than any run writes ({MAX_BYTES})")
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]  # one without its end is being written
+    head = lines[0] if lines else ""
+    yardstick = _yardstick(head)
+    if yardstick is None:
+        raise ValueError(f"{path}: line 1 is not the one that OptimalityGap writes: {head[:MAX_SHOWN]!r}")
+    if lines[1:2] != [",".join(COLUMNS)]:
+        raise ValueError(f"{path}: line 2 must name the columns {', '.join(COLUMNS)}")
     rows = []
-    for row in reader:
-        try:
-            rows.append({name: float(row[name]) for name in COLUMNS if row[name]})
-            if not all(math.isfinite(value) for value in rows[-1].values()) or rows[-1]["steps"] < 0:
-                raise ValueError("a number is not finite")
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(f"{path}: line {reader.line_num + 1} is no measurement: {row}") from error
+    for number, line in enumerate(lines[2:], start=3):
+        row = _row(line)
+        if row is None:
+            raise ValueError(f"{path}: line {number} is no measurement: {line[:MAX_SHOWN]!r}")
+        rows.append(row)
     return yardstick, rows
+
+
+def _yardstick(line: str) -> Yardstick | None:
+    """:return: None where it is none"""
+    if len(line) > MAX_LINE or not line.startswith("#"):
+        return None
+    try:
+        told = json.loads(line[1:])
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(told, dict) or told.keys() != set(Yardstick._fields):
+        return None
+    n_episodes, limited = told["n_episodes"], told["best_return"]
+    is_count = type(n_episodes) is int and 2 <= n_episodes < 2**31
+    numbers = [told["best_value"], told["gamma"], *([] if limited is None else [limited])]
+    if not all(type(x) is float and math.isfinite(x) for x in numbers) or not (n_episodes is None or is_count):
+        return None
+    return Yardstick(**told)
+
+
+def _row(line: str) -> dict[str, float] | None:
+    """:return: None where it is none"""
+    cells = line.split(",", len(COLUMNS))
+    if len(line) > MAX_LINE or len(cells) != len(COLUMNS) or not (cells[0].isascii() and cells[0].isdigit()):
+        return None
+    try:
+        row = {name: float(cell) for name, cell in zip(COLUMNS, cells, strict=True) if cell}
+    except ValueError:
+        return None
+    return row if row["steps"] < MAX_STEPS and all(map(math.isfinite, row.values())) else None

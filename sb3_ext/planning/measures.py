@@ -140,8 +140,8 @@ class Estimate:
 
 def yardstick(mdp: TabularMDP, best: Solution) -> Yardstick:
     """:return: the best that there is"""
-    limited = None if mdp.horizon is None else best_return(mdp)
-    return Yardstick(float(mdp.start @ best.v), limited, mdp.gamma)
+    limited = None if mdp.horizon is None else float(best_return(mdp))
+    return Yardstick(float(mdp.start @ best.v), limited, float(mdp.gamma))
 
 
 def summary(yardstick: Yardstick, values: dict[str, float]) -> str:

@@ -30,6 +30,12 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert np.isnan(found.values["return_exact"]).all() and "return" not in found.values
 
 
+def test_what_is_no_number_is_left_out(tmp_path: Path) -> None:
+    written(tmp_path, [0]).add({"steps": 10.0, "gap": 0.5, "q_error": np.nan})
+    found = read_gap(tmp_path)
+    assert found.steps.tolist() == [0, 10] and np.isnan(found.values["q_error"]).all()
+
+
 def test_it_goes_on_from_the_step_that_training_goes_on_from(tmp_path: Path) -> None:
     written(tmp_path, [0, 1000, 2000, 2500])
     kept = GapFile(tmp_path / NAME, BEST).begin(2000)
@@ -52,6 +58,15 @@ def test_a_line_that_is_being_written_is_left_out(tmp_path: Path) -> None:
         (lambda text: "a,b\n1,2\n", "line 1 is not the one"),
         (lambda text: text.replace("0.542", "NaN"), "line 1 is not the one"),
         (lambda text: text.replace("0.542", '"a"'), "line 1 is not the one"),
+        (lambda text: text.replace("0.542", f"1{'0' * 400}"), "line 1 is not the one"),
+        (lambda text: f"#{'[' * 100_000}\n", "line 1 is not the one"),
+        (lambda text: text.replace('"best_return": null', '"best_return": []'), "line 1 is not the one"),
+        (lambda text: text.replace('"n_episodes": null', '"n_episodes": 0'), "line 1 is not the one"),
+        (lambda text: text.replace("steps,gap", "steps,gaps"), "line 2 must name the columns"),
+        (lambda text: text + f"{'9' * 200_000},,,,,,,,\n", "line 5 is no measurement: '9{80}'$"),
+        (lambda text: text + "1e300,,,,,,,,\n", "line 5 is no measurement"),
+        (lambda text: text + "0.5,,,,,,,,\n", "line 5 is no measurement"),
+        (lambda text: text + "99999999999999999999,,,,,,,,\n", "line 5 is no measurement"),
         (lambda text: text + "3000,nan,,,,,,,\n", "line 5 is no measurement"),
         (lambda text: text + "many,,,,,,,,\n", "line 5 is no measurement"),
         (lambda text: text + "500,0.1,,,,,,,\n", "its steps go back"),
@@ -61,6 +76,13 @@ def test_a_broken_file_is_named(tmp_path: Path, change: Callable[[str], str], me
     file = written(tmp_path, [0, 1000])
     file.path.write_text(change(file.path.read_text()))
     with pytest.raises(ValueError, match=rf"optimality\.csv: {message}"):
+        read_gap(tmp_path)
+
+
+def test_a_file_that_no_run_writes_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / NAME).open("wb") as file:
+        file.truncate(10**10)  # holes take no space
+    with pytest.raises(ValueError, match="10000000000 bytes are more than any run writes"):
         read_gap(tmp_path)
 
 
