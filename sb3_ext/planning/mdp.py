@@ -71,7 +71,7 @@ class Csr(NamedTuple):
 class TabularMDP:
     """
     :param outcomes: all that can happen, in any order. Those of probability 0 are left out, rows that sum to 1 but for
-        rounding are divided by their sum
+        rounding are divided by their sum. Arrays that need no change are kept and not copied: do not write into them
     :param n_states: S
     :param n_actions: A
     :param start: [S] probabilities of the first state

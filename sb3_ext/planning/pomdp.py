@@ -25,7 +25,8 @@ MAX_SIZE = 10**8  # numbers of a table that is made of a function: 0.8 GB
 class TabularPOMDP:
     """
     :param mdp: the states behind what is seen
-    :param observation: [A, S, O] probability of seeing o where action a has led to state s
+    :param observation: [A, S, O] probability of seeing o where action a has led to state s. It is kept and
+        not copied, as what follows: do not write into it
     :param first_observation: [S, O] the same before any action; None = nothing is seen then
     :param shown: [O, ...] what the environment gives an agent for each observation; None = the number
     :raises ValueError: where they do not fit, or are no probabilities
