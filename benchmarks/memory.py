@@ -251,11 +251,12 @@ def report(table: Table, exact: Table) -> None:
 def main() -> None:
     arguments = parser(__doc__, seeds=3)
     arguments.add_argument("--tasks", nargs="+", default=[task.name for task in TASKS], help="only these")
+    arguments.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS), help="only these")
     args = parse(arguments)
     table = Table("memory", RUN_COLUMNS, key=RUN_KEY, saved=not args.quick, fresh=args.fresh)
     for seed in range(args.seeds):
         for task in TASKS:
-            for agent in task.agents:
+            for agent in [name for name in task.agents if name in args.agents]:
                 if task.name in args.tasks and not table.has(task=task.name, agent=agent, seed=seed):
                     table.add(run(task, agent, seed, 1200 if args.quick else task.n_steps))
     exact = Table("memory_exact", EXACT_COLUMNS, key=("task",), saved=not args.quick, fresh=args.fresh)

@@ -90,6 +90,18 @@ def test_pairs_are_what_the_wrapper_shows(lake: TabularPOMDP) -> None:
         pair = following
 
 
+def test_who_sees_the_last_action_needs_little_memory(lake: TabularPOMDP) -> None:
+    """As a note to oneself, as in MemoryChain: this rule of row and last action is worth nearly as much as a memory."""
+    rule = np.array(
+        [[0, 0, 0, 0, 0], [0, 0, 0, 0, 3], [3, 1, 1, 1, 3], [2, 2, 2, 2, 3]]
+    )  # [row, last], found by search
+    pairs = with_last_action(lake.mdp)
+    pair = np.arange(pairs.n_states)
+    value = float(pairs.start @ evaluate(pairs, rule[pair // 5 // 4, pair % 5]))
+    assert value == pytest.approx(0.205788, abs=1e-6)
+    assert best_memoryless(lake).value < value < solve_beliefs(lake, seconds=10).upper
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("algo", ["r2d2", "rainbowr"])
