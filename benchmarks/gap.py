@@ -151,7 +151,16 @@ def curve_of(row: Mapping[str, str]) -> np.ndarray:
 
 def report(table: Table, tasks: list[Task]) -> None:
     """Print a table for each task."""
-    header = ("agent", f"gap <= {SOLVED:g} at", "seeds", "median of the last half", "at the end", "return", "CPU-s")
+    header = (
+        "agent",
+        f"gap <= {SOLVED:g} at",
+        "seeds",
+        "last half: median",
+        f"above {SOLVED:g}",
+        "end",
+        "return",
+        "CPU-s",
+    )
     for task in tasks:
         mdp = task.mdp()
         optimum = mdp.start @ solve(mdp).v
@@ -169,6 +178,7 @@ def report(table: Table, tasks: list[Task]) -> None:
                     "never" if never.all() else f"{np.nanmedian(first):.0f}",
                     f"{len(first) - never.sum()} of {len(first)}",
                     _spread(table.values("last_half", **where)),
+                    _spread(np.array([_unsolved(row) for row in _rows(table, task, agent)])),
                     _spread(table.values("final", **where)),
                     _spread(table.values("final_return", **where)),
                     table.median("cpu_seconds", **where),
@@ -177,8 +187,18 @@ def report(table: Table, tasks: list[Task]) -> None:
         print_rows(header, cells)
 
 
+def _rows(table: Table, task: Task, agent: str) -> list[dict[str, str]]:
+    return [row for row in table.rows if (row["task"], row["agent"]) == (task.env_id, agent)]
+
+
+def _unsolved(row: Mapping[str, str]) -> float:
+    """:return: part of the measurements of the last half that are above `SOLVED`"""
+    curve = curve_of(row)
+    return float((curve[curve[:, 0] > curve[-1, 0] / 2, 1] > SOLVED).mean())
+
+
 def _spread(values: np.ndarray) -> str:
-    return f"{np.median(values):.3f} ({values.min():.3f} to {values.max():.3f})"
+    return f"{np.median(values):.2f} ({values.min():.2f} to {values.max():.2f})"
 
 
 def plot(table: Table) -> None:
@@ -186,7 +206,7 @@ def plot(table: Table) -> None:
     figure, axes = panels(len(TASKS), width=3.2, height=3.0)
     for axis, task in zip(axes, TASKS, strict=True):
         for (agent, chosen), color in zip(AGENTS.items(), COLORS, strict=False):
-            rows = [row for row in table.rows if (row["task"], row["agent"]) == (task.env_id, agent)]
+            rows = _rows(table, task, agent)
             if not rows:
                 continue
             curves = np.array([curve_of(row)[: N_STEPS // EVERY + 1] for row in rows])
@@ -211,9 +231,7 @@ def plot_dqn(table: Table) -> None:
     mdp = lake.mdp()
     optimum = float(mdp.start @ solve(mdp).v)
     figure, (errors, gaps) = panels(2, width=4.3, height=3.0)
-    for row in table.rows:
-        if (row["task"], row["agent"]) != (lake.env_id, "dqn"):
-            continue
+    for row in _rows(table, lake, "dqn"):
         steps, shares, _, q_errors = curve_of(row).T
         is_shown = row["seed"] == str(SHOWN_SEED)
         look: dict[str, Any] = {"linewidth": 1.8, "zorder": 3} if is_shown else {"linewidth": 0.8, "alpha": 0.3}
@@ -221,7 +239,7 @@ def plot_dqn(table: Table) -> None:
         gaps.plot(steps / 1000, shares * optimum, color=COLORS[1], **look)
     errors.set(title="largest error of a Q-value", xlabel="env steps (thousands)", ylim=(0, None))
     gaps.axhline(optimum, color="black", linewidth=1, linestyle="--")
-    gaps.text(N_STEPS / 1000, optimum * 1.02, f"V* = {optimum:.3f}: all is lost", ha="right", va="bottom")
+    gaps.text(N_STEPS / 1000, optimum * 1.02, f"V* = {optimum:.3f}: worth nothing", ha="right", va="bottom")
     gaps.set(title="exact gap of the greedy policy", xlabel="env steps (thousands)", ylim=(0, optimum * 1.15))
     figure.suptitle(f"DQN on {lake.env_id}, the same runs in both (bold: seed {SHOWN_SEED}; the other seeds thin)")
     save(figure, "gap_dqn")
