@@ -270,7 +270,8 @@ class _Error:
         """
         if self.look.gamma == 1.0:
             self._count_steps(n, q, max(high, -low), wanted)
-            return 0.0, self.factor * (max(high, -low) + rounding)
+            wrong = max(high, -low) + rounding
+            return 0.0, self.factor * wrong if self.factor < np.inf else np.inf  # also where nothing is wrong
         if self.look.has_ends:
             shift, radius = 0.0, self.factor * max(high, -low)
         else:

@@ -41,6 +41,13 @@ def always(state: int, reward: float = 0.0, ends: bool = False) -> list[tuple[fl
     return [(1.0, state, reward, ends)]
 
 
+def test_a_wide_tolerance_is_met_where_nothing_moves_and_what_is_nearly_best_never_ends() -> None:
+    mdp = process({0: {0: always(0, -0.001), 1: always(0)}})
+    found = value_iteration(mdp, tol=1e-2)
+    assert found.converged and found.bound == 0.0 and found.v == [0.0]
+    assert found.log[0].bound == np.inf  # at first nothing is known; it was NaN
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 def test_waiting_for_the_last_step_is_worth_nothing(solver: Callable[[TabularMDP], Solution]) -> None:
     """n sweeps from 0 are worth 1 for every n: wait, and take the 1 without the -2 that follows. For ever it is 0."""
