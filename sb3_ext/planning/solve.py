@@ -42,7 +42,8 @@ class Solution(NamedTuple):
     policy: np.ndarray
     """[S] int64: a best action of each state; [S, A] probabilities where the best policy of a kind is stochastic"""
     bound: float
-    """no value is further from the optimal one, rounding included; inf where nothing is known"""
+    """no value is further from the optimal one of these tables, rounding of the solver included; inf where nothing is
+    known. ``mdp.reward`` is taken as it is: a mean of large rewards that cancel out has been rounded before"""
     n_sweeps: int
     """looks ahead from all states with all actions"""
     converged: bool
