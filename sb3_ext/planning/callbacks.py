@@ -10,7 +10,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ext.planning.gap_file import GapFile, Yardstick
 from sb3_ext.planning.mdp import TabularMDP
-from sb3_ext.planning.measures import Estimate, Exact, Measure, summary
+from sb3_ext.planning.measures import Estimate, Exact, Measure, has_discount_of, summary
 from sb3_ext.planning.model_states import is_recurrent
 from sb3_ext.planning.model_tables import policy_table
 from sb3_ext.planning.pomdp import TabularPOMDP
@@ -28,7 +28,8 @@ class OptimalityGap(BaseCallback):
     ``callback: sb3_ext.planning.OptimalityGap``.
 
     - ``lab/gap``: V* - V of the policy, at the start, discounted, acting for ever
-    - ``lab/gap_fraction``: the gap over the size of V* at the start; above 1 where the policy is worse than that
+    - ``lab/gap_fraction``: the gap over the size of V* at the start. Where V* > 0, 1 is a policy that is worth nothing;
+      where V* < 0, 1 is one that pays twice as much as it must
     - ``lab/return_exact``: what `evaluate_policy` estimates: undiscounted, cut at the environment's limit of steps; not
       where there is no limit and an episode can go on for ever. Nothing is subtracted from it: V* answers another
       question
@@ -36,6 +37,7 @@ class OptimalityGap(BaseCallback):
       reward, over all actions of the states in which an episode can be before it ends
     - ``lab/v_error``: of actor-critics, the largest distance of a value from that of the stochastic policy that
       collects, over the same states
+      Neither error is there where ``mdp`` has another discount than the model
     - ``lab/states_wrong``: in how many of these states the policy does not do one of the best actions
 
     Recurrent models, and tasks in which what is seen is not a function of the state, have no table. They are simulated,
@@ -69,11 +71,15 @@ class OptimalityGap(BaseCallback):
         verbose: int = 0,
     ) -> None:
         super().__init__(verbose)
-        for name, value, least in (("every", every, 1), ("n_episodes", n_episodes, 2)):
-            if value < least:
-                raise ValueError(f"{name} {value} must be at least {least}")
-        self.process, self.every, self.observe = mdp, every, observe
-        self.deterministic, self.n_episodes, self.path = deterministic, n_episodes, path
+        numbers: list[tuple[str, object, int]] = [("every", every, 1), ("n_episodes", n_episodes, 2)]
+        for name, value, least in numbers:
+            # A yml's 1e3 is a text, its 1000.0 a number of steps.
+            if not (isinstance(value, int | float | np.integer) and float(value).is_integer() and value >= least):
+                raise ValueError(f"{name} {value!r} must be a whole number, at least {least}")
+        if not isinstance(mdp, TabularMDP | TabularPOMDP | None):
+            raise ValueError(f"mdp {mdp!r} must be a TabularMDP or a TabularPOMDP: TabularMDP.from_env(env, gamma)")
+        self.process, self.every, self.observe = mdp, int(every), observe
+        self.deterministic, self.n_episodes, self.path = deterministic, int(n_episodes), path
         self.history: list[dict[str, float]] = []
         """each measurement: ``steps``, and what was logged, without "lab/" """
         self.yardstick: Yardstick | None = None
@@ -122,6 +128,8 @@ class OptimalityGap(BaseCallback):
         self._said.clear()
         if self.yardstick.best_return is None:
             self._say_once("no lab/return_exact: without a limit of steps an episode can go on for ever")
+        if isinstance(self._measure, Exact) and not has_discount_of(self.model, self._measure.mdp):
+            self._say_once("no lab/q_error and lab/v_error: the table has another discount than the model")
         self._is_measuring = True
         self._measure_now()
 

@@ -74,19 +74,27 @@ class Exact:
                 found["gap_fraction"] = found["gap"] / abs(optimum)
         if mdp.horizon is not None:
             found["return_exact"] = expected_return(mdp, policy)
+        if has_discount_of(model, mdp):
+            found |= self._errors(model, policy)
+        # T3: tied actions are equally right, so their values are compared and not the actions.
+        slack = max(TIE * (1.0 + float(np.abs(best.q).max())), 2.0 * best.bound)
+        chosen = (policy * best.q).sum(axis=1)
+        found["states_wrong"] = float((chosen < best.q.max(axis=1) - slack)[acting].sum())
+        return found
+
+    def _errors(self, model: Model, policy: np.ndarray) -> dict[str, float]:
+        """:return: of what the model believes"""
+        mdp, acting = self.mdp, self.acting
+        found: dict[str, float] = {}
         q = q_table(model, mdp, self.observe)
         if q is not None:
-            found["q_error"] = float(np.abs(q - best.q)[acting].max())
+            found["q_error"] = float(np.abs(q - self.best.q)[acting].max())
         v = value_table(model, mdp, self.observe)
         if v is not None:
             drawn = policy_table(model, mdp, self.observe, deterministic=False) if self.deterministic else policy
             true = self._value(drawn)
             if true is not None:
                 found["v_error"] = float(np.abs(v - true)[acting].max())
-        # T3: tied actions are equally right, so their values are compared and not the actions.
-        slack = max(TIE * (1.0 + float(np.abs(best.q).max())), 2.0 * best.bound)
-        chosen = (policy * best.q).sum(axis=1)
-        found["states_wrong"] = float((chosen < best.q.max(axis=1) - slack)[acting].sum())
         return found
 
     def _value(self, policy: np.ndarray) -> np.ndarray | None:
@@ -120,7 +128,10 @@ class Estimate:
 
     def __post_init__(self) -> None:
         if self._mdp.horizon is None:
-            raise ValueError("a model without a table is measured by episodes, and here an episode can go on for ever")
+            raise ValueError(
+                "a model without a table is measured by episodes, and here an episode can go on for ever: give the "
+                "environment a limit of steps, gym.make(..., max_episode_steps=200)"
+            )
 
     @property
     def _mdp(self) -> TabularMDP:
@@ -136,6 +147,11 @@ class Estimate:
             model, self.process, self.n_episodes, observe=self.observe, deterministic=self.deterministic
         )
         return {"return": found.mean, "return_se": found.standard_error}
+
+
+def has_discount_of(model: Model, mdp: TabularMDP) -> bool:
+    """:return: whether the model's values, if it has any, are discounted as the table's"""
+    return float(getattr(model, "gamma", mdp.gamma)) == mdp.gamma
 
 
 def yardstick(mdp: TabularMDP, best: Solution) -> Yardstick:

@@ -127,9 +127,18 @@ class PlannerPolicy(BasePolicy):
         return self._predict(obs, deterministic)
 
     def obs_to_tensor(self, observation: np.ndarray | dict[str, np.ndarray]) -> tuple[PyTorchObs, bool]:
-        """Adds: numbers of states may come as [n, 1], as replay buffers store them."""
+        """
+        Adds: numbers of states may come as [n, 1], as replay buffers store them.
+
+        :raises ValueError: for anything that is no number of a state
+        """
         numbers: np.ndarray = np.asarray(observation)
-        return super().obs_to_tensor(numbers.reshape(-1) if numbers.ndim == 2 else numbers)
+        if numbers.ndim == 2 and numbers.shape[1] == 1:
+            numbers = numbers[:, 0]
+        is_number = numbers.ndim <= 1 and np.issubdtype(numbers.dtype, np.number)
+        if not is_number or (numbers != np.floor(numbers)).any():
+            raise ValueError(f"observation {observation!r} must be the number of a state, or several: [n] or [n, 1]")
+        return super().obs_to_tensor(numbers)
 
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {"observation_space": self.observation_space, "action_space": self.action_space}

@@ -38,6 +38,8 @@ from sb3_ext.vec_envs import Observations
 
 SAME_PROCESS = (VecNormalize, VecMonitor, VecTransposeImage, VecCheckNan)
 """VecNormalize's statistics are the model's, which is asked with them"""
+ALIKE = ("P", "initial_state_distrib")
+"""what is compared over all environments"""
 TOLD = ("P", "initial_state_distrib", "pomdp", "fickle_passenger")
 """what environments in other processes are asked for: plain data, whatever else they hold may not be able to travel"""
 
@@ -113,8 +115,11 @@ def _with(task: Task, gamma: float, horizon: int | None) -> Task:
 def _task_here(envs: list[gym.Env[Any, Any]], gamma: float) -> Task:
     """:return: of environments that can be looked into"""
     env, base = envs[0], envs[0].unwrapped
-    mdp_sources.check_wrappers(env)
-    _check_alike([getattr(each.unwrapped, "P", None) for each in envs])
+    for each in envs:
+        mdp_sources.check_wrappers(each)
+    for name in ALIKE:
+        _check_alike(name, [getattr(each.unwrapped, name, None) for each in envs])
+    _check_alike("limit of steps", [mdp_sources.time_limit(each) for each in envs])
     if isinstance(base, TabularEnv):
         limits = [limit for limit in (base.horizon, mdp_sources.time_limit(env)) if limit is not None]
         found = _with(Task(base.process, base.observe), gamma, min(limits, default=None))
@@ -125,11 +130,13 @@ def _task_here(envs: list[gym.Env[Any, Any]], gamma: float) -> Task:
     return _as_wrapped(found, env)
 
 
-def _check_alike(tables: list[Any]) -> None:  # Any: `P` of each environment
-    """:raises ValueError: where they are not one, as of lakes with random maps"""
-    for i, table in enumerate(tables):
-        if table is not tables[0] and table != tables[0]:
-            raise ValueError(f"environments 0 and {i} have different tables (.P): there is no one best policy")
+def _check_alike(name: str, found: list[Any]) -> None:  # Any: what each environment has by that name
+    """:raises ValueError: where they are not one, as the tables of lakes with random maps"""
+    first = found[0]
+    has_arrays = any(isinstance(one, np.ndarray) for one in found)
+    for i, one in enumerate(found):
+        if one is not first and not (np.array_equal(one, first) if has_arrays else one == first):
+            raise ValueError(f"environments 0 and {i} differ in {name}: there is no one best policy")
 
 
 def _as_wrapped(task: Task, env: gym.Env[Any, Any]) -> Task:
@@ -182,8 +189,9 @@ def _stand_in(base: VecEnv) -> gym.Env[Any, Any]:
     :return: one with their table and their limit of steps
     :raises ValueError: where they are in wrappers that could change something, or differ
     """
-    text = (base.env_method("__str__", indices=0) if isinstance(base, SubprocVecEnv) else _texts(base))[0]
-    *wrappers, name = text.rstrip(">").split("<")[1:]  # <Monitor<TimeLimit<FrozenLakeEnv<FrozenLake-v1>>>>
+    texts = base.env_method("__str__") if isinstance(base, SubprocVecEnv) else _texts(base)
+    _check_alike("their wrappers", texts)
+    *wrappers, name = texts[0].rstrip(">").split("<")[1:]  # <Monitor<TimeLimit<FrozenLakeEnv<FrozenLake-v1>>>>
     if not name.endswith(" instance"):
         wrappers = wrappers[:-1]
     for wrapper in wrappers:
@@ -196,8 +204,9 @@ def _stand_in(base: VecEnv) -> gym.Env[Any, Any]:
     for attribute in TOLD:
         if base.has_attr(attribute):
             setattr(told, attribute, base.get_attr(attribute, indices=0)[0])
-    if base.has_attr("P"):
-        _check_alike(base.get_attr("P"))
+    for name_alike in (*ALIKE, "_max_episode_steps"):
+        if base.has_attr(name_alike):
+            _check_alike(name_alike, base.get_attr(name_alike))
     told.spec, told.action_space = EnvSpec(name), base.action_space
     told.observation_space = spaces.Discrete(1)  # nobody asks for it
     env: gym.Env[Any, Any] = told

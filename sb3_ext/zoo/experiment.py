@@ -71,6 +71,8 @@ class Experiment(RunKeeper):
         self.imports = tuple(imports)
         if optimality_gap is not None and self.optimize_hyperparameters:
             raise UserError("--optimality-gap measures one training: -optimize makes many")
+        if optimality_gap is not None and optimality_gap < 1:
+            raise UserError(f"--optimality-gap {optimality_gap} must be at least 1: env steps between measurements")
         self.optimality_gap = optimality_gap
         if self.vec_env_class is SubprocVecEnv:
             self.vec_env_class = UninterruptedSubprocVecEnv

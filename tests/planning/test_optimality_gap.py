@@ -19,7 +19,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
-from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, VecFrameStack, VecNormalize
 from support.tables import simulated
 
 from sb3_ext import R2D2, Rainbow
@@ -307,6 +307,14 @@ def test_an_estimate_is_near_the_exact_return() -> None:
 # ------------------------------------------------------------------ wrong input
 
 
+def lakes_with(*settings: dict[str, Any]) -> VecEnv:
+    return DummyVecEnv([partial(gym.make, LAKE, **each) for each in settings])
+
+
+def doubled() -> gym.Env[Any, Any]:
+    return TransformReward(gym.make(LAKE), lambda reward: 2.0 * float(reward))
+
+
 @pytest.mark.parametrize(
     ("env", "words"),
     [
@@ -316,7 +324,10 @@ def test_an_estimate_is_near_the_exact_return() -> None:
             partial(LAKES, vec_env_cls=SubprocVecEnv, wrapper_class=lambda env: TransformReward(env, float)),
             "does not see what TransformReward does in another process",
         ),
-        (partial(make_vec_env, LAKE, 2, env_kwargs={"map_name": None}, seed=0), "0 and 1 have different tables"),
+        (lambda: lakes_with({"desc": ["SFG"]}, {"desc": ["FSG"]}), "0 and 1 differ in initial_state_distrib"),
+        (lambda: lakes_with({"max_episode_steps": 9}, {"max_episode_steps": 8}), "0 and 1 differ in limit of steps"),
+        (lambda: DummyVecEnv([lambda: gym.make(LAKE), doubled]), "under TransformReward"),
+        (partial(make_vec_env, LAKE, 2, env_kwargs={"map_name": None}, seed=0), "0 and 1 differ in P"),
         (
             partial(LAKES, wrapper_class=lambda env: NormalizeObservation(FlattenObservation(env))),
             "does not call NormalizeObservation",
@@ -340,10 +351,24 @@ def test_a_model_of_another_environment_is_refused() -> None:
         measured(ppo(LAKES()), mdp=taxi)
     with pytest.raises(ValueError, match="the model has 16 states, the table 64"):
         measured(ppo(LAKES()), mdp=TabularMDP.from_env("FrozenLake8x8-v1", 0.99))
-    with pytest.raises(ValueError, match="every 0 must be at least 1"):
-        OptimalityGap(every=0)
-    with pytest.raises(ValueError, match="n_episodes 1 must be at least 2"):
+    for every in (0, 2.5, float("nan"), float("inf"), "1e3"):
+        with pytest.raises(ValueError, match=f"every {every!r} must be a whole number, at least 1"):
+            OptimalityGap(every=every)  # type: ignore[arg-type]
+    assert OptimalityGap(every=1000.0).every == 1000, "as a yml may write it"  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="n_episodes 1 must be a whole number, at least 2"):
         OptimalityGap(n_episodes=1)
+    with pytest.raises(ValueError, match="mdp 'FrozenLake-v1' must be a TabularMDP"):
+        OptimalityGap(LAKE)  # type: ignore[arg-type]
+
+
+def test_values_are_not_measured_by_another_discount(capsys: pytest.CaptureFixture[str]) -> None:
+    """T4: with a table of another discount there is a gap, of that one; the model's values are of its own."""
+    mdp = TabularMDP.from_env(LAKE, 0.9)
+    for make in (ppo, dqn):
+        last = measured(make(LAKES(), verbose=1), mdp=mdp).history[-1]
+        assert last.keys() == {"steps", "gap", "gap_fraction", "return_exact", "states_wrong"}
+        assert "another discount than the model" in capsys.readouterr().out
+        assert last.keys() < measured(make(LAKES(), gamma=0.9), mdp=mdp).history[-1].keys()
 
 
 # ------------------------------------------------------------------ when, and where it is kept

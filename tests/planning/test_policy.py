@@ -120,6 +120,12 @@ def test_numbers_that_begin_elsewhere_are_shifted() -> None:
             policy.predict(np.array(number))
 
 
+@pytest.mark.parametrize("wrong", [1.5, [1.0, np.nan], "1", None, [[1, 2], [2, 1]]])
+def test_what_is_no_number_of_a_state_is_refused(planner: PlannerPolicy, wrong: Any) -> None:
+    with pytest.raises(ValueError, match="number of a state"):
+        planner.predict(wrong)
+
+
 def test_t28_numbers_may_come_as_a_column(planner: PlannerPolicy) -> None:
     states = np.arange(16)
     flat = planner.predict(states, deterministic=True)[0]

@@ -87,7 +87,7 @@ def test_what_cannot_be_measured_is_one_line_and_leaves_no_folder(capsys: pytest
     assert "CartPoleNoVel-v1 publishes no transition table (.P)" in capsys.readouterr().err
     assert list(Path("logs/ppo").iterdir()) == []
     assert train("ppo", "--optimality-gap", "0") == 2
-    assert "every 0 must be at least 1" in capsys.readouterr().err
+    assert "--optimality-gap 0 must be at least 1" in capsys.readouterr().err
     assert train("ppo", "--optimality-gap", "-optimize", "--n-trials", "1") == 2
     assert "--optimality-gap measures one training" in capsys.readouterr().err
 
