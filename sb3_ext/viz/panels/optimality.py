@@ -84,7 +84,7 @@ def _exact_hint(gap: GapCurve) -> str:
 def _estimated_hint(gap: GapCurve) -> str:
     best = gap.yardstick
     line = "" if best.best_return is None else f"Dotted: {number(best.best_return)}, the best of who sees the state. "
-    return f"{line}Band: two standard errors. A model that remembers has no table, so this is no exact gap."
+    return f"{line}Band: two standard errors. Its actions depend on more than the state: no exact gap."
 
 
 PANEL = Optimality()
