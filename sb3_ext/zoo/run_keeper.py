@@ -63,6 +63,7 @@ class RunKeeper(SettingsReader):
         """of the trouble"""
         self.actors: ActorSettings | None = None
         """that collect for it"""
+        self._new_tensorboard: str | None = None
         self._until_saved = contextlib.ExitStack()
         self.command = list(command)
         self.resume = None if resume is None else Interrupted.read(Path(resume))
@@ -188,7 +189,7 @@ class RunKeeper(SettingsReader):
         folder = None if self.resume is None else self.resume.tensorboard
         if folder is None or not Path(folder).is_dir():
             name = inspect.signature(type(model).learn).parameters["tb_log_name"].default or type(model).__name__
-            folder = str(take_folder(Path(model.tensorboard_log) / f"{name}_1"))
+            folder = self._new_tensorboard = str(take_folder(Path(model.tensorboard_log) / f"{name}_1"))
         model.set_logger(configure(folder, ["stdout", "tensorboard"] if self.verbose > 0 else ["tensorboard"]))
         return folder
 
@@ -196,6 +197,8 @@ class RunKeeper(SettingsReader):
         """A run that failed before its first step leaves none; what failed is raised again."""
         if kind is not None and self.stop.n_calls == 0:
             self._drop_folder()
+            if self._new_tensorboard is not None:
+                shutil.rmtree(self._new_tensorboard, ignore_errors=True)
 
     def _trouble(self, error: OSError | EOFError | ActorsFailed, model: BaseAlgorithm) -> str:
         """
