@@ -31,6 +31,8 @@ class Page:
     def __init__(self, browser: Browser, data: ReportData, folder: Path, width: int = 1280, height: int = 900) -> None:
         self.browser = browser
         browser.open(write_report(data, folder / "report"), width, height)
+        # Charts are drawn when the page has its layout, which a busy machine may give it later.
+        browser.wait_for("[...document.querySelectorAll('.chart')].every(chart => chart.querySelector('svg') !== null)")
 
     def text(self, selector: str) -> str:
         text: str = self.browser.evaluate(f"document.querySelector({json.dumps(selector)}).textContent")
