@@ -90,7 +90,8 @@ class Experiment(RunKeeper):
         """
         typed = {"conf_file": settings.get("config"), "num_threads": 1, "env_kwargs": settings.get("env_kwargs")}
         args = argparse.Namespace(algo=algo, env=env_id, **typed)
-        return cls(args, algo, env_id, os.fspath(folder), **settings)
+        # As on the command line: rl-zoo3's manager alone has 0, by which SB3 divides.
+        return cls(args, algo, env_id, os.fspath(folder), **{"log_interval": -1, **settings})
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """Adds: actors, if any; what they cannot do is refused here."""

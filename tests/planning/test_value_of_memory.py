@@ -50,7 +50,7 @@ def trained(algo: str, seed: int, folder: Path) -> BaseAlgorithm:
     """:return: what ``sb3-ext train`` makes of our yml's block"""
     th.set_num_threads(1)
     register()
-    experiment = Experiment.of(algo, LAKE, folder, seed=seed, eval_freq=-1, log_interval=-1, verbose=0, device="cpu")
+    experiment = Experiment.of(algo, LAKE, folder, seed=seed, eval_freq=-1, verbose=0, device="cpu")
     made = experiment.setup_experiment()
     assert made is not None
     experiment.learn(made[0])

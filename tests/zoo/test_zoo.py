@@ -154,6 +154,15 @@ def test_ctrl_c_loses_nothing_and_the_printed_command_goes_on(
     assert "holds no interrupted run: there is no interrupted.json" in capsys.readouterr().err
 
 
+def test_without_a_command_line_an_episode_may_end(tmp_path: Path) -> None:
+    settings = {"n_timesteps": 64, "verbose": 0, "eval_freq": -1, "hyperparams": {"learning_starts": 1000}}
+    experiment = Experiment.of("dqn", "CartPole-v1", tmp_path, **settings)
+    made = experiment.setup_experiment()
+    assert made is not None
+    experiment.learn(made[0])
+    assert made[0]._episode_num > 0
+
+
 def test_the_terminal_s_ctrl_c_leaves_worker_processes_alone(headless_folder: Path) -> None:
     SubprocVecEnv([lambda: gym.make("CartPole-v1")]).close()  # starts the fork server, which does hear Ctrl-C
     experiment = Experiment.of("ppo", "CartPole-v1", n_timesteps=64, vec_env_type="subproc", verbose=0)
