@@ -13,7 +13,7 @@ from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 
 # The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from sb3_ext.zoo import config_path
 from sb3_ext.zoo.configs import stock_path
 
 # The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 
 LAKE = "FrozenLake-v1"
 QUIET = ("--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu")

@@ -20,7 +20,7 @@ from sb3_ext.zoo import register
 from sb3_ext.zoo.experiment import Experiment
 
 # The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 
 
 @pytest.mark.filterwarnings("ignore")  # rl-zoo3 and optuna are not ours to keep free of deprecations

@@ -31,7 +31,7 @@ from sb3_ext.zoo.settings import ZOO_KEYS
 from sb3_ext.zoo.vec_wrappers import has_channels_last, normalized_last
 
 # The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 
 
 Q_LEARNING = [algo for algo, row in ALGORITHMS.items() if not (row.imitates or row.is_continuous)]

@@ -28,7 +28,7 @@ from sb3_ext.zoo.agents import load_to_act
 from sb3_ext.zoo.experiment import Experiment, LatestBestCallback
 
 # The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 
 
 def test_train_evaluates_the_best_model_and_enjoy_and_video_find_it(
