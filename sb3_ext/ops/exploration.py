@@ -1,6 +1,7 @@
 """
-Exploration from Q-values. In every strategy each environment tosses its own coin, by NumPy's global generator, which
-SB3 seeds.
+Exploration from Q-values, and the short names of all strategies; those that also read how often each action was tried
+stand in `sb3_ext.ops.counted_exploration`. In every strategy each environment tosses its own coin, by NumPy's global
+generator, which SB3 seeds.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+
+from sb3_ext.ops.counted_exploration import Counts as Counts
 
 
 @runtime_checkable
@@ -40,6 +43,32 @@ class SharedExploration(Exploration, Protocol):
         """
 
 
+@runtime_checkable
+class KnownExploration(Exploration, Protocol):
+    """A strategy whose probabilities can be written down."""
+
+    def probabilities(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        """
+        Of `choose`, where the best actions of an environment are tied at random: they share.
+
+        :param q_values: [E, A]
+        :param progress_remaining: as in `choose`
+        :return: [E, A] float64, rows sum to 1
+        """
+
+
+@runtime_checkable
+class CountedExploration(Exploration, Protocol):
+    """A strategy that must know how often each action was tried. Its `choose` raises."""
+
+    def choose_counted(self, counts: Counts, progress_remaining: float) -> np.ndarray:
+        """
+        :param counts: of the state that each environment is in
+        :param progress_remaining: as in `choose`
+        :return: [E] int; an action that was never tried comes first
+        """
+
+
 @dataclass(frozen=True)
 class EpsilonGreedy:
     """
@@ -66,6 +95,10 @@ class EpsilonGreedy:
         n_envs, n_actions = q_values.shape
         epsilon = np.full(n_envs, self.rate(progress_remaining, n_envs))
         return epsilon_greedy(q_values.argmax(axis=1), epsilon, n_actions)
+
+    def probabilities(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        n_envs = len(q_values)
+        return epsilon_greedy_probabilities(q_values, np.full(n_envs, self.rate(progress_remaining, n_envs)))
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         done = min((1.0 - progress_remaining) / self.fraction, 1.0)
@@ -97,6 +130,9 @@ class EpsilonLadder:
     def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
         n_envs, n_actions = q_values.shape
         return epsilon_greedy(q_values.argmax(axis=1), epsilon_ladder(n_envs, self.base, self.alpha), n_actions)
+
+    def probabilities(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        return epsilon_greedy_probabilities(q_values, epsilon_ladder(len(q_values), self.base, self.alpha))
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return float(epsilon_ladder(n_envs, self.base, self.alpha).mean())
@@ -134,6 +170,9 @@ class Rungs:
     def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
         return epsilon_greedy(q_values.argmax(axis=1), self.epsilons, q_values.shape[1])
 
+    def probabilities(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        return epsilon_greedy_probabilities(q_values, self.epsilons)
+
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return float(self.epsilons.mean())
 
@@ -160,6 +199,11 @@ class Boltzmann:
     def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
         return boltzmann(q_values, self.rate(progress_remaining, len(q_values)))
 
+    def probabilities(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        weights = boltzmann_weights(q_values, self.rate(progress_remaining, len(q_values)))
+        shares: np.ndarray = weights / weights.sum(axis=1, keepdims=True)
+        return shares
+
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         final = self.temperature if self.final is None else self.final
         return progress_remaining * self.temperature + (1.0 - progress_remaining) * final
@@ -175,6 +219,9 @@ class Greedy:
     def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
         best: np.ndarray = q_values.argmax(axis=1)
         return best
+
+    def probabilities(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+        return greedy_probabilities(q_values)
 
     def rate(self, progress_remaining: float, n_envs: int) -> float:
         return 0.0
@@ -219,15 +266,42 @@ def epsilon_greedy(greedy: np.ndarray, epsilon: np.ndarray, n_actions: int) -> n
     return np.where(explore, np.random.randint(n_actions, size=len(greedy)), greedy)
 
 
+def greedy_probabilities(q_values: np.ndarray) -> np.ndarray:
+    """
+    :param q_values: [E, A]
+    :return: [E, A] float64, the best actions share
+    """
+    best = q_values == q_values.max(axis=1, keepdims=True)
+    shares: np.ndarray = best / best.sum(axis=1, keepdims=True)
+    return shares
+
+
+def epsilon_greedy_probabilities(q_values: np.ndarray, epsilon: np.ndarray) -> np.ndarray:
+    """
+    :param q_values: [E, A]
+    :param epsilon: [E], probability of a uniformly random action
+    :return: [E, A] float64, of `epsilon_greedy`; what is not random is shared by the best actions
+    """
+    shares: np.ndarray = (1.0 - epsilon[:, None]) * greedy_probabilities(q_values) + epsilon[:, None] / q_values.shape[
+        1
+    ]
+    return shares
+
+
 def boltzmann(q_values: np.ndarray, temperature: float) -> np.ndarray:
     """
     :param q_values: [E, A]
     :param temperature: > 0
     :return: [E] int, action a with probability proportional to ``exp(q_a / temperature)``
     """
-    q_values = q_values.astype(np.float64)
-    weights = np.exp((q_values - q_values.max(axis=1, keepdims=True)) / temperature)  # the largest is 1: no overflow
-    cumulative = weights.cumsum(axis=1)
+    cumulative = boltzmann_weights(q_values, temperature).cumsum(axis=1)
     # <=, so that an action of weight 0 is not drawn even by a coin of exactly 0.
     chosen: np.ndarray = (cumulative <= np.random.random((len(q_values), 1)) * cumulative[:, -1:]).sum(axis=1)
     return chosen
+
+
+def boltzmann_weights(q_values: np.ndarray, temperature: float) -> np.ndarray:
+    """:return: [E, A] float64 proportional to the probabilities of `boltzmann`; the largest is 1, so none overflows"""
+    q_values = q_values.astype(np.float64)
+    weights: np.ndarray = np.exp((q_values - q_values.max(axis=1, keepdims=True)) / temperature)
+    return weights

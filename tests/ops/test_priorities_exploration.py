@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from sb3_ext.ops.exploration import (
     EpsilonLadder,
     Exploration,
     Greedy,
+    KnownExploration,
     Rungs,
     SharedExploration,
     boltzmann,
@@ -330,3 +332,75 @@ def test_rungs_of_a_ladder_are_those_of_the_whole_one() -> None:
 def test_rungs_beyond_the_ladder_are_refused(first: int, n: int) -> None:
     with pytest.raises(ValueError, match="are not among 8"):
         EpsilonLadder().for_lanes(first, n, 8)
+
+
+# ---------------------------------------------------------------------- probabilities that are written down
+
+TIED = np.array([[1.0, 3.0, 3.0, -1.0], [0.0, 0.0, 0.0, 0.0], [5.0, 1.0, 1.0, 1.0]])
+KNOWN: list[KnownExploration] = [
+    EpsilonGreedy(0.5, 0.1, 1.0),
+    EpsilonLadder(0.8, 2.0),
+    Rungs(EpsilonLadder(0.8, 2.0), 2, 3, 8),
+    Boltzmann(2.0, final=0.5),
+    Greedy(),
+]
+
+
+def by_hand(strategy: KnownExploration, progress_remaining: float) -> list[list[float]]:
+    """Of `TIED`, by loops."""
+    rows = []
+    for i, q in enumerate(TIED.tolist()):
+        if isinstance(strategy, Boltzmann):
+            weights = [math.exp(x / strategy.rate(progress_remaining, 1)) for x in q]
+            rows.append([w / sum(weights) for w in weights])
+            continue
+        epsilon = 0.0
+        if isinstance(strategy, EpsilonGreedy):
+            epsilon = 0.1 + 0.4 * progress_remaining
+        if isinstance(strategy, EpsilonLadder):
+            epsilon = 0.8 ** (1 + 2.0 * i / 2)
+        if isinstance(strategy, Rungs):
+            epsilon = 0.8 ** (1 + 2.0 * (2 + i) / 7)
+        share = [1.0 / q.count(max(q)) if x == max(q) else 0.0 for x in q]
+        rows.append([epsilon / 4 + (1 - epsilon) * x for x in share])
+    return rows
+
+
+@pytest.mark.parametrize("strategy", KNOWN, ids=lambda s: type(s).__name__)
+@pytest.mark.parametrize("progress_remaining", [1.0, 0.25, 0.0])
+def test_probabilities_are_those_by_hand(strategy: KnownExploration, progress_remaining: float) -> None:
+    assert isinstance(strategy, KnownExploration)
+    for dtype in (np.float64, np.float32):
+        found = strategy.probabilities(TIED.astype(dtype), progress_remaining)
+        assert found.dtype == np.float64
+        np.testing.assert_allclose(found, by_hand(strategy, progress_remaining), rtol=1e-12)
+        np.testing.assert_allclose(found.sum(axis=1), 1.0, rtol=1e-12)
+
+
+@pytest.mark.parametrize("strategy", KNOWN, ids=lambda s: type(s).__name__)
+def test_choices_have_the_probabilities_that_are_written_down(strategy: KnownExploration) -> None:
+    """Ties at random as tables break them: the columns of each environment in a random order."""
+    set_random_seed(6)
+    rng, n = np.random.default_rng(0), 20_000
+    counts = np.zeros_like(TIED)
+    lanes = np.arange(3)
+    for _ in range(n):
+        order = rng.permuted(np.tile(np.arange(4), (3, 1)), axis=1)
+        chosen = order[lanes, strategy.choose(np.take_along_axis(TIED, order, axis=1), 0.5)]
+        counts[lanes, chosen] += 1
+    expected = n * strategy.probabilities(TIED, 0.5)
+    for found, row in zip(counts, expected, strict=True):
+        assert (found[row == 0] == 0).all()
+        if (row > 0).sum() > 1:
+            assert stats.chisquare(found[row > 0], row[row > 0]).pvalue > 1e-4
+
+
+def test_a_strategy_without_probabilities_is_told_apart() -> None:
+    class OfAnotherKind:
+        def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
+            return np.zeros(len(q_values), dtype=np.int64)
+
+        def rate(self, progress_remaining: float, n_envs: int) -> float:
+            return 0.0
+
+    assert isinstance(OfAnotherKind(), Exploration) and not isinstance(OfAnotherKind(), KnownExploration)
