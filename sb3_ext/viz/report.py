@@ -7,19 +7,14 @@ The page and the player are in report_page/, every panel in a file of panels/. W
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import io
-import json
 import os
 import pathlib
 import re
 from html import escape
-from importlib.resources import files
 from string import Template
 from typing import Any
 
-from sb3_ext.saving import write_whole
+from sb3_ext.viz.page_parts import embedded, hash_of, read_page, write_page
 from sb3_ext.viz.panels import PANELS
 from sb3_ext.viz.pictures import pictures
 from sb3_ext.viz.report_data import PLACES, Panel, number, rounded, span
@@ -35,15 +30,7 @@ def write_report(data: ReportData, path: str | os.PathLike[str]) -> pathlib.Path
     :param path: file to write, which appears whole or not at all; ``.html`` is added where there is no suffix
     :return: the path with its suffix
     """
-    path = pathlib.Path(path)
-    path = path if path.suffix else path.with_name(f"{path.name}.html")
-    page = build(data).encode(errors="replace")  # the name of a file may have halves of characters
-    write_whole(path, "html", lambda file: _write(file, page))
-    return path
-
-
-def _write(file: io.BufferedIOBase, page: bytes) -> None:
-    file.write(page)
+    return write_page(build(data), path)
 
 
 def build(data: ReportData) -> str:
@@ -51,8 +38,7 @@ def build(data: ReportData) -> str:
     :param data: to show
     :return: an HTML page, all in one
     """
-    folder = files("sb3_ext.viz") / "report_page"
-    page, css, js = ((folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js"))
+    page, css, js = read_page("report_page")
     found = panels_of(data)
     css += "".join(panel.style for panel in found)
     js = "\n".join([js, *(f"{{{panel.script}}}" for panel in found if panel.script), "show(0);\n"])
@@ -68,11 +54,11 @@ def build(data: ReportData) -> str:
         env_id=escape(data.env_id),
         figures=_figures(data, content),
         player_class="" if has_frames else "no-frames",
-        data=_embedded(content),
+        data=embedded(content),
         css=css,
         js=js,
-        style_hash=_hash(css),
-        script_hash=_hash(js),
+        style_hash=hash_of(css),
+        script_hash=hash_of(js),
     )
 
 
@@ -136,14 +122,3 @@ def _figures(data: ReportData, content: dict[str, Any]) -> str:
     ending = {"terminated": "terminated", "truncated": "truncated", "cut": "cut off"}[content["ending"]]
     items.append(("This episode", number(trace.episode_return), f"return, {len(trace):,} steps, {ending}"))
     return "".join(f"<div><dt>{a}</dt><dd>{b} <small>{c}</small></dd></div>" for a, b, c in items)
-
-
-def _embedded(content: dict[str, Any]) -> str:
-    """:return: JSON in which nothing can end the script element, or begin a comment in it"""
-    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
-    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
-
-
-def _hash(text: str) -> str:
-    """:return: by which a Content-Security-Policy knows an inline element"""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"

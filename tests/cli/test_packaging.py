@@ -157,7 +157,8 @@ def wheel_content(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_wheel_holds_the_package_and_nothing_else(wheel_content: Path) -> None:
     expected = {p.relative_to(ROOT) for p in PACKAGE.rglob("*.py")} | {Path("sb3_ext/py.typed")}
-    expected |= {p.relative_to(ROOT) for p in (PACKAGE / "viz" / "report_page").iterdir()}
+    pages = [PACKAGE / "viz" / name for name in ("lab_page", "report_page")]
+    expected |= {p.relative_to(ROOT) for folder in pages for p in folder.iterdir()}
     expected |= {Path("sb3_ext/zoo") / p.relative_to(ROOT) for p in (ROOT / "zoo_configs").rglob("*.yml")}
     found = {p.relative_to(wheel_content) for p in wheel_content.rglob("*") if p.is_file()}
     assert {p for p in found if ".dist-info" not in p.parts[0]} == expected

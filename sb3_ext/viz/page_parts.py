@@ -1,0 +1,53 @@
+"""What pages in one HTML file have in common: parts that are package data, JSON inside, a policy for what may run."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import io
+import json
+import os
+import pathlib
+from importlib.resources import files
+from typing import Any
+
+from sb3_ext.saving import write_whole
+
+
+def read_page(folder: str) -> tuple[str, str, str]:
+    """
+    :param folder: beside this file
+    :return: HTML with places for the other two, style, script
+    """
+    page, css, js = (
+        (files("sb3_ext.viz") / folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
+    )
+    return page, css, js
+
+
+def embedded(content: Any) -> str:  # Any: JSON
+    """:return: JSON in which nothing can end the script element, or begin a comment in it"""
+    text = json.dumps(content, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def hash_of(text: str) -> str:
+    """:return: by which a Content-Security-Policy knows an inline element"""
+    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
+
+
+def write_page(page: str, path: str | os.PathLike[str]) -> pathlib.Path:
+    """
+    :param page: HTML
+    :param path: file to write, which appears whole or not at all; ``.html`` is added where there is no suffix
+    :return: the path with its suffix
+    """
+    path = pathlib.Path(path)
+    path = path if path.suffix else path.with_name(f"{path.name}.html")
+    content = page.encode(errors="replace")  # the name of a file may have halves of characters
+    write_whole(path, "html", lambda file: _write(file, content))
+    return path
+
+
+def _write(file: io.BufferedIOBase, content: bytes) -> None:
+    file.write(content)
