@@ -14,7 +14,7 @@ from sb3_ext.moved_keywords import refuse_moved
 from sb3_ext.networks.heads import Head
 from sb3_ext.networks.noisy import has_noise
 from sb3_ext.networks.q_policy import QPolicy
-from sb3_ext.ops.exploration import EXPLORATIONS, EpsilonGreedy, Exploration, Greedy
+from sb3_ext.ops.exploration import EXPLORATIONS, CountedExploration, EpsilonGreedy, Exploration, Greedy
 from sb3_ext.ops.value_rescaling import IDENTITY, ScaledTransform, ValueRescaling, ValueTransform
 from sb3_ext.specs import resolve
 from sb3_ext.vec_envs import check_discrete_starts
@@ -107,7 +107,16 @@ class QSettingsMixin(OffPolicyAlgorithm):
 
     def _told_exploration(self) -> Exploration | None:
         told: Any = self.exploration  # Any: of the constructor, of `load`, or set since
-        return None if told is None else resolve(Exploration, told, EXPLORATIONS)
+        if told is None:
+            return None
+        found = resolve(Exploration, told, EXPLORATIONS)
+        if isinstance(found, CountedExploration):
+            raise ValueError(
+                f"exploration {found} must know how often each action was tried in a state, which "
+                f"{type(self).__name__} does not count: use EpsilonGreedy, EpsilonLadder, Boltzmann or Greedy, or a "
+                "table, sb3_ext.QLearning"
+            )
+        return found
 
     def _choose_exploration(self, given: Exploration | None) -> None:
         """:param given: None, or what was chosen by default, gives way to the default"""

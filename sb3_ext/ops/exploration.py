@@ -12,6 +12,14 @@ from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
 
+from sb3_ext.ops.counted_exploration import (
+    KLUCB,
+    UCB1,
+    UCBV,
+    GaussianThompson,
+    Thompson,
+    UCB1Tuned,
+)
 from sb3_ext.ops.counted_exploration import Counts as Counts
 
 
@@ -235,6 +243,12 @@ EXPLORATIONS: dict[str, type[Exploration]] = {
     "epsilon_ladder": EpsilonLadder,
     "boltzmann": Boltzmann,
     "greedy": Greedy,
+    "ucb1": UCB1,
+    "ucb1_tuned": UCB1Tuned,
+    "ucb_v": UCBV,
+    "kl_ucb": KLUCB,
+    "thompson": Thompson,
+    "gaussian_thompson": GaussianThompson,
 }
 """Short names, as in ``exploration="greedy"`` and ``exploration={"boltzmann": {"temperature": 0.1}}``"""
 ExplorationLike: TypeAlias = Exploration | str | Mapping[str, Mapping[str, Any] | None]  # Any: of a yml
