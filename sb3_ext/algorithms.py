@@ -16,6 +16,8 @@ class Row(NamedTuple):
     """learns from demonstrations"""
     is_continuous: bool = False
     """its actions are vectors alone"""
+    is_tabular: bool = False
+    """it keeps a table: what it sees has finitely many values"""
 
 
 _ROWS = (
@@ -23,6 +25,7 @@ _ROWS = (
     Row("DACSAC", "sb3_ext.imitation.dac", imitates=True, is_continuous=True),
     Row("DDPG", "sb3_ext.ddpg.ddpg", is_continuous=True),
     Row("GAIL", "sb3_ext.imitation.gail", imitates=True),
+    Row("QLearning", "sb3_ext.tabular.q_learning", is_tabular=True),
     Row("R2D2", "sb3_ext.r2d2.r2d2"),
     Row("Rainbow", "sb3_ext.rainbow.rainbow"),
     Row("RainbowR", "sb3_ext.rainbow.rainbowr"),

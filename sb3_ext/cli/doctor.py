@@ -118,9 +118,12 @@ def _train(row: Row) -> None:
 
     from sb3_ext.demonstrations import record
 
-    cls, env_id = getattr(sb3_ext, row.name), "Pendulum-v1" if row.is_continuous else "CartPole-v1"
+    cls = getattr(sb3_ext, row.name)
+    env_id = "Pendulum-v1" if row.is_continuous else "FrozenLake-v1" if row.is_tabular else "CartPole-v1"
     keywords: dict[str, Any] = {"n_steps": 100, "batch_size": 50}
-    if issubclass(cls, OffPolicyAlgorithm):
+    if row.is_tabular:
+        keywords = {}
+    elif issubclass(cls, OffPolicyAlgorithm):
         keywords = {"learning_starts": 50, "batch_size": 16, "buffer_size": 1000}
     if row.imitates:
         keywords["demonstrations"] = record(PPO("MlpPolicy", env_id, device="cpu"), env_id, 2)

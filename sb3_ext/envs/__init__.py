@@ -18,6 +18,7 @@ from sb3_ext.envs.memory import MemoryChainEnv, RepeatPreviousEnv
 from sb3_ext.envs.pendulum import DiscreteTorque, PendulumPixelsEnv, draw_pendulum
 from sb3_ext.envs.t_maze import TMazeEnv
 from sb3_ext.envs.tiger import TigerEnv
+from sb3_ext.envs.tuple_observations import TupleToMultiDiscrete
 
 __all__ = [
     "DiscreteTorque",
@@ -31,6 +32,7 @@ __all__ = [
     "RepeatPreviousEnv",
     "TMazeEnv",
     "TigerEnv",
+    "TupleToMultiDiscrete",
     "draw_pendulum",
     "register_envs",
 ]

@@ -23,7 +23,7 @@ TOOLS = {"algorithms", "clock", "env_ids", "errors", "moved_keywords", "nested",
 TOOLS |= {"remote", "vec_envs", "versions"}
 ROOMS = {"ops", "buffers", "networks", "learners", "envs", "demonstrations", "planning"}
 AROUND_LEARNERS = {"compiled", "deep_q_learning", "metrics", "q_settings", "replay_files"}
-ALGORITHMS = {"r2d2", "rainbow", "imitation", "td3", "ddpg"}
+ALGORITHMS = {"r2d2", "rainbow", "imitation", "tabular", "td3", "ddpg"}
 ABOVE_ALGORITHMS = {"cli", "exchange", "zoo", "viz", "distributed"}
 BELOW_ALGORITHMS = TOOLS | ROOMS | AROUND_LEARNERS
 MAY_IMPORT = {
@@ -40,7 +40,8 @@ MAY_IMPORT = {
     **dict.fromkeys(AROUND_LEARNERS, BELOW_ALGORITHMS),
     "r2d2": BELOW_ALGORITHMS,
     "rainbow": BELOW_ALGORITHMS | {"r2d2"},
-    "imitation": BELOW_ALGORITHMS | {"td3"},
+    "imitation": BELOW_ALGORITHMS | {"tabular", "td3"},
+    "tabular": BELOW_ALGORITHMS,
     "td3": BELOW_ALGORITHMS,
     "ddpg": BELOW_ALGORITHMS | {"td3"},
     "viz": BELOW_ALGORITHMS | ALGORITHMS | {""},

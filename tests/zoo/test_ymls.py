@@ -34,7 +34,7 @@ from sb3_ext.zoo.vec_wrappers import has_channels_last, normalized_last
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 
 
-Q_LEARNING = [algo for algo, row in ALGORITHMS.items() if not (row.imitates or row.is_continuous)]
+Q_LEARNING = [algo for algo, row in ALGORITHMS.items() if not (row.imitates or row.is_continuous or row.is_tabular)]
 
 
 def test_a_preset_lies_over_the_block_of_the_environment_and_under_the_command_line(headless_folder: Path) -> None:
@@ -171,10 +171,11 @@ BLOCKS = [
 def test_every_block_of_every_yml_starts(algo: str, block: str) -> None:
     keywords = yaml.safe_load(config_path(algo).read_text())[block]
     check_keywords(keywords, keywords_of(ALGOS[algo]) | ZOO_KEYS, f"key of {block}")
-    default = "Pendulum-v1" if ALGORITHMS[algo].is_continuous else "CartPoleNoVel-v1"
+    row = ALGORITHMS[algo]
+    default = "Pendulum-v1" if row.is_continuous else "FrozenLake-v1" if row.is_tabular else "CartPoleNoVel-v1"
     env = {"default": default, "atari": "ALE/Pong-v5"}.get(block, block)
     arguments = ["--algo", algo, "--env", env, "-n", "40", "--eval-freq", "-1", "--final-eval-episodes", "0"]
-    tiny = [] if algo == "gail" else ["-params", "buffer_size:4000"]
+    tiny = [] if algo == "gail" or row.is_tabular else ["-params", "buffer_size:4000"]
     if algo in IMITATORS:
         stacked = spaces.Box(0, 255, (4, 84, 84), np.uint8), spaces.Discrete(6)
         save(sampled(*(stacked if block == "atari" else spaces_of(env))), f"demos/{env.replace('/', '-')}.npz")

@@ -1,0 +1,9 @@
+"""Learning in tables, as algorithms of Stable-Baselines3: what is seen has finitely many values."""
+
+from sb3_ext.tabular.base import TableMixin
+from sb3_ext.tabular.latest import LatestTransitions
+from sb3_ext.tabular.observations import StateNumbers
+from sb3_ext.tabular.policy import QTablePolicy
+from sb3_ext.tabular.q_learning import QLearning, Steps, TableAlgorithm
+
+__all__ = ["LatestTransitions", "QLearning", "QTablePolicy", "StateNumbers", "Steps", "TableAlgorithm", "TableMixin"]
