@@ -17,7 +17,7 @@ from sb3_ext.planning.model_tables import policy_table, q_table, value_table
 from sb3_ext.planning.policy import PlannerPolicy
 from sb3_ext.planning.pomdp import TabularPOMDP
 from sb3_ext.planning.simulate import SimulatedReturns, simulate_returns
-from sb3_ext.planning.soft import epsilon_soft_value_iteration, soft_value_iteration
+from sb3_ext.planning.soft import epsilon_soft_value_iteration, soft_policy_iteration, soft_value_iteration
 from sb3_ext.planning.solve import Solution, backup, best_return, policy_iteration, solve, value_iteration
 from sb3_ext.planning.tabular_env import TabularEnv
 from sb3_ext.planning.vec_env import TabularVecEnv
@@ -56,6 +56,7 @@ __all__ = [
     "q_table",
     "read_gap",
     "simulate_returns",
+    "soft_policy_iteration",
     "soft_value_iteration",
     "solve",
     "solve_beliefs",

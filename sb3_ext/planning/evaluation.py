@@ -88,10 +88,18 @@ def evaluate(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
     :return: [S] discounted values of acting by it for ever
     :raises ValueError: with gamma 1, where it never ends and is paid
     """
-    chain = chain_of(mdp, policy)
-    if mdp.n_states <= DENSE:
-        return _eliminate(mdp, chain, chain.reward[:, None], _endless(mdp, chain))[:, 0]
-    return _by_sweeps(mdp, chain)[0]
+    return _summed(mdp, chain_of(mdp, policy))
+
+
+def evaluate_paid(mdp: TabularMDP, policy: np.ndarray, paid: np.ndarray) -> np.ndarray:
+    """
+    What `evaluate` does, where another reward is paid.
+
+    :param policy: [S] actions or [S, A] probabilities
+    :param paid: [S] in each state, whatever is done
+    :return: [S] discounted sums
+    """
+    return _summed(mdp, chain_of(mdp, policy)._replace(reward=paid))
 
 
 def value_and_error(mdp: TabularMDP, policy: np.ndarray) -> tuple[np.ndarray, float]:
@@ -126,12 +134,13 @@ def expected_return(mdp: TabularMDP, policy: np.ndarray, horizon: int | None = N
     return float(mdp.start @ v)
 
 
-def occupancy(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
+def occupancy(mdp: TabularMDP, policy: np.ndarray, start: np.ndarray | None = None) -> np.ndarray:
     """
     How often each state is acted in, discounted: sums to 1 / (1 - gamma) where no episode ends. Its errors are those
     of `evaluate`.
 
     :param policy: [S] actions or [S, A] probabilities
+    :param start: [S] weights of the first states, any numbers; None = the probabilities of the process
     :return: [S]
     :raises ValueError: with gamma 1, where the policy may never end
     """
@@ -142,20 +151,21 @@ def occupancy(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
             raise ValueError(
                 f"with gamma 1 this policy never ends from {some(endless)}: it is there infinitely often; use gamma < 1"
             )
+    first = mdp.start if start is None else np.asarray(start, float)
     if mdp.n_states <= DENSE:
         equations = np.eye(mdp.n_states) - mdp.gamma * chain.matrix.toarray().T
-        times: np.ndarray = np.linalg.solve(equations, mdp.start)
+        times: np.ndarray = np.linalg.solve(equations, first)
         return times
     # What is under way acts for so many more steps.
     ahead: float | None = 1.0 / (1.0 - mdp.gamma) if mdp.gamma < 1.0 else steps_to_end(_look(mdp, chain), largest)
     onward = mdp.gamma * chain.matrix.T.tocsr()
-    times, arriving = mdp.start.copy(), mdp.start
+    times, arriving = first.copy(), first
     for _ in range(MAX_SWEEPS if ahead is not None else 0):
         arriving = onward @ arriving
         times += arriving
-        if arriving.sum() * ahead <= ERROR * times.sum():
+        if np.abs(arriving).sum() * ahead <= ERROR * np.abs(times).sum():
             return times
-    raise ValueError(f"{MAX_SWEEPS} steps leave {arriving.sum():g} of the episodes under way")
+    raise ValueError(f"{MAX_SWEEPS} steps leave {np.abs(arriving).sum():g} of the episodes under way")
 
 
 def steps_of(mdp: TabularMDP, horizon: int | None) -> int:
@@ -230,6 +240,13 @@ def _eliminate(mdp: TabularMDP, chain: Chain, paid: np.ndarray, endless: np.ndar
     except (np.linalg.LinAlgError, RuntimeError) as error:  # singular, says LAPACK or SuperLU
         raise ValueError("with gamma 1 this policy ends too seldom to compute its values: use gamma < 1") from error
     return summed
+
+
+def _summed(mdp: TabularMDP, chain: Chain) -> np.ndarray:
+    """:return: [S] of its reward, discounted"""
+    if mdp.n_states <= DENSE:
+        return _eliminate(mdp, chain, chain.reward[:, None], _endless(mdp, chain))[:, 0]
+    return _by_sweeps(mdp, chain)[0]
 
 
 def _by_sweeps(mdp: TabularMDP, chain: Chain) -> tuple[np.ndarray, float]:

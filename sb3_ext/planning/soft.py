@@ -7,7 +7,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from sb3_ext.planning.fixed_point import Greedy, Lookahead, OnSweep, iterate, largest, steps_to_end
+from sb3_ext.planning.evaluation import evaluate_paid
+from sb3_ext.planning.fixed_point import (
+    Greedy,
+    Lookahead,
+    OnSweep,
+    Sweep,
+    bound_of,
+    check_solver,
+    iterate,
+    largest,
+    rounding_of,
+    steps_to_end,
+)
 from sb3_ext.planning.mdp import TabularMDP
 from sb3_ext.planning.solve import Solution
 from sb3_ext.planning.undiscounted import free_loops
@@ -73,12 +85,41 @@ def soft_value_iteration(
     :param max_sweeps: give up after as many, with ``converged`` False
     :param on_sweep: is told each of them, with the values after it
     """
-    if not 0.0 < temperature < np.inf:
-        raise ValueError(f"temperature {temperature} must be positive: value_iteration is what is without")
+    _check_temperature(temperature)
     look, rule = Lookahead.of(mdp), Soft(temperature)
     found = iterate(look, rule, tol, max_sweeps, on_sweep)
     q = look(found.v)
     return Solution(rule.best(q), q, rule.policy(q), found.bound, found.n_sweeps, found.converged, found.log)
+
+
+def soft_policy_iteration(
+    mdp: TabularMDP, temperature: float, max_iterations: int = 1000, v: np.ndarray | None = None
+) -> Solution:
+    """
+    The same by Newton's method, a linear solve a step (Haarnoja et al., 2018, lemmas 1 and 2, have it as soft policy
+    iteration): until nothing but rounding moves, in a few steps whatever the discount.
+
+    :param mdp: a process with a discount below 1. Above 1 500 states each step is done by sweeps
+    :param temperature: positive, in units of reward
+    :param max_iterations: give up after as many, with ``converged`` False
+    :param v: [S] first values, by default 0: the nearer, the fewer steps
+    """
+    _check_temperature(temperature)
+    check_solver(1.0, max_iterations)
+    if mdp.gamma == 1.0:
+        raise ValueError("gamma 1: soft policies are improved with a discount below 1; see soft_value_iteration")
+    look, rule = Lookahead.of(mdp), Soft(temperature)
+    v = np.zeros(mdp.n_states) if v is None else v
+    log: list[Sweep] = []
+    for n in range(1, max_iterations + 1):
+        q = look(v)
+        wrong = rule.best(q) - v
+        log.append(Sweep(n, float(np.abs(wrong).max()), bound_of(look, rule, v, q)))
+        settled = log[-1].change <= rounding_of(look, rule, q, float(np.abs(v).max()))
+        if settled:
+            break
+        v = v + evaluate_paid(mdp, rule.policy(q), wrong)
+    return Solution(rule.best(q), q, rule.policy(q), log[-1].bound, n, settled, log)
 
 
 def epsilon_soft_value_iteration(
@@ -108,3 +149,8 @@ def epsilon_soft_value_iteration(
     policy = np.full(q.shape, epsilon / mdp.n_actions)
     policy[np.arange(mdp.n_states), q.argmax(axis=1)] += 1.0 - epsilon
     return Solution(rule.best(q), q, policy, found.bound, found.n_sweeps, found.converged, found.log)
+
+
+def _check_temperature(temperature: float) -> None:
+    if not 0.0 < temperature < np.inf:
+        raise ValueError(f"temperature {temperature} must be positive: value_iteration is what is without")

@@ -10,6 +10,7 @@ import pytest
 from support.processes import random_process
 
 from sb3_ext.planning import TabularMDP, as_table, best_return, evaluate, expected_return, occupancy
+from sb3_ext.planning.evaluation import evaluate_paid
 
 
 def dense(mdp: TabularMDP, policy: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -77,6 +78,25 @@ def test_t11_occupancy_sums_to_the_time_there_is() -> None:
     ending = random_process(2, 12, 3, 1.0, ends=0.3)
     lengths = evaluate(ending.with_reward(np.ones((12, 3))), policy)
     assert occupancy(ending, policy).sum() == pytest.approx(ending.start @ lengths)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_other_starts_and_other_rewards_are_as_linear_as_the_process(
+    is_large: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is paid on a way is the visits of it, whatever the weights of its starts, also negative ones."""
+    monkeypatch.setattr("sb3_ext.planning.evaluation.DENSE", 1 if is_large else 1500)
+    mdp = random_process(2, 12, 3, 0.95)
+    rng = np.random.default_rng(1)
+    for policy in policies(12, 3):
+        start, paid = rng.normal(size=12), rng.normal(size=12)
+        visits = occupancy(mdp, policy, start)
+        assert visits @ paid == pytest.approx(start @ evaluate_paid(mdp, policy, paid))
+        each = sum(weight * occupancy(mdp, policy, one) for weight, one in zip(start, np.eye(12), strict=True))
+        np.testing.assert_allclose(visits, each, atol=1e-7)
+        matrix, _ = dense(mdp, policy)
+        np.testing.assert_allclose(visits, start + 0.95 * matrix.T @ visits, atol=1e-7)
+    np.testing.assert_array_equal(occupancy(mdp, policy), occupancy(mdp, policy, mdp.start))
 
 
 @pytest.mark.parametrize("gamma", [0.95, 1.0])

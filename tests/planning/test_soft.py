@@ -12,6 +12,7 @@ from sb3_ext.planning import (
     TabularMDP,
     epsilon_soft_value_iteration,
     evaluate,
+    soft_policy_iteration,
     soft_value_iteration,
     value_iteration,
 )
@@ -125,3 +126,29 @@ def test_values_that_are_none() -> None:
     for epsilon in (-0.1, 1.1, float("nan")):
         with pytest.raises(ValueError, match=rf"epsilon {epsilon} must lie in \[0, 1\]"):
             epsilon_soft_value_iteration(mdp, epsilon)
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.05])
+@pytest.mark.parametrize("ends", [0.0, 0.3])
+def test_soft_values_by_newton_are_those_of_sweeps(temperature: float, ends: float) -> None:
+    for seed in range(5):
+        mdp = random_process(seed, 6, 3, 0.95, ends)
+        swept, found = soft_value_iteration(mdp, temperature), soft_policy_iteration(mdp, temperature)
+        assert found.converged and found.bound < 1e-11 * (1.0 + np.abs(found.v).max()) and found.n_sweeps < 15
+        np.testing.assert_allclose(found.v, swept.v, atol=swept.bound + found.bound)
+        np.testing.assert_allclose(found.policy, swept.policy, atol=1e-5)
+        entropy = -(found.policy * np.log(found.policy)).sum(axis=1)
+        paid = mdp.with_reward(mdp.reward + temperature * entropy[:, None])
+        np.testing.assert_allclose(evaluate(paid, found.policy), found.v, rtol=1e-9)
+        near = soft_policy_iteration(mdp, temperature, v=found.v)
+        assert near.n_sweeps <= 2 and near.converged
+
+
+def test_soft_policies_are_improved_with_a_discount() -> None:
+    mdp = random_process(0, 4, 2, 1.0)
+    with pytest.raises(ValueError, match=r"gamma 1: .* a discount below 1; see soft_value_iteration"):
+        soft_policy_iteration(mdp, 1.0)
+    with pytest.raises(ValueError, match=r"temperature 0\.0 must be positive"):
+        soft_policy_iteration(mdp, 0.0)
+    given_up = soft_policy_iteration(random_process(0, 4, 2, 0.9), 1.0, max_iterations=1)
+    assert not given_up.converged and given_up.bound > 0.1
