@@ -95,7 +95,6 @@ HOOKS = [
     Hook(OffPolicyAlgorithm, "_on_step", "", ROLLOUTS),
     Hook(BaseAlgorithm, "_update_current_progress_remaining", "num_timesteps total_timesteps", ROLLOUTS),
     Hook(OffPolicyAlgorithm, "dump_logs", "", ROLLOUTS),
-    Hook(BaseAlgorithm, "dump_logs"),
     Hook(OffPolicyAlgorithm, "train", "gradient_steps batch_size", OffPolicyAlgorithm.learn),
     Hook(TD3, "train", "gradient_steps batch_size", OffPolicyAlgorithm.learn),
     Hook(PPO, "train", "", OnPolicyAlgorithm.learn),

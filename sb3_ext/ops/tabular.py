@@ -1,11 +1,14 @@
 """
-Equations of learning in tables. A cell is one state with one action; tables and what is counted of them are flat, [C],
-and written in place.
+Equations of learning and acting by tables. A cell is one state with one action; tables and what is counted of them are
+flat, [C], and written in place.
 """
 
 from __future__ import annotations
 
 import numpy as np
+
+from sb3_ext.ops.counted_exploration import Counts
+from sb3_ext.ops.exploration import CountedExploration, Exploration
 
 
 def bootstrapped(reward: np.ndarray, terminated: np.ndarray, next_value: np.ndarray, gamma: float) -> np.ndarray:
@@ -76,3 +79,25 @@ def move_towards(
     if second_moment is not None:
         second_moment[cells] += share * (squares - second_moment[cells])
     visits[cells] += count
+
+
+def choose_breaking_ties(exploration: Exploration, seen: np.ndarray | Counts, progress_remaining: float) -> np.ndarray:
+    """
+    A strategy meets the actions of each environment in a random order, so that whatever it does with ties, it does at
+    random: a table begins with all of its values tied.
+
+    :param exploration: chooses
+    :param seen: of the state that each environment is in: values [E, A], or counts for a strategy that reads them
+    :param progress_remaining: SB3's clock, from 1 to 0
+    :return: [E] actions
+    """
+    shape = seen.mean.shape if isinstance(seen, Counts) else seen.shape
+    order = np.random.random(shape).argsort(axis=1)
+    if isinstance(seen, Counts):
+        assert isinstance(exploration, CountedExploration)
+        in_order = Counts(*(np.take_along_axis(part, order, axis=1) for part in seen))
+        chosen = exploration.choose_counted(in_order, progress_remaining)
+    else:
+        chosen = exploration.choose(np.take_along_axis(seen, order, axis=1), progress_remaining)
+    actions: np.ndarray = np.take_along_axis(order, chosen[:, None], axis=1)[:, 0]
+    return actions

@@ -21,7 +21,6 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, PyTorch
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from sb3_ext.envs.tuple_observations import TupleToMultiDiscrete
-from sb3_ext.ops.counted_exploration import Counts
 from sb3_ext.ops.exploration import (
     EXPLORATIONS,
     CountedExploration,
@@ -32,7 +31,7 @@ from sb3_ext.ops.exploration import (
     KnownExploration,
     Rungs,
 )
-from sb3_ext.ops.tabular import move_towards
+from sb3_ext.ops.tabular import choose_breaking_ties, move_towards
 from sb3_ext.specs import resolve
 from sb3_ext.tabular.observations import StateNumbers, VecTupleToMultiDiscrete
 from sb3_ext.tabular.policy import QTablePolicy
@@ -150,21 +149,14 @@ class TableMixin(BaseAlgorithm):
 
     def explore(self, states: np.ndarray) -> np.ndarray:
         """
-        The strategy's choice at its present rate. It meets the actions of each environment in a random order, so that
-        whatever it does with ties, it does at random: a table begins with all of its values tied.
+        The strategy's choice at its present rate, ties at random.
 
         :param states: [E] numbers
         :return: [E] actions
         """
-        progress = self._current_progress_remaining
-        order = np.random.random((len(states), int(self.action_space.n))).argsort(axis=1)
-        if isinstance(self.exploration, CountedExploration):
-            counts = self.policy.counts(states)
-            shuffled = Counts(*(np.take_along_axis(part, order, axis=1) for part in counts))
-            chosen = self.exploration.choose_counted(shuffled, progress)
-        else:
-            chosen = self.exploration.choose(np.take_along_axis(self.policy.values(states), order, axis=1), progress)
-        return np.take_along_axis(order, chosen[:, None], axis=1)[:, 0]
+        is_counted = isinstance(self.exploration, CountedExploration)
+        seen = self.policy.counts(states) if is_counted else self.policy.values(states)
+        return choose_breaking_ties(self.exploration, seen, self._current_progress_remaining)
 
     def predict(
         self,
@@ -255,13 +247,12 @@ class TableMixin(BaseAlgorithm):
             wrong = rewards[~np.isfinite(rewards)][0]
             raise ValueError(f"the environment gave a reward of {wrong}: {type(self).__name__} learns from numbers")
 
-    def dump_logs(self) -> None:
-        """Adds: how it explores and steps now."""
+    def _record_settings(self) -> None:
+        """Log how it explores and steps now."""
         progress = self._current_progress_remaining
         self.logger.record("rollout/exploration_rate", self.exploration.rate(progress, self.n_envs))
         self.logger.record("train/learning_rate", self.lr_schedule(progress))
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        super().dump_logs()
 
     # ------------------------------------------------------------------ files
 

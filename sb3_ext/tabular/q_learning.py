@@ -159,6 +159,11 @@ class TableAlgorithm(TableMixin, ClampedClockMixin, AtomicReplaySaveMixin, OffPo
         """:return: [n] float64, what the values move towards"""
         raise NotImplementedError
 
+    def dump_logs(self) -> None:
+        """Adds: how it explores and steps now."""
+        self._record_settings()
+        super().dump_logs()
+
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_in_flight"]
 
