@@ -1,4 +1,4 @@
-"""Wrappers, mazes and small partially observed environments. Needs gymnasium and numpy only: no torch, no SB3.
+"""Wrappers, mazes, bandits and small partially observed environments. Needs gymnasium and numpy only: no torch, no SB3.
 
 Importing this package registers its environments, as gymnasium packages do (``gym.make("sb3_ext.envs:sb3_ext/...")``
 and rl-zoo3's ``--gym-packages sb3_ext.envs`` rely on it). Every wrapper can be named in an rl-zoo3 yml::
@@ -11,6 +11,7 @@ and rl-zoo3's ``--gym-packages sb3_ext.envs`` rely on it). Every wrapper can be 
 import gymnasium as gym
 
 from sb3_ext.envs.action_reward import PreviousActionReward
+from sb3_ext.envs.bandits import BernoulliBanditEnv, GaussianBanditEnv
 from sb3_ext.envs.grid_world import GridWorldEnv
 from sb3_ext.envs.masked_lake import MaskedFrozenLake
 from sb3_ext.envs.masking import FlickeringObservation, MaskObservation
@@ -21,8 +22,10 @@ from sb3_ext.envs.tiger import TigerEnv
 from sb3_ext.envs.tuple_observations import TupleToMultiDiscrete
 
 __all__ = [
+    "BernoulliBanditEnv",
     "DiscreteTorque",
     "FlickeringObservation",
+    "GaussianBanditEnv",
     "GridWorldEnv",
     "MaskObservation",
     "MaskedFrozenLake",
@@ -41,6 +44,8 @@ __all__ = [
 _ENVS: dict[str, tuple[str, int | None]] = {
     "sb3_ext/RepeatPrevious-v0": ("sb3_ext.envs.memory:RepeatPreviousEnv", None),
     "sb3_ext/MemoryChain-v0": ("sb3_ext.envs.memory:MemoryChainEnv", None),
+    "sb3_ext/BernoulliBandit-v0": ("sb3_ext.envs.bandits:BernoulliBanditEnv", 100),
+    "sb3_ext/GaussianBandit-v0": ("sb3_ext.envs.bandits:GaussianBanditEnv", 100),
     "sb3_ext/GridWorld-v0": ("sb3_ext.envs.grid_world:GridWorldEnv", 100),
     "sb3_ext/MaskedFrozenLake-v0": ("sb3_ext.envs.masked_lake:MaskedFrozenLake", 100),  # 100: FrozenLake-v1's limit
     "sb3_ext/PendulumPixels-v0": ("sb3_ext.envs.pendulum:PendulumPixelsEnv", 200),  # 200: Pendulum-v1's limit

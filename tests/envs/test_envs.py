@@ -29,6 +29,8 @@ ENV_IDS = [
     "sb3_ext/PendulumPixels-v0",
     "sb3_ext/TMaze-v0",
     "sb3_ext/Tiger-v0",
+    "sb3_ext/BernoulliBandit-v0",
+    "sb3_ext/GaussianBandit-v0",
 ]
 
 
