@@ -7,6 +7,7 @@ from sb3_ext.imitation.gail import GAIL
 from sb3_ext.imitation.learned_reward import LearnedReward
 from sb3_ext.imitation.max_ent_irl import max_ent_irl
 from sb3_ext.imitation.max_ent_reward import MaxEntReward
+from sb3_ext.imitation.reward_table import RewardTable
 from sb3_ext.imitation.settings import RewardSettings
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "LearnedReward",
     "MaxEntReward",
     "RewardSettings",
+    "RewardTable",
     "behaviour_cloning",
     "max_ent_irl",
 ]

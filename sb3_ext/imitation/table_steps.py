@@ -16,6 +16,7 @@ from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.demonstrations.data import Observations, kept_steps
 from sb3_ext.planning import TabularMDP
 from sb3_ext.planning.views import Observe
+from sb3_ext.tabular.observations import StateNumbers
 
 
 class StatesOfTable:
@@ -24,15 +25,16 @@ class StatesOfTable:
 
     :param space: of observations
     :param n_states: S
-    :param observe: from numbers of states [n] to observations [n, ...], as for `TabularEnv`; None = the number itself
+    :param observe: from numbers of states [n] to observations [n, ...], as for `TabularEnv`; None = the number, of a
+        MultiDiscrete that of its ``ravel``
     :raises ValueError: where the space is of another number of states, or states cannot be told apart
     """
 
     def __init__(self, space: spaces.Space[Any], n_states: int, observe: Observe | None) -> None:
         self.space, self.n_states = space, n_states
-        self._state_of: dict[bytes, int] | None = None
+        self._state_of: dict[bytes, int] = {}
+        self._numbers: StateNumbers | None = None
         if observe is not None:
-            self._state_of = {}
             for state, look in enumerate(self._looks(observe(np.arange(n_states)))):
                 same = self._state_of.setdefault(look, state)
                 if same != state:
@@ -40,9 +42,10 @@ class StatesOfTable:
                         f"observe gives the same for states {same} and {state}: a table must see the state"
                     )
             return
-        if not isinstance(space, spaces.Discrete):
+        if not isinstance(space, spaces.Discrete | spaces.MultiDiscrete):
             raise ValueError(f"observations of {space} are no numbers of states: give observe=...")
-        if int(space.n) != n_states:
+        self._numbers = StateNumbers(space, "a reward")
+        if self._numbers.n_states != n_states:
             raise ValueError(f"observations of {space}, the table has {n_states} states: it is of another environment")
 
     def numbers(self, observations: Observations) -> np.ndarray:
@@ -50,11 +53,10 @@ class StatesOfTable:
         :param observations: [n, ...]; of Discrete also [n, 1]
         :return: [n] int64, -1 where it is no state's
         """
-        if self._state_of is not None:
+        if self._numbers is None:
             return np.array([self._state_of.get(look, -1) for look in self._looks(observations)], np.int64)
-        assert isinstance(self.space, spaces.Discrete)
-        numbers = np.asarray(observations).reshape(-1).astype(np.int64) - int(self.space.start)
-        return np.where((numbers >= 0) & (numbers < self.n_states), numbers, -1)
+        assert isinstance(observations, np.ndarray)
+        return self._numbers.numbers(observations)
 
     def _looks(self, observations: Observations) -> Iterator[bytes]:
         """:return: of each row its bytes in the dtypes of the space"""
