@@ -39,7 +39,8 @@ class BanditEnv(gym.Env[np.int64, np.int64]):
             with a disc on the last one that was pulled)
         """
         check_render_mode(render_mode)
-        self._given = means
+        self.given = means
+        """[A] means of the arms; None = drawn at each reset"""
         self.n_arms, self.render_mode = n_arms, render_mode
         self.observation_space = spaces.Discrete(1)
         self.action_space = spaces.Discrete(n_arms)
@@ -50,8 +51,8 @@ class BanditEnv(gym.Env[np.int64, np.int64]):
         :param rng: used where arms are drawn at each reset
         :return: [n, A] means of their arms
         """
-        if self._given is not None:
-            return np.tile(self._given, (n, 1))
+        if self.given is not None:
+            return np.tile(self.given, (n, 1))
         return self._drawn((n, self.n_arms), rng)
 
     def pay(self, means: np.ndarray, rng: np.random.Generator) -> np.ndarray:

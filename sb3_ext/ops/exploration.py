@@ -16,11 +16,38 @@ from sb3_ext.ops.counted_exploration import (
     KLUCB,
     UCB1,
     UCBV,
+    Counts,
     GaussianThompson,
     Thompson,
     UCB1Tuned,
 )
-from sb3_ext.ops.counted_exploration import Counts as Counts
+
+__all__ = [
+    "EXPLORATIONS",
+    "KLUCB",
+    "UCB1",
+    "UCBV",
+    "Boltzmann",
+    "CountedExploration",
+    "Counts",
+    "EpsilonGreedy",
+    "EpsilonLadder",
+    "Exploration",
+    "ExplorationLike",
+    "GaussianThompson",
+    "Greedy",
+    "KnownExploration",
+    "Rungs",
+    "SharedExploration",
+    "Thompson",
+    "UCB1Tuned",
+    "boltzmann",
+    "boltzmann_weights",
+    "epsilon_greedy",
+    "epsilon_greedy_probabilities",
+    "epsilon_ladder",
+    "greedy_probabilities",
+]
 
 
 @runtime_checkable

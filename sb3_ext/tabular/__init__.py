@@ -1,9 +1,20 @@
 """Learning in tables, as algorithms of Stable-Baselines3: what is seen has finitely many values."""
 
+from sb3_ext.tabular.bandits import lai_robbins, regret_curves
 from sb3_ext.tabular.base import TableMixin
 from sb3_ext.tabular.latest import LatestTransitions
 from sb3_ext.tabular.observations import StateNumbers
 from sb3_ext.tabular.policy import QTablePolicy
 from sb3_ext.tabular.q_learning import QLearning, Steps, TableAlgorithm
 
-__all__ = ["LatestTransitions", "QLearning", "QTablePolicy", "StateNumbers", "Steps", "TableAlgorithm", "TableMixin"]
+__all__ = [
+    "LatestTransitions",
+    "QLearning",
+    "QTablePolicy",
+    "StateNumbers",
+    "Steps",
+    "TableAlgorithm",
+    "TableMixin",
+    "lai_robbins",
+    "regret_curves",
+]
