@@ -24,6 +24,8 @@ _ROWS = (
     Row("DAC", "sb3_ext.imitation.dac", imitates=True, is_continuous=True),
     Row("DACSAC", "sb3_ext.imitation.dac", imitates=True, is_continuous=True),
     Row("DDPG", "sb3_ext.ddpg.ddpg", is_continuous=True),
+    Row("DoubleQ", "sb3_ext.tabular.double_q", is_tabular=True),
+    Row("ExpectedSARSA", "sb3_ext.tabular.expected_sarsa", is_tabular=True),
     Row("GAIL", "sb3_ext.imitation.gail", imitates=True),
     Row("QLearning", "sb3_ext.tabular.q_learning", is_tabular=True),
     Row("R2D2", "sb3_ext.r2d2.r2d2"),

@@ -91,8 +91,9 @@ class States:
 
     def _chunks(self) -> Iterator[tuple[Observations, int]]:
         """:return: observations [n, ...], normalised, and n"""
-        # A network is given a one-hot vector of S numbers for the number of a state.
-        width = 1 if isinstance(self.policy, PlannerPolicy) else max(1, spaces.utils.flatdim(self.space))
+        # A network is given a one-hot vector of S numbers for the number of a state, a table the number.
+        is_table = isinstance(self.policy, PlannerPolicy) or hasattr(self.policy, "action_values")
+        width = 1 if is_table else max(1, spaces.utils.flatdim(self.space))
         n_rows = min(MOST_ROWS, max(1, MOST_NUMBERS // width))
         for begin in range(0, self.mdp.n_states, n_rows):
             numbers = np.arange(begin, min(begin + n_rows, self.mdp.n_states))

@@ -40,6 +40,22 @@ class QLearnerLike(Protocol):
     def transform(self) -> ValueTransform: ...
 
 
+@runtime_checkable
+class TableLike(Protocol):
+    """A policy that is a table (`sb3_ext.tabular`)."""
+
+    def action_values(self, obs: PyTorchObs) -> th.Tensor:
+        """:return: [n, A] in units of the reward"""
+
+
+@runtime_checkable
+class TableLearnerLike(Protocol):
+    """An algorithm that keeps one, and tells how it explores."""
+
+    def action_probabilities(self, obs: PyTorchObs) -> th.Tensor:
+        """:return: [n, A] of its exploration, as it is now"""
+
+
 def policy_table(
     model: Model, mdp: TabularMDP, observe: Observe | None = None, deterministic: bool = True
 ) -> np.ndarray:
@@ -51,7 +67,8 @@ def policy_table(
     :param observe: what the environment gives in a state; None = the state's number. Statistics of the model's
         `VecNormalize` are applied to it
     :param deterministic: as in `predict`. Else the exact probabilities: of an actor-critic those of its distribution,
-        of Q-learning epsilon-greedy ones, with ``exploration_rate`` (SB3) or ``evaluation_eps`` (ours)
+        of Q-learning epsilon-greedy ones, with ``exploration_rate`` (SB3) or ``evaluation_eps`` (ours), of a table
+        those of its exploration as it is now, where tied actions share
     :return: [S, A] float64 probabilities
     :raises ValueError: for a model of another environment, a recurrent one, one that needs action masks; and without
         ``deterministic`` for noisy layers and for policies that do not tell their probabilities
@@ -61,6 +78,8 @@ def policy_table(
         return _sum_to_one(states.ask(lambda obs: _of_actor(policy, obs)))
     if not deterministic and isinstance(policy, PlannerPolicy):
         return states.ask(policy.action_probabilities)
+    if not deterministic and isinstance(policy, TableLike) and isinstance(model, TableLearnerLike):
+        return states.ask(model.action_probabilities)
     greedy: np.ndarray = np.eye(mdp.n_actions)[states.predicted()]
     if deterministic:
         return greedy
@@ -80,6 +99,8 @@ def q_table(model: Model, mdp: TabularMDP, observe: Observe | None = None) -> np
     :raises ValueError: as `policy_table`, and for one of our policies alone: its algorithm knows the units
     """
     policy = policy_of(model)
+    if isinstance(policy, TableLike):
+        return States(model, mdp, observe).ask(policy.action_values)
     if not isinstance(policy, DQNPolicy | QRDQNPolicy | QPolicy):
         return None
     states = States(model, mdp, observe)
@@ -152,7 +173,7 @@ def _epsilon(model: Model) -> float:
         return model.exploration_rate
     if isinstance(policy, QPolicy) and isinstance(model, QLearnerLike):
         return model.evaluation_eps
-    if isinstance(policy, DQNPolicy | QRDQNPolicy | QPolicy):
+    if isinstance(policy, DQNPolicy | QRDQNPolicy | QPolicy | TableLike):
         return 0.0  # without their algorithms these are greedy in any case
     raise ValueError(f"{type(model).__name__} does not tell its probabilities: use deterministic=True")
 

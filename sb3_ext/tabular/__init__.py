@@ -2,12 +2,17 @@
 
 from sb3_ext.tabular.bandits import lai_robbins, regret_curves
 from sb3_ext.tabular.base import TableMixin
+from sb3_ext.tabular.double_q import DoubleQ, DoubleQTablePolicy
+from sb3_ext.tabular.expected_sarsa import ExpectedSARSA
 from sb3_ext.tabular.latest import LatestTransitions
 from sb3_ext.tabular.observations import StateNumbers
 from sb3_ext.tabular.policy import QTablePolicy
 from sb3_ext.tabular.q_learning import QLearning, Steps, TableAlgorithm
 
 __all__ = [
+    "DoubleQ",
+    "DoubleQTablePolicy",
+    "ExpectedSARSA",
     "LatestTransitions",
     "QLearning",
     "QTablePolicy",

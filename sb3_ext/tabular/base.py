@@ -185,12 +185,20 @@ class TableMixin(BaseAlgorithm):
         :return: [n, A] of the actions that the exploration strategy takes now; tied ones share
         :raises ValueError: for a strategy that does not tell its probabilities
         """
-        if not isinstance(self.exploration, KnownExploration):
+        exploration = self._check_probabilities(self.exploration)
+        return exploration.probabilities(self.policy.values(states), self._current_progress_remaining)
+
+    def _check_probabilities(self, exploration: Exploration) -> KnownExploration:
+        """
+        :return: the same
+        :raises ValueError: for a strategy that does not tell its probabilities
+        """
+        if not isinstance(exploration, KnownExploration):
             raise ValueError(
-                f"{type(self.exploration).__name__} does not tell its probabilities: use another exploration, such as "
-                "EpsilonGreedy"
+                f"exploration {type(exploration).__name__} does not tell its probabilities, which are needed here: use "
+                "another one, such as EpsilonGreedy"
             )
-        return self.exploration.probabilities(self.policy.values(states), self._current_progress_remaining)
+        return exploration
 
     def action_probabilities(self, obs: PyTorchObs) -> th.Tensor:
         """
