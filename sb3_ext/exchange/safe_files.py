@@ -34,6 +34,7 @@ from stable_baselines3.common.preprocessing import get_action_dim
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces
 from stable_baselines3.common.vec_env import VecNormalize
+from torch import nn
 
 from sb3_ext import nested
 from sb3_ext.errors import UnsafeFile as UnsafeFile
@@ -248,14 +249,16 @@ def fill(model: BaseAlgorithm, weights: Tensors) -> None:
     :raises UnsafeFile: where names or shapes are not the model's
     """
     state_dicts, variables = model._get_torch_save_params()
+    kept = {name: _attribute(model, name) for name in state_dicts if not _is_optimizer(name)}
+    # What grows with what was seen has no size of its own before: it looks at the file's by itself.
+    growing = tuple(f"{name}/" for name, x in kept.items() if not isinstance(x, nn.Module))
     expected: dict[str, th.Tensor] = {}
-    for name in state_dicts:
-        if not _is_optimizer(name):
-            state = _attribute(model, name).state_dict()
-            expected.update({f"{name}/{key}": x for key, x in state.items() if isinstance(x, th.Tensor)})
+    for name, x in kept.items():
+        if isinstance(x, nn.Module):
+            expected.update({f"{name}/{key}": y for key, y in x.state_dict().items() if isinstance(y, th.Tensor)})
     expected.update({name: _attribute(model, name) for name in variables})
     shapes = {key: tuple(x.shape) for key, x in expected.items()}
-    for key in sorted(shapes.keys() | weights.shapes.keys()):
+    for key in sorted(shapes.keys() | {key for key in weights.shapes if not key.startswith(growing)}):
         if shapes.get(key) != weights.shapes.get(key):
             raise UnsafeFile(
                 f"{weights.path.name}: {key} is {weights.shapes.get(key, 'missing')}, "
@@ -266,11 +269,13 @@ def fill(model: BaseAlgorithm, weights: Tensors) -> None:
                 f"{weights.path.name}: {key} is of {weights.dtypes[key]}, that of the network of {expected[key].dtype}"
             )
     tensors = weights.load()
-    for name in state_dicts:
-        if not _is_optimizer(name):
-            prefix = f"{name}/"
-            state = {key[len(prefix) :]: x for key, x in tensors.items() if key.startswith(prefix)}
-            _attribute(model, name).load_state_dict(state)
+    for name, x in kept.items():
+        prefix = f"{name}/"
+        state = {key[len(prefix) :]: y for key, y in tensors.items() if key.startswith(prefix)}
+        try:
+            x.load_state_dict(state)
+        except ValueError as error:
+            raise UnsafeFile(f"{weights.path.name}: {name}: {error}") from None
     for name in variables:
         _attribute(model, name).data.copy_(tensors[name])
 

@@ -1,5 +1,5 @@
 """
-What Optuna may vary of our algorithms.
+What Optuna may vary of our algorithms; of tables, see `table_searches`.
 
 A converter gets exactly what a sampler drew, from the trial or from a stored study (``--trial-id``), so both give the
 same keywords. They replace the yml's, ``policy_kwargs`` as a whole: a network size that is not drawn is the default.
@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from typing import Any, Protocol
 
 import optuna
+
+from sb3_ext.zoo import table_searches
 
 
 class Sampler(Protocol):
@@ -227,8 +229,8 @@ def _convert_discriminator(sampled_params: dict[str, Any]) -> dict[str, Any]:
 def search_of(algorithm: type) -> tuple[Sampler, Converter] | None:
     """
     :param algorithm: class
-    :return: ``sample_NAME_params`` and ``convert_NAME_params`` of this module, as rl-zoo3 calls its own, by the name
-        of the class or of the nearest base that has one; None where none has
+    :return: ``sample_NAME_params`` and ``convert_NAME_params`` of this module or that of tables, as rl-zoo3 calls its
+        own, by the name of the class or of the nearest base that has one; None where none has
     """
     names = [cls.__name__.lower() for cls in algorithm.__mro__]
     sampler, converter = (_first(f"{verb}_{name}_params" for name in names) for verb in ("sample", "convert"))
@@ -236,4 +238,5 @@ def search_of(algorithm: type) -> tuple[Sampler, Converter] | None:
 
 
 def _first(names: Iterator[str]) -> Any:  # Any: a sampler or a converter
-    return next((globals()[name] for name in names if name in globals()), None)
+    known = {**vars(table_searches), **globals()}
+    return next((known[name] for name in names if name in known), None)
