@@ -1,4 +1,4 @@
-"""What Optuna may vary of tables. Steps and exploration alone: a table has no network. Names as in `hyperparams_opt`."""
+"""What Optuna may vary of tables: steps and exploration, as a table has no network. Names as in `hyperparams_opt`."""
 
 from __future__ import annotations
 
