@@ -150,6 +150,14 @@ class CountModel:
         states, actions = np.divmod(self._row[pairs], self.n_actions)
         return states, actions
 
+    def rows(self, pairs: np.ndarray) -> np.ndarray:
+        """
+        :param pairs: [n] numbers
+        :return: [n] ``state * A + action``
+        """
+        rows: np.ndarray = self._row[pairs]
+        return rows
+
     def outcomes(self, pairs: np.ndarray) -> Outcomes:
         """
         :param pairs: [n] numbers
@@ -187,7 +195,7 @@ class CountModel:
         :param strict: accepted for SB3's sake; what is missing could not be made up
         :raises ValueError: for what cannot have been seen here; the present counts are kept then
         """
-        fresh = self.state_dict()
+        fresh = CountModel.state_dict(self)
         if state.keys() != fresh.keys():
             raise ValueError(f"what was seen is {', '.join(fresh)}, and not {', '.join(state)}")
         for name, x in fresh.items():
