@@ -65,6 +65,7 @@ HOOKS = [
     Hook(OffPolicyAlgorithm, "_convert_train_freq", "", OffPolicyAlgorithm._setup_model),
     Hook(BaseAlgorithm, "_setup_lr_schedule", "", OffPolicyAlgorithm._setup_model),
     Hook(TD3, "_setup_model", "", TD3.__init__),
+    Hook(BaseAlgorithm, "set_random_seed", "seed", OffPolicyAlgorithm._setup_model),
     Hook(BaseAlgorithm, "_wrap_env", "env verbose monitor_wrapper", BaseAlgorithm.set_env),
     Hook(BaseAlgorithm, "set_env", "env force_reset"),
     Hook(BaseAlgorithm, "load", "cls path env device custom_objects print_system_info force_reset kwargs", None),

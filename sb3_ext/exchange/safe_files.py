@@ -183,7 +183,7 @@ def build(
     wanted = read_config(config)
     cls, keywords = wanted.algorithm, dict(wanted.keywords)
     check_keywords(given, keywords_of(cls), f"keyword of {config['algorithm']}")
-    if env is None and issubclass(cls, OffPolicyAlgorithm):
+    if env is None and issubclass(cls, OffPolicyAlgorithm) and "buffer_size" in keywords_of(cls):
         keywords["buffer_size"] = 1  # to act takes no replay
         if "optimize_memory_usage" in keywords:
             keywords["optimize_memory_usage"] = False  # which SB3's refuse without keywords of the replay

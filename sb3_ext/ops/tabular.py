@@ -101,3 +101,21 @@ def choose_breaking_ties(exploration: Exploration, seen: np.ndarray | Counts, pr
         chosen = exploration.choose(np.take_along_axis(seen, order, axis=1), progress_remaining)
     actions: np.ndarray = np.take_along_axis(order, chosen[:, None], axis=1)[:, 0]
     return actions
+
+
+def expected_backup(
+    probability: np.ndarray, reward: np.ndarray, terminated: np.ndarray, next_value: np.ndarray, gamma: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    The target in expectation over W outcomes: ``sum_i p_i (r_i + gamma V(s'_i))``, an end is worth nothing.
+
+    :param probability: [n, W]
+    :param reward: [n, W]
+    :param terminated: [n, W] bool
+    :param next_value: [n, W], read where the episode did not terminate
+    :param gamma: discount
+    :return: [n] mean of the targets, [n] mean of their squares
+    """
+    targets = bootstrapped(reward, terminated, next_value, gamma)
+    mean: np.ndarray = (probability * targets).sum(axis=1)
+    return mean, (probability * targets**2).sum(axis=1)

@@ -2,18 +2,24 @@
 
 from sb3_ext.tabular.bandits import lai_robbins, regret_curves
 from sb3_ext.tabular.base import TableMixin
+from sb3_ext.tabular.count_model import CountModel
 from sb3_ext.tabular.double_q import DoubleQ, DoubleQTablePolicy
+from sb3_ext.tabular.dyna import DynaQ
 from sb3_ext.tabular.expected_sarsa import ExpectedSARSA
 from sb3_ext.tabular.latest import LatestTransitions
 from sb3_ext.tabular.observations import StateNumbers
 from sb3_ext.tabular.policy import QTablePolicy
+from sb3_ext.tabular.prioritized_sweeping import PrioritizedSweeping
 from sb3_ext.tabular.q_learning import QLearning, Steps, TableAlgorithm
 
 __all__ = [
+    "CountModel",
     "DoubleQ",
     "DoubleQTablePolicy",
+    "DynaQ",
     "ExpectedSARSA",
     "LatestTransitions",
+    "PrioritizedSweeping",
     "QLearning",
     "QTablePolicy",
     "StateNumbers",

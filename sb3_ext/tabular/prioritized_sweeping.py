@@ -6,7 +6,7 @@ holds for every pair after every step, because what a change of a state's value 
 looked at when it changes:
 
 ```
-step -> count -> back up its pair -> V(s) changed? -> look at the pairs that lead to s     k times highest -> back up ...
+step -> count -> back up its pair -> V(s) changed? -> look at all pairs that lead to s -> back up the k highest ...
 ```
 
 So the queue lives as long as the model does, and news travels on while the agent is elsewhere.
