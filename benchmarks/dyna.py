@@ -23,22 +23,18 @@ import numpy as np
 from common import COLORS, Bound, hardware, in_turns, panels, parse, parser, print_rows, save, verdict
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ext import DynaQ, PrioritizedSweeping, QLearning
 from sb3_ext.envs import GridWorldEnv
 from sb3_ext.ops.exploration import EpsilonGreedy
 from sb3_ext.planning import OptimalityGap, TabularMDP, TabularVecEnv, solve
-from sb3_ext.tabular.base import TableAlgorithm
+from sb3_ext.tabular import TableAlgorithm
 
 MAZE = (".......#+", "..#....#.", "S.#....#.", "..#......", ".....#...", ".........")
 OPTIMUM = 14  # steps
 N_EPISODES = 30
-OF_MAZE: dict[str, Any] = {
-    "learning_rate": 0.1,
-    "visit_power": 0.0,
-    "gamma": 0.95,
-    "exploration": EpsilonGreedy(0.1, 0.1, 1.0),
-}
+GAMMA_OF_MAZE = 0.95
 LAKE = "FrozenLake-v1"
 GAMMA = 0.99
 SOLVED = 0.02  # share of V*
@@ -48,23 +44,26 @@ class Contestant(NamedTuple):
     """An algorithm with how much it plans."""
 
     name: str
-    make: Callable[..., TableAlgorithm]
+    algorithm: Callable[..., TableAlgorithm]
+    settings: Mapping[str, Any]
 
 
 CONTESTANTS = {
-    "q": Contestant("Q-learning", QLearning),
-    "0": Contestant("Dyna-Q, k = 0", lambda *given, **kw: DynaQ(*given, planning_steps=0, **kw)),
-    "5": Contestant("Dyna-Q, k = 5", lambda *given, **kw: DynaQ(*given, planning_steps=5, **kw)),
-    "50": Contestant("Dyna-Q, k = 50", lambda *given, **kw: DynaQ(*given, planning_steps=50, **kw)),
-    "sweep": Contestant(
-        "prioritized sweeping, k = 5", lambda *given, **kw: PrioritizedSweeping(*given, planning_steps=5, **swept(kw))
-    ),
+    "q": Contestant("Q-learning", QLearning, {}),
+    "0": Contestant("Dyna-Q, k = 0", DynaQ, {"planning_steps": 0}),
+    "5": Contestant("Dyna-Q, k = 5", DynaQ, {"planning_steps": 5}),
+    "50": Contestant("Dyna-Q, k = 50", DynaQ, {"planning_steps": 50}),
+    "sweep": Contestant("prioritized sweeping, k = 5", PrioritizedSweeping, {"planning_steps": 5}),
 }
 
 
-def swept(keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """:return: without the steps, which are whole ones there"""
-    return {name: value for name, value in keywords.items() if name not in ("learning_rate", "visit_power")}
+def of_maze(contestant: Contestant, env: gym.Env[Any, Any] | VecEnv, seed: int) -> TableAlgorithm:
+    """:return: untrained; prioritized sweeping makes whole steps"""
+    steps = {} if contestant.algorithm is PrioritizedSweeping else {"learning_rate": 0.1, "visit_power": 0.0}
+    explored = EpsilonGreedy(0.1, 0.1, 1.0)
+    return contestant.algorithm(
+        "TablePolicy", env, gamma=GAMMA_OF_MAZE, exploration=explored, seed=seed, **steps, **contestant.settings
+    )
 
 
 class Episodes(BaseCallback):
@@ -86,7 +85,7 @@ def maze() -> gym.Env[Any, Any]:
 
 def learn_maze(contestant: Contestant, seed: int, n_episodes: int) -> tuple[list[int], np.ndarray]:
     """:return: [n_episodes] lengths, [S, A] the table"""
-    model, episodes = contestant.make("TablePolicy", maze(), seed=seed, **OF_MAZE), Episodes(n_episodes)
+    model, episodes = of_maze(contestant, maze(), seed), Episodes(n_episodes)
     model.learn(10**7, callback=episodes, log_interval=10**9)
     return episodes.lengths, model.policy.q.numpy().copy()
 
@@ -139,11 +138,8 @@ def speed(n_steps: int, rounds: int, lanes: int) -> dict[str, float]:
     :param lanes: of the maze
     :return: env steps per CPU second of each contestant, in the middle of training
     """
-    mdp = TabularMDP.from_env(GridWorldEnv(MAZE, move_prob=1.0, default_reward=0.0), OF_MAZE["gamma"])
-    models = {
-        key: chosen.make("TablePolicy", TabularVecEnv(mdp, lanes, seed=0), seed=0, **OF_MAZE)
-        for key, chosen in CONTESTANTS.items()
-    }
+    mdp = TabularMDP.from_env(GridWorldEnv(MAZE, move_prob=1.0, default_reward=0.0), GAMMA_OF_MAZE)
+    models = {key: of_maze(chosen, TabularVecEnv(mdp, lanes, seed=0), seed=0) for key, chosen in CONTESTANTS.items()}
 
     def work(model: TableAlgorithm) -> Callable[[], object]:
         return lambda: model.learn(n_steps, reset_num_timesteps=False, log_interval=10**9)
@@ -172,7 +168,7 @@ def main() -> None:
     args = parse(parser(__doc__, seeds=10))
     n_episodes = 5 if args.quick else N_EPISODES
     print(hardware(), end="\n\n")
-    shortest = solve(TabularMDP.from_env(maze(), OF_MAZE["gamma"]))
+    shortest = solve(TabularMDP.from_env(maze(), GAMMA_OF_MAZE))
     print(f"V* of the start {shortest.v[18]:.6f} = 0.95^{OPTIMUM - 1}\n")
     lengths, tables = {}, {}
     for key, contestant in CONTESTANTS.items():

@@ -89,7 +89,7 @@ class CountModel:
 
         :return: [n] int64 numbers of their pairs
         """
-        pairs = self._pair_of[states * self.n_actions + actions]
+        pairs: np.ndarray = self._pair_of[states * self.n_actions + actions]
         same = (self._next[pairs] == next_states[:, None]) & (self._terminated[pairs] == terminated[:, None])
         cells = same.argmax(axis=1)
         for i in np.flatnonzero((pairs == NONE) | ~same.any(axis=1)):  # each outcome is new once

@@ -137,6 +137,7 @@ class DynaQ(PlanningTable):
         )
 
     def _plan(self, k: int) -> None:
+        assert self._planning_seed is not None
         drawn = self.seen.draw(k, np.random.default_rng((self._planning_seed, self._n_updates)))
         next_value = self.policy.values(drawn.next_state).max(axis=1)
         targets = bootstrapped(drawn.reward, drawn.terminated, next_value, self.gamma)

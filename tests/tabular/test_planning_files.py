@@ -61,10 +61,12 @@ def test_a_loaded_one_goes_on_as_the_other_bit_for_bit(
 def test_safe_files_hold_what_was_seen(cls: type[PlanningTable], tmp_path: Path) -> None:
     model = trained(cls)
     loaded = load_safe(save_safe(model, tmp_path / "safe"), env=maze())
-    assert type(loaded) is cls and loaded.planning_steps == 2  # type: ignore[attr-defined]
+    assert type(loaded) is cls and loaded.planning_steps == 2
     np.testing.assert_equal(numbers(loaded), numbers(model))
     loaded.learn(30, reset_num_timesteps=False)
-    assert load_safe(tmp_path / "safe").predict(8, deterministic=True)[0] == model.predict(8, deterministic=True)[0]
+    start = np.array(8)
+    alone = load_safe(tmp_path / "safe")
+    assert alone.predict(start, deterministic=True)[0] == model.predict(start, deterministic=True)[0]
 
 
 @pytest.mark.parametrize(
