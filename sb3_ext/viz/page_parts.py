@@ -8,21 +8,22 @@ import io
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
 from sb3_ext.saving import write_whole
 
 
-def read_page(folder: str) -> tuple[str, str, str]:
+def read_page(folder: str, scripts: Sequence[str] = ("page.js",)) -> tuple[str, str, str]:
     """
     :param folder: beside this file
+    :param scripts: files in it, in the order in which they run
     :return: HTML with places for the other two, style, script
     """
-    page, css, js = (
-        (files("sb3_ext.viz") / folder / f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
-    )
-    return page, css, js
+    parts = files("sb3_ext.viz") / folder
+    page, css, *js = ((parts / name).read_text(encoding="utf-8") for name in ("page.html", "page.css", *scripts))
+    return page, css, "\n".join(js)
 
 
 def embedded(content: Any) -> str:  # Any: JSON

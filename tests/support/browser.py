@@ -23,6 +23,9 @@ from typing import Any
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 CODES = {" ": ("Space", 32), "Tab": ("Tab", 9), "Home": ("Home", 36), "End": ("End", 35), "Enter": ("Enter", 13)}
 CODES |= {"ArrowLeft": ("ArrowLeft", 37), "ArrowRight": ("ArrowRight", 39)}
+CODES |= {"ArrowUp": ("ArrowUp", 38), "ArrowDown": ("ArrowDown", 40), "Delete": ("Delete", 46)}
+CODES |= {letter: (f"Key{letter.upper()}", ord(letter.upper())) for letter in "abcdefghijklmnopqrstuvwxyz"}
+CONTROL = 2  # DevTools' number of the key that is held down
 
 
 class Browser:
@@ -50,12 +53,13 @@ class Browser:
         for domain in ("Page", "Runtime", "Network", "Log"):
             self._call(f"{domain}.enable")
 
-    def open(self, path: Path, width: int, height: int, dark: bool = False) -> None:
+    def open(self, path: Path, width: int, height: int, dark: bool = False, link: str = "") -> None:
         """
         :param path: of an HTML file
         :param width: of the window, in CSS pixels
         :param height: of the window
         :param dark: what the page is told that the user prefers
+        :param link: behind the file's name, from "#" on
         """
         self.errors.clear()
         self.resize(width, height)
@@ -63,7 +67,7 @@ class Browser:
         self._call("Emulation.setEmulatedMedia", features=[scheme])
         self._call("Page.navigate", url="about:blank")
         self.requests.clear()
-        self._call("Page.navigate", url=path.resolve().as_uri())
+        self._call("Page.navigate", url=path.resolve().as_uri() + link)
         self.wait_for("location.protocol === 'file:' && document.readyState === 'complete'")
 
     def resize(self, width: int, height: int) -> None:
@@ -90,11 +94,14 @@ class Browser:
                 raise TimeoutError(f"{script} is not true after {self._timeout} s")
             time.sleep(0.02)
 
-    def press(self, key: str) -> None:
-        """:param key: as a page names it: "Tab", " ", "ArrowLeft" """
+    def press(self, key: str, held: int = 0) -> None:
+        """
+        :param key: as a page names it: "Tab", " ", "ArrowLeft", "x"
+        :param held: with it: `CONTROL`
+        """
         code, number = CODES[key]
-        names = {"key": key, "code": code, "windowsVirtualKeyCode": number}
-        text = {"text": key} if key == " " else {}
+        names = {"key": key, "code": code, "windowsVirtualKeyCode": number, "modifiers": held}
+        text = {"text": key} if len(key) == 1 and not held else {}
         self._call("Input.dispatchKeyEvent", type="keyDown" if text else "rawKeyDown", **names, **text)
         self._call("Input.dispatchKeyEvent", type="keyUp", **names)
 
@@ -111,10 +118,30 @@ class Browser:
             buttons = 1 if kind == "mousePressed" else 0
             self._call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", buttons=buttons, clickCount=1)
 
+    def drag(self, selectors: list[str], touch: bool = False) -> None:
+        """
+        :param selectors: of elements in the window: down on the middle of the first, over the others, up
+        :param touch: by a finger, not the mouse
+        """
+        boxes = [
+            self.evaluate(f"document.querySelector({json.dumps(x)}).getBoundingClientRect().toJSON()")
+            for x in selectors
+        ]
+        points = [{"x": box["left"] + box["width"] / 2, "y": box["top"] + box["height"] / 2} for box in boxes]
+        if touch:
+            for kind, point in zip(["touchStart", *["touchMove"] * (len(points) - 1)], points, strict=True):
+                self._call("Input.dispatchTouchEvent", type=kind, touchPoints=[point])
+            self._call("Input.dispatchTouchEvent", type="touchEnd", touchPoints=[])
+            return
+        kinds = ["mousePressed", *["mouseMoved"] * (len(points) - 1), "mouseReleased"]
+        for kind, point in zip(kinds, [*points, points[-1]], strict=True):
+            buttons = 0 if kind == "mouseReleased" else 1
+            self._call("Input.dispatchMouseEvent", type=kind, **point, button="left", buttons=buttons, clickCount=1)
+
     def controls(self) -> list[tuple[str, str]]:
         """:return: role and name of each control, as a screen reader is told them"""
         nodes = self._call("Accessibility.getFullAXTree")["nodes"]
-        roles = {"button", "slider", "combobox", "link", "textbox", "checkbox"}
+        roles = {"button", "slider", "combobox", "link", "textbox", "checkbox", "radio", "spinbutton"}
         return [
             (node["role"]["value"], node.get("name", {}).get("value", ""))
             for node in nodes
