@@ -35,6 +35,7 @@ from sb3_ext.networks.q_network import QNetwork
 from sb3_ext.networks.q_policy import QPolicy
 from sb3_ext.networks.recurrent_q import RecurrentQNetwork
 from sb3_ext.networks.streams import Streams
+from sb3_ext.tabular.policy import QTablePolicy
 
 State: TypeAlias = Any
 """Any: as `predict` takes and returns it, a tree of arrays [n, ...] that only the model's core looks into; or None"""
@@ -146,6 +147,14 @@ class QMind(Mind):
         now = net.initial_state(len(features)) if state is None else net.state_from_numpy(state, len(features))
         with th.backends.cudnn.flags(enabled=False):  # cuDNN has no gradient in evaluation mode
             return net.core.step(features, net.core.reset_where(now, starts))[0]
+
+
+class TableMind(Mind):
+    """Of the algorithms with tables: values by state and action. Nothing to explain: a cell hangs on itself alone."""
+
+    def think(self, obs: PyTorchObs, state: State, starts: np.ndarray) -> Insight:
+        q_values = self.policy.action_values(obs).cpu().numpy()
+        return Insight(value=q_values.max(axis=1), q_values=q_values)
 
 
 class DqnMind(Mind):
@@ -293,6 +302,8 @@ def mind_of(model: BaseAlgorithm) -> Mind:
     policy = model.policy
     if isinstance(policy, QPolicy):
         return QMind(model)
+    if isinstance(policy, QTablePolicy):
+        return TableMind(model)
     if isinstance(model, DQN | QRDQN):
         return DqnMind(model)
     if isinstance(policy, RecurrentActorCriticPolicy):
