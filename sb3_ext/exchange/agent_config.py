@@ -54,6 +54,7 @@ COUNTERS = ("num_timesteps", "_n_updates", "_episode_num")
 # Numbers that acting or going on needs, and their ranges.
 STATE = {
     "exploration_rate": (0.0, 1.0),
+    "progress_remaining": (0.0, 1.0),
     "_worst_of_best": (-math.inf, math.inf),
     "return_scale": (0.0, sys.float_info.max),
     "_reward_squares": (0.0, sys.float_info.max),

@@ -52,7 +52,7 @@ RANGES: dict[str, Range] = {
     **dict.fromkeys(
         (
             "gamma", "tau", "gae_lambda", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps",
-            "line_search_shrinking_factor", "batch_norm_momentum",
+            "line_search_shrinking_factor", "batch_norm_momentum", "visit_power",
         ),
         _PROBABILITY,
     ),

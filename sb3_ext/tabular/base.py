@@ -147,6 +147,15 @@ class TableMixin(BaseAlgorithm):
 
     # ------------------------------------------------------------------ acting
 
+    @property
+    def progress_remaining(self) -> float:
+        """:return: SB3's clock, from 1 to 0, by which it explores: safe files keep it"""
+        return self._current_progress_remaining
+
+    @progress_remaining.setter
+    def progress_remaining(self, progress: float) -> None:
+        self._current_progress_remaining = progress
+
     def explore(self, states: np.ndarray) -> np.ndarray:
         """
         The strategy's choice at its present rate, ties at random.

@@ -1,4 +1,7 @@
-"""A replay of one step: the newest transition of each environment, which a table learns from once."""
+"""
+A replay of one step: the newest transition of each environment, which a table learns from once. As a file it holds what
+a training goes on from beside its table: where the environments are.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from typing import Any
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.buffers import ReplayBuffer
+
+from sb3_ext.tabular.places import Place
 
 
 class LatestTransitions(ReplayBuffer):
@@ -18,6 +23,10 @@ class LatestTransitions(ReplayBuffer):
 
     def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], n_envs: int) -> None:
         super().__init__(n_envs, observation_space, action_space, "cpu", n_envs=n_envs)
+        self.place: Place | None = None
+        """of the environments when it was saved"""
+        self.last_obs: np.ndarray | None = None
+        """that they gave then"""
 
     @property
     def terminated(self) -> np.ndarray:

@@ -5,14 +5,19 @@ transition of each of them is learned from, once.
 
 from __future__ import annotations
 
+import io
+import pathlib
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch as th
 from stable_baselines3.common.buffers import ReplayBuffer
+from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.save_util import load_from_pkl
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, RolloutReturn, Schedule, TrainFreq
+from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.ops.exploration import ExplorationLike
@@ -20,7 +25,9 @@ from sb3_ext.ops.tabular import bootstrapped
 from sb3_ext.saving import AtomicReplaySaveMixin
 from sb3_ext.tabular.base import TableMixin
 from sb3_ext.tabular.latest import LatestTransitions
+from sb3_ext.tabular.places import place_of, put_back
 from sb3_ext.tabular.policy import QTablePolicy
+from sb3_ext.tabular.stopping import HeardAfterTheStep
 
 
 class Steps(NamedTuple):
@@ -101,11 +108,36 @@ class TableAlgorithm(TableMixin, ClampedClockMixin, AtomicReplaySaveMixin, OffPo
         tb_log_name: str = "run",
         progress_bar: bool = False,
     ) -> tuple[int, Any]:
-        """Adds: where a callback stopped between a step and its storage, that step is lost, and episodes begin anew."""
+        """Adds: where something was raised between a step and its storage, it is lost, and episodes begin anew."""
         if self._in_flight:
             self._last_obs = None
             self._in_flight = False
         return super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
+
+    def collect_rollouts(
+        self,
+        env: VecEnv,
+        callback: BaseCallback,
+        train_freq: TrainFreq,
+        replay_buffer: ReplayBuffer,
+        action_noise: ActionNoise | None = None,
+        learning_starts: int = 0,
+        log_interval: int | None = None,
+    ) -> RolloutReturn:
+        """Adds: a step at which a callback ends training is learned from before it ends."""
+        patient = HeardAfterTheStep(callback)
+        rollout = super().collect_rollouts(
+            env,
+            patient,  # type: ignore[arg-type]  # what SB3 calls of it
+            train_freq,
+            replay_buffer,
+            action_noise,
+            learning_starts,
+            log_interval,
+        )
+        if not patient.is_going_on:
+            self.train(self.gradient_steps)
+        return rollout._replace(continue_training=patient.is_going_on)
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1
@@ -163,6 +195,47 @@ class TableAlgorithm(TableMixin, ClampedClockMixin, AtomicReplaySaveMixin, OffPo
         """Adds: how it explores and steps now."""
         self._record_settings()
         super().dump_logs()
+
+    def save_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase) -> None:
+        """
+        What a training goes on from beside the model's own file: where its environments are.
+
+        :param path: file to write; ``.pkl`` is added where there is no suffix
+        """
+        replay = self.replay_buffer
+        assert replay is not None
+        is_between_steps = self.env is not None and self._last_obs is not None and not self._in_flight
+        if is_between_steps:
+            assert self.env is not None and isinstance(self._last_obs, np.ndarray)
+            replay.place, replay.last_obs = place_of(self.env), self._last_obs.copy()
+        try:
+            super().save_replay_buffer(path)
+        finally:
+            replay.place = replay.last_obs = None
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """
+        Puts the environments where they were: with ``learn(..., reset_num_timesteps=False)`` training goes on as if it
+        had not ended. Where they are not made in the same way, or out of reach, they begin new episodes.
+
+        :param path: file
+        :param truncate_last_traj: SB3's
+        :raises ValueError: when the file is not of such a model; the present replay is kept then
+        """
+        loaded = load_from_pkl(path, self.verbose)
+        if not isinstance(loaded, LatestTransitions) or loaded.n_envs != self.n_envs:
+            found = f"{type(loaded).__name__} of {getattr(loaded, 'n_envs', '?')} environments"
+            raise ValueError(
+                f"{path} holds a {found}, not {LatestTransitions.__name__} of {self.n_envs}: it was saved by another "
+                "algorithm, or with another number of environments"
+            )
+        is_there = self.env is not None and loaded.place is not None and put_back(self.env, loaded.place)
+        if is_there:
+            self._last_obs = loaded.last_obs
+        elif self.verbose > 0:
+            print(f"{path} does not say where these environments were: they begin new episodes")
+        loaded.place = loaded.last_obs = None
+        self.replay_buffer = loaded
 
     def _excluded_save_params(self) -> list[str]:
         return [*super()._excluded_save_params(), "_in_flight"]
