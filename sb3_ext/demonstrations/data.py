@@ -3,7 +3,7 @@ Expert episodes as data: whole, checked when they are made, and never changed af
 
 An episode of T actions has T+1 observations, so the next observation of every step, the last one's too, is the true
 one. Arrays are read-only views, not copies, and have their space's dtype: whoever made them must not write to them
-any more. Actions are those that the environment executed.
+any more. Actions are those that the environment executed; or labels, beside which stands what it executed.
 
 Two things some files do not tell, and nothing here makes them up: how an episode ended (``terminated`` and
 ``truncated`` are None), and the observation behind its last step (``final_known`` is False and there are T of them)::
@@ -45,7 +45,8 @@ class Transitions(NamedTuple):
     """[N] bool, the step ends there: it was a termination"""
     next_known: np.ndarray
     """[N] bool, False where the episode's final observation is unknown, and the next observation is zeros, which say
-    nothing, or where it is unknown whether it was a termination. State and action are the expert's all the same"""
+    nothing, where it is unknown whether it was a termination, or where the environment executed another action. State
+    and action are the expert's all the same"""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +64,8 @@ class Episode:
     :param kept: [K] increasing steps that imitation may use, at least one, None = all; T is the absorbing step behind a
         termination
     :param final_known: whether the observation behind the last step is there
+    :param executed: [T, *shape] what the environment executed where ``actions`` are something else: labels, by an
+        expert, of states that another went through, as `DAgger` gathers them. None = the actions themselves
     :raises ValueError: where a field is no array of numbers, lengths do not fit, a number is not finite, or the episode
         has no end
     """
@@ -75,6 +78,7 @@ class Episode:
     seed: int | None = None
     kept: np.ndarray | None = None
     final_known: bool = True
+    executed: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         # The kinds before anything else: the other checks would fail in their own words.
@@ -104,6 +108,8 @@ class Episode:
             if len(values) != n_steps + self.final_known:
                 more = "an episode has one more" if self.final_known else "with final_known=False as many"
                 raise ValueError(f"{name}: {len(values)} rows for {n_steps} actions; {more}")
+        if self.executed is not None and self.executed.shape != self.actions.shape:
+            raise ValueError(f"executed: shape {self.executed.shape}; must be that of actions, {self.actions.shape}")
         if self.rewards is not None and self.rewards.shape != (n_steps,):
             raise ValueError(f"rewards: shape {self.rewards.shape} for {n_steps} actions; must be ({n_steps},)")
 
@@ -134,6 +140,8 @@ class Episode:
         """:return: name and array of each, ``observations.key`` for a dictionary's"""
         yield from self.named_observations().items()
         yield "actions", self.actions
+        if self.executed is not None:
+            yield "executed", self.executed
         if self.rewards is not None:
             yield "rewards", self.rewards
         if self.kept is not None:
@@ -150,6 +158,14 @@ class Episode:
 
     def __len__(self) -> int:
         return len(self.actions)
+
+    @property
+    def followed(self) -> np.ndarray:
+        """[T] bool: the environment executed the action. Behind other steps nobody knows where it leads."""
+        if self.executed is None:
+            return np.ones(len(self), dtype=bool)
+        same: np.ndarray = (self.executed == self.actions).reshape(len(self), -1).all(axis=1)
+        return same
 
     @property
     def end_known(self) -> bool:
@@ -208,10 +224,13 @@ class Demonstrations:
             given = episode.named_observations()
             if given.keys() != parts.keys():
                 raise ValueError(f"episode {i}: observations has {sorted(given)}, the space has {sorted(parts)}")
-            for name, values in [*given.items(), ("actions", episode.actions)]:
-                space = self.action_space if name == "actions" else parts[name]
+            for name, values in episode.arrays():
+                is_action = name in ("actions", "executed")
+                if not is_action and name not in given:
+                    continue
+                space = self.action_space if is_action else parts[name]
                 check_array(values, space, f"episode {i}: {name}")
-                if name != "actions" and isinstance(space, spaces.Box):
+                if not is_action and isinstance(space, spaces.Box):
                     continue  # many environments leave their own Box: it is a hint there, no promise
                 outside = out_of_space(values, space)
                 if outside.any():
@@ -219,7 +238,7 @@ class Demonstrations:
                     hint = "; demonstrations hold the actions that the environment executed, after clipping"
                     raise ValueError(
                         f"episode {i}: {name}: {values[step]} at step {step} lies outside {space}"
-                        + (hint if name == "actions" else "")
+                        + (hint if is_action else "")
                     )
 
     def __len__(self) -> int:
@@ -307,18 +326,20 @@ class Demonstrations:
             steps = kept[kept < n_steps]
             within = steps < n_steps - 1
             there = within | episode.final_known
+            followed = episode.followed
+            ends_so = bool(episode.terminated) and bool(followed[-1])  # by the action, and not by another one
             part = Transitions(
                 nested.take(episode.observations, steps),
                 episode.actions[steps],
                 nested.take(episode.observations, np.where(there, steps + 1, steps)),
                 np.zeros(len(steps), dtype=bool),
-                ~within & bool(episode.terminated),
-                there & (within | (episode.terminated is not None)),
+                ~within & ends_so,
+                there & (within | (episode.terminated is not None)) & followed[steps],
             )
             for values in nested.leaves(part.next_observations):
                 values[~there] = 0
             parts.append(part)
-            if absorbing and len(kept) > len(steps):
+            if absorbing and len(kept) > len(steps) and ends_so:
                 ones = np.ones(1, dtype=bool)
                 end = nested.take(episode.observations, np.array([n_steps if from_final else n_steps - 1]))
                 parts.append(Transitions(end, np.zeros_like(episode.actions[:1]), end, ones, ones, ones))

@@ -51,6 +51,10 @@ def info(demos: Demonstrations, most_rows: int = 50) -> str:
         f"length        {_spread(demos.lengths)}",
         f"actions       {_actions(demos)}",
     ]
+    labelled = [episode for episode in demos.episodes if episode.executed is not None]
+    if labelled:
+        n_other = sum(int((~episode.followed).sum()) for episode in labelled)
+        lines.append(f"labels        in {len(labelled)} episodes; another action was executed in {n_other} steps")
     n_lacking = sum(not episode.final_known for episode in demos.episodes)
     if n_lacking:
         lines.append(f"final         observation unknown in {n_lacking} episodes")

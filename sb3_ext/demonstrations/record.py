@@ -235,7 +235,7 @@ def executed(actions: np.ndarray, space: spaces.Space[Any], n_envs: int) -> np.n
     actions = actions.reshape(shape)
     if isinstance(space, spaces.Box):
         actions = np.clip(actions, space.low, space.high)
-    elif actions.dtype.kind not in "biu":
+    elif actions.dtype.kind not in "biu" and not isinstance(space, spaces.MultiBinary):  # SB3's are floats there
         raise ValueError(f"actions: the model gave dtype {actions.dtype}, {space} takes integers")
     # The bounds of a Box are of its dtype: rounding to it cannot leave the Box.
     return actions.astype(space.dtype)

@@ -76,7 +76,8 @@ def _roll(view: LearnerView, episode: Episode) -> _Roll:
     env.seed(episode.seed)  # of the first lane; the others follow and are not looked at
     observations = [_first_lane(env.reset())]
     rewards = []
-    for t, action in enumerate(episode.actions[:REPLAYED_STEPS]):
+    actions = episode.actions if episode.executed is None else episode.executed
+    for t, action in enumerate(actions[:REPLAYED_STEPS]):
         rows, row_rewards, dones, infos = env.step(np.stack([action] * env.num_envs))
         rewards.append(float(view.original_rewards(row_rewards)[0]))
         if dones[0]:

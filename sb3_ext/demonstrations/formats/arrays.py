@@ -246,7 +246,9 @@ def same_but_for_ones(shape: tuple[int, ...], other: tuple[int, ...]) -> bool:
 
 
 def refuse_kept(demos: Demonstrations, format_name: str) -> None:
-    """:raises ValueError: for subsampled demonstrations, which only our own files can hold"""
+    """:raises ValueError: for subsampled demonstrations and for labels, which only our own files can hold"""
+    if any(episode.executed is not None for episode in demos.episodes):
+        raise ValueError(f"executed: {format_name} has no place for labels beside executed actions; write an .npz")
     if any(episode.kept is not None for episode in demos.episodes):
         raise ValueError(
             f"kept: {format_name} holds whole episodes; write them before `subsample`, or write an .npz with `save`"

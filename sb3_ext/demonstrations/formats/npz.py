@@ -16,6 +16,8 @@ The steps of all episodes lie behind each other, one array per field::
     kept            [sum of lengths]
     end_known       [N] bool; absent where all are. Where it is False, terminated and truncated say nothing
     final_known     [N] bool; absent where all are
+    executed        [sum T, *shape] what was executed, where actions are labels of an episode or more; else absent
+    labelled        [N] bool, which these are; absent as well. Of the others executed are the actions
 """
 
 from __future__ import annotations
@@ -99,6 +101,10 @@ class Npz(Format):
             known = np.array([getattr(episode, name) for episode in episodes])
             if not known.all():
                 arrays[name] = known
+        labelled = np.array([episode.executed is not None for episode in episodes])
+        if labelled.any():
+            arrays["labelled"] = labelled
+            arrays["executed"] = np.concatenate([e.actions if e.executed is None else e.executed for e in episodes])
         write_npz(arrays, path)
         return path
 
@@ -128,6 +134,10 @@ class Npz(Format):
             n_kept = file.read("n_kept", kind="i", ndim=1, length=n_episodes)
             kept = file.read("kept", kind="i", ndim=1, length=int(np.maximum(n_kept, 0).sum()))
             actions = file.read("actions", length=int(lengths.sum()))
+            labelled, executed = np.zeros(n_episodes, bool), actions
+            if "labelled" in file.names:
+                labelled = file.read("labelled", kind="b", ndim=1, length=n_episodes)
+                executed = file.read("executed", length=int(lengths.sum()))
             n_rewards = int(lengths[has_rewards].sum())
             rewards = file.read("rewards", ndim=1, length=n_rewards) if n_rewards else None
             observations = {
@@ -140,6 +150,7 @@ class Npz(Format):
 
         def make(i: int) -> Episode:
             parts = {name: next(pieces) for name, pieces in observations_of.items()}
+            done = next(executed_of)
             return Episode(
                 observations=_joined(parts),
                 actions=next(actions_of),
@@ -149,9 +160,10 @@ class Npz(Format):
                 seed=seeds[i],
                 kept=next(kept_of) if n_kept[i] >= 0 else None,
                 final_known=bool(final_known[i]),
+                executed=done if labelled[i] else None,
             )
 
-        actions_of = _pieces(actions, lengths)
+        actions_of, executed_of = _pieces(actions, lengths), _pieces(executed, lengths)
         rewards_of = _pieces(rewards, lengths[has_rewards]) if rewards is not None else iter(())
         kept_of = _pieces(kept, n_kept[n_kept >= 0])
         observations_of = {name: _pieces(values, lengths + final_known) for name, values in observations.items()}
