@@ -67,15 +67,15 @@ def play(
     :raises ValueError: if no episode was kept, or with the value, where an argument does not fit
     :raises ImportError: without pygame
     """
-    _check_numbers(n_episodes, fps, zoom)
+    check_numbers(n_episodes, fps, zoom)
     if path is not None:
         path = npz_path(path)
         check_target(path, overwrite)
-    pygame = _pygame()
+    pygame = import_pygame()
     env = _make(env_id, env_kwargs or {})
     with _closing(pygame, env if isinstance(env_id, str) else None):
         # Not pygame.init: it also looks for sound.
-        _open_display(pygame)
+        open_display(pygame)
         pygame.font.init()
         if seed is None:
             seed = int(np.random.default_rng().integers(2**31 - 2**16))
@@ -98,7 +98,7 @@ def play(
     return game.demonstrations()
 
 
-def _check_numbers(n_episodes: int | None, fps: float | None, zoom: float | None) -> None:
+def check_numbers(n_episodes: int | None, fps: float | None, zoom: float | None) -> None:
     if n_episodes is not None and n_episodes < 1:
         raise ValueError(f"n_episodes {n_episodes} must be at least 1")
     if fps is not None and fps < 0:
@@ -123,7 +123,8 @@ def _run(pygame: Any, game: Game, window: Window, fps: float) -> None:  # Any: t
         game.advance()
 
 
-def _pygame() -> Any:  # Any: the module
+def import_pygame() -> Any:  # Any: the module
+    """:raises ImportError: without it"""
     # No greeting, and no search for a sound card by environments that draw with pygame too.
     os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
     os.environ.setdefault("SDL_AUDIODRIVER", "dummy")
@@ -141,13 +142,8 @@ def _make(env_id: str | gym.Env, env_kwargs: Mapping[str, Any]) -> gym.Env:
             env = gym.make(env_id, **{"render_mode": "rgb_array", **env_kwargs})
     else:
         env = env_id
-    modes = env.metadata.get("render_modes", [])
     # gymnasium sets the mode even where the environment does not know it.
-    if env.render_mode != "rgb_array" or (isinstance(env_id, str) and "rgb_array" not in modes):
-        raise ValueError(
-            f"{env_name(env)} with render_mode {env.render_mode!r} gives no picture, its modes are {modes}; play draws "
-            "the picture itself and needs 'rgb_array'"
-        )
+    check_picture(env, isinstance(env_id, str) and "rgb_array" not in env.metadata.get("render_modes", []))
     # All that would refuse the episodes at the end refuses them before the first key.
     check_spaces(env.observation_space, env.action_space)
     observation, _ = env.reset(seed=0)
@@ -157,7 +153,22 @@ def _make(env_id: str | gym.Env, env_kwargs: Mapping[str, Any]) -> gym.Env:
     return env
 
 
-def _open_display(pygame: Any) -> None:  # Any: the module
+def check_picture(env: gym.Env, has_none: bool = False) -> None:
+    """
+    :param env: to be played
+    :param has_none: it cannot draw, whatever its mode
+    :raises ValueError: where it gives no picture
+    """
+    if env.render_mode != "rgb_array" or has_none:
+        modes = env.metadata.get("render_modes", [])
+        raise ValueError(
+            f"{env_name(env)} with render_mode {env.render_mode!r} gives no picture, its modes are {modes}; play draws "
+            "the picture itself and needs 'rgb_array'"
+        )
+
+
+def open_display(pygame: Any) -> None:  # Any: the module
+    """:raises ValueError: where there is none"""
     problem = ""
     try:
         pygame.display.init()
