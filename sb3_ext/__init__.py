@@ -17,6 +17,7 @@ if TYPE_CHECKING:  # the table of algorithms, as a type checker reads it; a test
     from sb3_ext.ddpg.ddpg import DDPG as DDPG
     from sb3_ext.imitation.dac import DAC as DAC
     from sb3_ext.imitation.dac import DACSAC as DACSAC
+    from sb3_ext.imitation.dagger import DAgger as DAgger
     from sb3_ext.imitation.gail import GAIL as GAIL
     from sb3_ext.r2d2.r2d2 import R2D2 as R2D2
     from sb3_ext.rainbow.rainbow import Rainbow as Rainbow

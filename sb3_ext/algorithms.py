@@ -14,6 +14,8 @@ class Row(NamedTuple):
     """that defines the class"""
     imitates: bool = False
     """learns from demonstrations"""
+    asks: bool = False
+    """of an expert, with or without demonstrations"""
     is_continuous: bool = False
     """its actions are vectors alone"""
     is_tabular: bool = False
@@ -23,6 +25,7 @@ class Row(NamedTuple):
 _ROWS = (
     Row("DAC", "sb3_ext.imitation.dac", imitates=True, is_continuous=True),
     Row("DACSAC", "sb3_ext.imitation.dac", imitates=True, is_continuous=True),
+    Row("DAgger", "sb3_ext.imitation.dagger", imitates=True, asks=True),
     Row("DDPG", "sb3_ext.ddpg.ddpg", is_continuous=True),
     Row("DoubleQ", "sb3_ext.tabular.double_q", is_tabular=True),
     Row("DynaQ", "sb3_ext.tabular.dyna", is_tabular=True),

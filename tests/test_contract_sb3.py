@@ -99,6 +99,16 @@ HOOKS = [
     Hook(OffPolicyAlgorithm, "train", "gradient_steps batch_size", OffPolicyAlgorithm.learn),
     Hook(TD3, "train", "gradient_steps batch_size", OffPolicyAlgorithm.learn),
     Hook(PPO, "train", "", OnPolicyAlgorithm.learn),
+    Hook(OnPolicyAlgorithm, "train", "", OnPolicyAlgorithm.learn),
+    Hook(
+        OnPolicyAlgorithm,
+        "collect_rollouts",
+        "env callback rollout_buffer n_rollout_steps",
+        OnPolicyAlgorithm.learn,
+    ),
+    Hook(OnPolicyAlgorithm, "learn", LEARN, PPO.learn),
+    Hook(OnPolicyAlgorithm, "_setup_model", "", PPO._setup_model),
+    Hook(OnPolicyAlgorithm, "_get_torch_save_params", "", BaseAlgorithm.save),
     Hook(BaseAlgorithm, "_update_learning_rate", "optimizers", TD3.train),
     Hook(BaseAlgorithm, "predict", PREDICT, evaluation.evaluate_policy),
     # Replay.

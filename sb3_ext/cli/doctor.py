@@ -126,7 +126,10 @@ def _train(row: Row) -> None:
     elif issubclass(cls, OffPolicyAlgorithm):
         keywords = {"learning_starts": 50, "batch_size": 16, "buffer_size": 1000}
     if row.imitates:
-        keywords["demonstrations"] = record(PPO("MlpPolicy", env_id, device="cpu"), env_id, 2)
+        expert = PPO("MlpPolicy", env_id, device="cpu")
+        keywords["demonstrations"] = record(expert, env_id, 2)
+        if row.asks:
+            keywords["expert"] = expert
     cls(next(iter(cls.policy_aliases)), env_id, device="cpu", **keywords).learn(N_STEPS)
 
 

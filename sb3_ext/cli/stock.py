@@ -22,6 +22,7 @@ from sb3_ext.zoo.typed_ids import environment_id, know_env, module_of, name_in_f
 TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
   --preset NAME            lay the settings of this name, under `presets` in the yml, over those of the environment
   --demonstrations FILE    what {imitators} learn from (default: demos/ENV.npz)
+  --expert WHO             whom dagger asks: planner, keyboard, or the algorithm of a trained agent (default: the yml's)
   --resume FOLDER          go on with an interrupted run, to the steps that it was to make
   --actors N               N processes collect, each with its share of the environments, while this one learns (r2d2,
                            rainbow and rainbowr). `actors:` in a yml takes N, or by name what the flags below say, as
@@ -78,6 +79,7 @@ def _train_parser() -> StockParser:
     parser.add_argument("--optimality-gap", type=int, nargs="?", const=1000)
     parser.add_argument("--preset")
     parser.add_argument("--demonstrations")
+    parser.add_argument("--expert")
     parser.add_argument("--resume")
     for name, flag in FLAGS.items():
         if name in ("lockstep", "keep_ratio"):
@@ -96,7 +98,7 @@ def train(given: argparse.Namespace) -> None:
         print(TRAIN_NOTES.format(configs=config_path(imitators[0]).parent, imitators=learn_from))
     imports = (*given.gym_packages, *module_of(given.env))
     _know_names(given)
-    settings = _given(given, ("final_eval_episodes", "optimality_gap", "preset", "demonstrations", "resume"))
+    settings = _given(given, ("final_eval_episodes", "optimality_gap", "preset", "demonstrations", "expert", "resume"))
     settings.update(actors=_given(given, FLAGS), imports=imports)
     scripts.train(given.argv(), given.typed, settings)
 

@@ -42,6 +42,7 @@ LEFT_OUT = {
     "supported_action_spaces",
     "sde_support",
     "demonstrations",
+    "expert",
     "compile",
     "prefetch",
     "replay_buffer_class",
@@ -62,7 +63,7 @@ STATE = {
 }
 STORED = {"stats_window_size": "_stats_window_size", "delta_std": "delta_std_schedule"}  # keyword -> attribute
 # What may be a function of the user's own; an agent that acts does not need it.
-SCHEDULES = {"learning_rate", "clip_range", "clip_range_vf", "delta_std", "discriminator_learning_rate"}
+SCHEDULES = {"learning_rate", "clip_range", "clip_range_vf", "delta_std", "discriminator_learning_rate", "beta"}
 
 
 def config_of(model: BaseAlgorithm) -> dict[str, Any]:

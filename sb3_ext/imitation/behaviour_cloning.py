@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch as th
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
+from stable_baselines3.common.policies import ActorCriticPolicy, BasePolicy
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext import nested
@@ -45,26 +46,50 @@ def behaviour_cloning(
     """
     check_starts(model.observation_space, model.action_space)
     check_spaces(demonstrations, model.observation_space, model.action_space)
-    if hasattr(model.policy, "lstm_actor"):
-        raise ValueError("behaviour_cloning cannot fit a recurrent policy: its steps are drawn one by one")
+    refuse_recurrent(model.policy, "behaviour_cloning")
     steps = kept_transitions(demonstrations, absorbing=False)
     observations = channels_first(steps.observations, model.observation_space)
     normalizer = model.get_vec_normalize_env()
     if normalizer is not None and normalizer.norm_obs:
-        _take_in(normalizer, observations)
+        take_in(normalizer, observations)
         observations = normalizer.normalize_obs(observations)
     actions = th.as_tensor(as_policy_acts(model, steps.actions), device=model.device)
+    optimizer = th.optim.Adam(model.policy.parameters(), lr=learning_rate)
     rng = np.random.default_rng(seed)
-    parameters = list(model.policy.parameters())
-    optimizer = th.optim.Adam(parameters, lr=learning_rate)
-    model.policy.set_training_mode(True)
+    return fit(model.policy, optimizer, observations, actions, n_epochs, batch_size, ent_coef, max_grad_norm, rng)
+
+
+def fit(
+    policy: ActorCriticPolicy,
+    optimizer: th.optim.Optimizer,
+    observations: Observations,
+    actions: th.Tensor,
+    n_epochs: int,
+    batch_size: int,
+    ent_coef: float,
+    max_grad_norm: float,
+    rng: np.random.Generator,
+) -> list[float]:
+    """
+    Other parameters as in `behaviour_cloning`.
+
+    :param policy: to fit
+    :param optimizer: of its parameters
+    :param observations: [N, *shape] as the policy sees them
+    :param actions: [N, *shape] of `as_policy_acts`
+    :param rng: of the order of the steps
+    :return: mean negative log-probability of each epoch
+    """
+    parameters = list(policy.parameters())
+    policy.set_training_mode(True)
     losses: list[float] = []
     for _ in range(n_epochs):
         total = 0.0
         order = rng.permutation(len(actions))
         for rows in np.array_split(order, -(-len(order) // batch_size)):
-            tensors = model.policy.obs_to_tensor(nested.take(observations, rows))[0]
-            _, log_prob, entropy = model.policy.evaluate_actions(tensors, actions[rows])
+            tensors = policy.obs_to_tensor(nested.take(observations, rows))[0]
+            _, log_prob, entropy = policy.evaluate_actions(tensors, actions[rows])
+            assert log_prob is not None
             likelihood = -log_prob.mean()
             loss = likelihood if entropy is None else likelihood - ent_coef * entropy.mean()
             optimizer.zero_grad()
@@ -73,11 +98,17 @@ def behaviour_cloning(
             optimizer.step()
             total += likelihood.item() * len(rows)
         losses.append(total / len(order))
-    model.policy.set_training_mode(False)
+    policy.set_training_mode(False)
     return losses
 
 
-def _take_in(normalizer: VecNormalize, observations: Observations) -> None:
+def refuse_recurrent(policy: BasePolicy, who: str) -> None:
+    """:raises ValueError: for a policy with an LSTM"""
+    if hasattr(policy, "lstm_actor"):
+        raise ValueError(f"{who} cannot fit a recurrent policy: its steps are drawn one by one")
+
+
+def take_in(normalizer: VecNormalize, observations: Observations) -> None:
     """A frozen normaliser (``training=False``) is left as it is."""
     if normalizer.training:
         nested.map(lambda statistics, x: statistics.update(x), normalizer.obs_rms, observations)

@@ -75,12 +75,31 @@ def check_spaces(
     :param action_space: of the policy
     :raises ValueError: if they are not of the same task
     """
-    if demonstrations.action_space != action_space:
-        raise ValueError(f"demonstrations: actions of {demonstrations.action_space}, the policy has {action_space}")
-    theirs = subspaces(demonstrations.observation_space, "observations")
+    theirs = demonstrations.observation_space, demonstrations.action_space
+    check_same_task("demonstrations", *theirs, observation_space, action_space)
+
+
+def check_same_task(
+    who: str,
+    their_observations: gym.Space[Any],
+    their_actions: gym.Space[Any],
+    observation_space: gym.Space[Any],
+    action_space: gym.Space[Any],
+) -> None:
+    """
+    :param who: they are, for the error
+    :param their_observations: space
+    :param their_actions: space
+    :param observation_space: of the policy
+    :param action_space: of the policy
+    :raises ValueError: if they are not of the same task
+    """
+    if their_actions != action_space:
+        raise ValueError(f"{who}: actions of {their_actions}, the policy has {action_space}")
+    theirs = subspaces(their_observations, "observations")
     ours = subspaces(observation_space, "observations")
     if theirs.keys() != ours.keys():
-        raise ValueError(f"demonstrations: observations has {sorted(theirs)}, the policy has {sorted(ours)}")
+        raise ValueError(f"{who}: observations has {sorted(theirs)}, the policy has {sorted(ours)}")
     for name, space in ours.items():
         other = theirs[name]
         shape = other.shape
@@ -90,7 +109,7 @@ def check_spaces(
         if not (
             type(other) is type(space) and shape == space.shape if isinstance(space, spaces.Box) else other == space
         ):
-            raise ValueError(f"demonstrations: {name} of {other}, the policy has {space}")
+            raise ValueError(f"{who}: {name} of {other}, the policy has {space}")
 
 
 def kept_transitions(demonstrations: Demonstrations, absorbing: bool, from_final: bool = True) -> Transitions:

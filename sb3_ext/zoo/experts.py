@@ -1,4 +1,4 @@
-"""Where the demonstrations of a run come from, when its yml does not name a file."""
+"""Where the demonstrations of a run come from, when its yml does not name a file; and the expert that it asks."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import gymnasium as gym
 from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import load_agent
-from sb3_ext.zoo.registry import PLANNER
+from sb3_ext.zoo.registry import KEYBOARD, PLANNER
 from sb3_ext.zoo.typed_ids import know_env
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from sb3_ext.demonstrations import Demonstrations
     from sb3_ext.demonstrations.record import Predictor
+    from sb3_ext.imitation.labels import Expert
     from sb3_ext.planning import PlannerPolicy
 
 
@@ -48,6 +49,41 @@ def planner_of(
     except ValueError:
         env.close()
         raise
+
+
+def expert_of(env_id: str, given: str | Mapping[str, Any], env_kwargs: Mapping[str, Any] | None = None) -> Expert:
+    """
+    :param env_id: environment
+    :param given: in a yml or on the command line: ``planner``, ``keyboard``, the algorithm of a trained agent; or
+        ``model:`` with one of them and ``folder:`` of its logs or ``path:`` of its zip, of the planner ``gamma``
+    :param env_kwargs: of the environment to plan for; an agent has its own
+    :return: who labels, with the statistics that it was trained with
+    :raises UserError: for other keys, or where there is no such agent
+    """
+    from stable_baselines3.common.vec_env import unwrap_vec_normalize
+
+    from sb3_ext.imitation import Normalized
+
+    how: Mapping[str, Any] = {"model": given} if isinstance(given, str) else given
+    known = {"model", "gamma"} if how.get("model") == PLANNER else {"model", "folder", "path"}
+    for name in how:
+        if name not in known:
+            raise UserError(f"expert: unknown key {name!r}{did_you_mean(name, known)}")
+    if "model" not in how:
+        raise UserError("expert: planner, keyboard, or the algorithm of a trained agent, perhaps as `model:`")
+    if how["model"] == KEYBOARD:
+        return KEYBOARD
+    if how["model"] == PLANNER:
+        planner, env = planner_of(env_id, env_kwargs or {}, how.get("gamma", 0.99))
+        env.close()
+        return planner
+    path = None if "path" not in how else Path(how["path"])
+    agent = load_agent(AgentRef(how["model"], env_id, Path(how.get("folder", "logs")), path=path))
+    agent.env.close()
+    normalizer = unwrap_vec_normalize(agent.env)
+    if normalizer is not None and normalizer.observation_space != agent.env.observation_space:
+        raise UserError(f"expert: {how['model']} stacks frames that are normalised one by one: normalise it last")
+    return Normalized(agent.model, normalizer)
 
 
 def recorded(env_id: str, how: Mapping[str, Any], env_kwargs: Mapping[str, Any] | None = None) -> Demonstrations:

@@ -182,6 +182,37 @@ def convert_gail_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
     return keywords
 
 
+def sample_dagger_params(
+    trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
+) -> dict[str, Any]:
+    """
+    Parameters as for `sample_r2d2_params`.
+
+    :return: keywords of `DAgger`
+    """
+    return convert_dagger_params(
+        {
+            "n_steps_pow": trial.suggest_int("n_steps_pow", 3, 8),  # 8 to 256
+            "n_epochs": trial.suggest_int("n_epochs", 2, 40, log=True),
+            "batch_size_pow": trial.suggest_int("batch_size_pow", 4, 8),  # 16 to 256
+            "learning_rate": trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True),
+            "ent_coef": trial.suggest_float("ent_coef", 1e-5, 1e-1, log=True),
+            "beta": trial.suggest_float("beta", 0.0, 0.9),
+        }
+    )
+
+
+def convert_dagger_params(sampled_params: dict[str, Any]) -> dict[str, Any]:
+    """
+    :param sampled_params: what `sample_dagger_params` drew, by its names
+    :return: keywords of `DAgger`
+    """
+    keywords = dict(sampled_params)
+    for name in ("n_steps", "batch_size"):
+        keywords[name] = 2 ** keywords.pop(f"{name}_pow")
+    return keywords
+
+
 def sample_offpolicyimitation_params(
     trial: optuna.Trial, n_actions: int, n_envs: int, additional_args: dict[str, Any]
 ) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from sb3_ext.errors import UserError, did_you_mean
 
 PLANNER = "planner"
 """in place of an algorithm's id: the expert that solves the environment's own table, and was trained by nobody"""
+KEYBOARD = "keyboard"
+"""in place of an algorithm's id: a person who is asked"""
 
 
 def register() -> None:

@@ -21,9 +21,11 @@ from sb3_ext.algorithms import ALGORITHMS, IMITATORS
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
+from sb3_ext.imitation.labels import Expert
 from sb3_ext.td3.noise import Laddered, Scheduled
 from sb3_ext.zoo.configs import config_path, read_presets, stock_path
-from sb3_ext.zoo.experts import default_path, recorded
+from sb3_ext.zoo.experts import default_path, expert_of, recorded
+from sb3_ext.zoo.registry import KEYBOARD
 from sb3_ext.zoo.vec_wrappers import normalized_last
 
 # Keys of a yml that rl-zoo3 uses up itself; all others are keywords of the algorithm.
@@ -55,13 +57,25 @@ class SettingsReader(ExperimentManager):
     :param preset: settings under ``presets`` in the yml, laid over the block of the environment; None = none
     :param demonstrations: what an imitating algorithm learns from, in place of the yml's; None = the yml's, or
         demos/ENV.npz
+    :param expert: whom an algorithm asks that can, in place of the yml's; None = the yml's
     """
 
     # Any: rl-zoo3's forty parameters pass through unread.
-    def __init__(self, *args: Any, preset: str | None = None, demonstrations: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        preset: str | None = None,
+        demonstrations: str | None = None,
+        expert: str | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
         self.preset = preset
         self.demonstrations = demonstrations
+        self.expert = expert
+        self.asks = self.algo in ALGORITHMS and ALGORITHMS[self.algo].asks
+        if expert is not None and not self.asks:
+            raise UserError(f"--expert {expert}: {self.algo} asks nobody, dagger does")
         if self.args.conf_file is None and self.algo in ALGORITHMS:
             self.config = str(config_path(self.algo))
         elif self.args.conf_file is None:
@@ -109,8 +123,11 @@ class SettingsReader(ExperimentManager):
         processed = super()._preprocess_hyperparams(hyperparams)
         if self._eval_env_kwargs_args is None:  # rl-zoo3 evaluates on the default environment if they come from the yml
             self.eval_env_kwargs = self.env_kwargs
-        if self.algo in IMITATORS:
-            processed[0]["demonstrations"] = self._demonstrations(processed[0].get("demonstrations"))
+        given = processed[0].get("demonstrations")
+        if self.algo in IMITATORS and not (self.asks and given is None and self.demonstrations is None):
+            processed[0]["demonstrations"] = self._demonstrations(given)
+        if self.asks:
+            processed[0]["expert"] = self._expert(processed[0].get("expert"))
         algorithm = ALGOS[self.algo]
         check_keywords(processed[0], keywords_of(algorithm) | ZOO_KEYS, f"hyperparameter of {self.algo}")
         policy_class = algorithm.policy_aliases.get(policy) if isinstance(policy, str) else policy
@@ -121,11 +138,11 @@ class SettingsReader(ExperimentManager):
 
     @staticmethod
     def _preprocess_schedules(hyperparams: dict[str, Any]) -> dict[str, Any]:
-        """Adds: the discriminator's rate may be ``lin_1e-3`` as the policy's."""
-        key = "discriminator_learning_rate"
-        if isinstance(hyperparams.get(key), str):
-            rate = ExperimentManager._preprocess_schedules({"learning_rate": hyperparams[key]})
-            hyperparams[key] = rate["learning_rate"]
+        """Adds: the discriminator's rate, and how often an expert drives, may be ``lin_1e-3`` as the policy's rate."""
+        for key in ("discriminator_learning_rate", "beta"):
+            if isinstance(hyperparams.get(key), str):
+                rate = ExperimentManager._preprocess_schedules({"learning_rate": hyperparams[key]})
+                hyperparams[key] = rate["learning_rate"]
         return ExperimentManager._preprocess_schedules(hyperparams)
 
     def _preprocess_action_noise(
@@ -140,6 +157,26 @@ class SettingsReader(ExperimentManager):
         if given:
             processed["action_noise"] = scaled_noise(processed.get("action_noise"), **given)
         return processed
+
+    def _expert(self, given: str | dict[str, Any] | None) -> Expert:
+        """
+        :param given: in the yml, see `expert_of`
+        :return: of the command line, else of the yml; a person is shown pictures of the environment
+        """
+        given = self.expert if self.expert is not None else given
+        if given is None:
+            raise UserError(
+                f"{self.algo} asks an expert: --expert planner, keyboard or the algorithm of a trained agent"
+            )
+        found = expert_of(self.env_name.gym_id, given, self.env_kwargs)
+        if found == KEYBOARD:
+            if self.n_envs > 1:
+                raise UserError(
+                    f"--expert {KEYBOARD}: a person labels one environment, there are {self.n_envs}: -params n_envs:1"
+                )
+            # A dictionary of its own: evaluations draw no pictures.
+            self.env_kwargs = {**self.env_kwargs, "render_mode": "rgb_array"}
+        return found
 
     def _demonstrations(self, given: str | dict[str, Any] | None) -> dict[str, Any] | Demonstrations:
         """
