@@ -64,7 +64,7 @@ function setUpBoard() {
     if (lab.tool !== "look") {
       node.setPointerCapture(event.pointerId);
       last = s;
-      drawAt(s, lab.tool, `stroke ${++strokes}`);
+      draw([s], lab.tool, `stroke ${++strokes}`);
     }
     showCell();
     event.preventDefault();
@@ -75,7 +75,7 @@ function setUpBoard() {
     if (last === null || s === null || s === last || !event.buttons) return;
     const way = lab.tool === "start" ? [s] : between(last, s, lab.maze.columns);
     last = s;
-    for (const cell of way) drawAt(cell, lab.tool, `stroke ${strokes}`);
+    draw(way, lab.tool, `stroke ${strokes}`);
   });
   for (const kind of ["pointerup", "pointercancel"]) node.addEventListener(kind, () => { last = null; });
   node.addEventListener("pointerleave", () => hover(null));
@@ -89,39 +89,50 @@ function setUpBoard() {
     }[event.key];
     const tool = event.key === "Enter" || event.key === " " ? lab.tool : KEYS[event.key.length === 1 ? event.key.toLowerCase() : event.key];
     if (to) board.select(clamp(to[0], 0, rows - 1) * columns + clamp(to[1], 0, columns - 1), true);
-    else if (tool) drawAt(s, tool, null);
-    else return;
+    else if (tool) {
+      draw([s], tool);
+      $("live").textContent = cellText(s);
+    } else return;
     showCell();
     event.preventDefault();
   });
 }
 
-function setUpField(id, read, event, slider) {
+function setUpField(id, read, slider) {
   const field = $(id);
-  const take = (text, stroke) => {
-    const done = attempt(() => { change(read(text), stroke); return true; });
-    if (done) field.removeAttribute("aria-invalid"); else field.setAttribute("aria-invalid", "true");
-    return done;
-  };
-  field.addEventListener(event, () => take(field.value, event === "input" ? id : null));
-  field.addEventListener("change", () => { lab.stroke = null; });
-  field.addEventListener("blur", () => { if (field.getAttribute("aria-invalid")) say(null); showInputs(); });
+  const isWrong = (wrong) => { if (wrong) field.setAttribute("aria-invalid", "true"); else field.removeAttribute("aria-invalid"); };
+  field.addEventListener("change", () => {
+    isWrong(attempt(() => { change(read(field.value), id); return true; }) === null);
+    lab.stroke = null;
+  });
+  field.addEventListener("blur", () => showInputs());  // as the maze has it
   if (!slider) return;
-  $(slider).addEventListener("input", () => { take($(slider).value, slider); showInputs(); });
-  $(slider).addEventListener("change", () => { lab.stroke = null; });
+  field.addEventListener("input", () => {  // while one writes, a half number is no error
+    try {
+      change(read(field.value), id);
+      isWrong(false);
+    } catch (error) {
+      if (!(error instanceof MazeError)) throw error;
+      isWrong(true);
+    }
+  });
+  slider.addEventListener("input", () => attempt(() => change(read(slider.value), id)));
+  slider.addEventListener("change", () => { lab.stroke = null; });
 }
 
 function setUpFields() {
-  setUpField("prob", (text) => ({ ...lab.maze, prob: toShare(text, "Move probability") }), "input", "prob-range");
-  setUpField("gamma", (text) => ({ ...lab.maze, gamma: toShare(text, "Discount") }), "input", "gamma-range");
-  setUpField("reward", (text) => ({ ...lab.maze, reward: toReward(text) }), "input");
-  setUpField("rows", (text) => withSize(lab.maze, toCount(text, "Rows"), lab.maze.columns), "change");
-  setUpField("columns", (text) => withSize(lab.maze, lab.maze.rows, toCount(text, "Columns")), "change");
+  setUpField("prob", (text) => ({ ...lab.maze, prob: toShare(text, "Move probability") }), $("prob-range"));
+  setUpField("gamma", (text) => ({ ...lab.maze, gamma: toShare(text, "Discount") }), $("gamma-range"));
+  setUpField("reward", (text) => ({ ...lab.maze, reward: toReward(text) }));
+  setUpField("rows", (text) => withSize(lab.maze, toCount(text, "Rows"), lab.maze.columns));
+  setUpField("columns", (text) => withSize(lab.maze, lab.maze.rows, toCount(text, "Columns")));
   $("tools").addEventListener("change", (event) => { if (event.target.name === "tool") { lab.tool = event.target.value; showInputs(); } });
-  for (const name of Object.keys(PRESETS)) make("option", { value: name }, $("preset"), name);
+  for (const name of [...Object.keys(PRESETS), "Empty"]) make("option", { value: name }, $("preset"), name);
   $("preset").addEventListener("change", () => {
-    if ($("preset").value) attempt(() => change({ ...lab.maze, ...preset($("preset").value) }));
+    const name = $("preset").value;
+    if (name) change({ ...lab.maze, ...(name === "Empty" ? { cells: lab.maze.cells.map(() => 0) } : preset(name)) });
     $("preset").value = "";
+    say(null);
   });
   $("random").addEventListener("click", () => attempt(() => change(random(lab.maze.rows, lab.maze.columns, lab.maze))));
   $("undo").addEventListener("click", undo);
@@ -162,8 +173,8 @@ function openLink(hash) {
   solveAnew(false);
 }
 
-function setUpGiven({ model, reward, grid, start, prob, gamma: discount, default_reward: stepReward }, policy) {
-  if (grid && location.hash.length < 2) {
+function setUpGiven(hasLink, { model, reward, grid, start, prob, gamma: discount, default_reward: stepReward }, policy) {
+  if (grid && !hasLink) {
     const gamma = discount ?? DEFAULT.gamma;
     lab.past.length = 0;
     setMaze({ ...fromTable(grid, start ?? null), prob: prob ?? DEFAULT.prob, reward: stepReward ?? DEFAULT.reward, gamma });
@@ -201,18 +212,19 @@ async function showOrHideAgent() {
 }
 
 async function begin() {
+  const hasLink = location.hash.length > 1;
   setUpSolver();
   setUpBoard();
   setUpOther(agentBoard);
   setUpFields();
   setUpSharing();
   setMaze(DEFAULT);
-  if (location.hash.length > 1) attempt(() => openLink(location.hash));
+  if (hasLink) attempt(() => openLink(location.hash));
   lab.past.length = 0;
   show();
   try {
-    if (given) setUpGiven(given.lab, given.policy);
-    else if (mayAsk) setUpGiven(await ask("lab.json"), null);
+    if (given) setUpGiven(hasLink, given.lab, given.policy);
+    else if (mayAsk) setUpGiven(hasLink, await ask("lab.json"), null);
   } catch (error) {
     if (!(error instanceof MazeError)) throw error;
     say(error.message);

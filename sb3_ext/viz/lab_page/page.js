@@ -59,11 +59,11 @@ function travel(from, to) {
 
 const undo = () => travel(lab.past, lab.future), redo = () => travel(lab.future, lab.past);
 
-function drawAt(s, tool, stroke) {
+function draw(cells, tool, stroke = null) {
+  if (tool === "look") return;
   attempt(() => {
-    if (tool === "look") return;
-    if (tool === "start") { change(withStart(lab.maze, s), stroke); return; }
-    change(withCell(lab.maze, s, tool === "number" ? endNumber() : TOOLS[tool]), stroke);
+    const edit = tool === "start" ? withStart : (maze, s) => withCell(maze, s, tool === "number" ? endNumber() : TOOLS[tool]);
+    change(cells.reduce(edit, lab.maze), stroke);
   });
 }
 
@@ -155,7 +155,7 @@ function cellText(s) {
   const where = `row ${row}, column ${column}: `;
   if (kind === "block") return `${where}block`;
   if (kind !== "free") return `${where}${kind}, pays ${number(cell)}`;
-  const best = solver.n ? ACTIONS.filter((_, a) => rules.bestActions(solver.q, s)[a]).join(" or ") : "";
+  const isBest = solver.n ? rules.bestActions(solver.q, s) : [], best = ACTIONS.filter((_, a) => isBest[a]).join(" or ");
   return `${where}${s === maze.start ? "start" : "free"}, value ${number(solver.v[s])}${best && `, best ${best}`}`;
 }
 

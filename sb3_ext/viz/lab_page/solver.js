@@ -84,11 +84,12 @@ class Rules {
 
   look(v) {  // [4 S]: to act once and then be worth v
     const q = new Float64Array(4 * this.size), { gamma } = this.maze, then = new Float64Array(4);
+    const turns = this.ways.map(([turn]) => turn), chances = this.ways.map(([, chance]) => chance);
     for (const s of this.free) {
       for (let d = 0; d < 4; d++) then[d] = this.pays[4 * s + d] + gamma * v[this.next[4 * s + d]];
       for (let a = 0; a < 4; a++) {
         let sum = 0;
-        for (const [turn, chance] of this.ways) sum += chance * then[(a + turn) % 4];
+        for (let way = 0; way < turns.length; way++) sum += chances[way] * then[(a + turns[way]) & 3];
         q[4 * s + a] = sum;
       }
     }
