@@ -440,12 +440,8 @@ def test_wrong_numbers_are_named_and_change_nothing(page: LabPage) -> None:
     page.write("prob", "1/3")
     assert page.do("lab.maze.prob") == 1 / 3 and page.message() is None
     # Half a number is no error yet.
-    page.do(
-        "((field) => { field.value = '0.'; field.dispatchEvent(new Event('input')); })(document.querySelector('#gamma'))"
-    )
-    page.do(
-        "((field) => { field.value = '.'; field.dispatchEvent(new Event('input')); })(document.querySelector('#gamma'))"
-    )
+    for text in ("0.", "."):
+        page.do(f"$('gamma').value = '{text}'; $('gamma').dispatchEvent(new Event('input'))")
     assert page.do("lab.maze.gamma") == 0 and page.message() is None
     page.write("columns", "2")
     assert page.grid() == [[0, 0], [0, 9], [0, 0]]

@@ -206,7 +206,7 @@ async function showOrHideAgent() {
       say(error.message);
     }
     $("agent-show").disabled = false;
-    $("agent-show").focus();
+    $("agent-show").focus({ preventScroll: true });
   }
   solveAnew(true);
 }
