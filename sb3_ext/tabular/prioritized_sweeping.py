@@ -1,7 +1,7 @@
 """
 Prioritized sweeping: backups over all that was seen, and first where they change most.
 
-A pair's priority is by how much its backup would change it now, where that is more than the threshold, and else 0. It
+A pair's priority is by how much its backup would change it now, where that is more than the threshold, and else 0. That
 holds for every pair after every step, because what a change of a state's value does to the pairs that lead there is
 looked at when it changes:
 
@@ -45,8 +45,14 @@ class QueuedModel(CountModel):
         super()._grow(n_rows, width)
 
     def highest(self, k: int) -> np.ndarray:
-        """:return: [<= k] numbers of queued pairs, highest first; of equal ones those seen first"""
+        """
+        :param k: at least 1
+        :return: [<= k] numbers of queued pairs, highest first; of equal ones those seen first
+        """
         queued = np.flatnonzero(self.priority)
+        if len(queued) > k:
+            least = np.partition(self.priority[queued], -k)[-k]
+            queued = queued[self.priority[queued] >= least]  # ties at the end are left to the order below
         return queued[np.argsort(-self.priority[queued], kind="stable")[:k]]
 
     def state_dict(self) -> dict[str, th.Tensor]:
@@ -79,7 +85,9 @@ class PrioritizedSweeping(PlanningTable):
     :param exploration: as for `QLearning`
     :param initial_value: of each cell, until it is tried
     :param planning_steps: k, pairs of the queue that are backed up for each step of each environment
-    :param threshold: smallest change that is queued, in units of the values, at least 0
+    :param threshold: changes that are not larger are not queued, in units of the values; 0 = none is too small, and the
+        unit of the reward does not matter. The highest come first in any case: it saves time, where values need not be
+        exact
     :param stats_window_size: episodes that logged means are over
     :param tensorboard_log: folder, None = no log
     :param policy_kwargs: more keywords of the policy
@@ -99,7 +107,7 @@ class PrioritizedSweeping(PlanningTable):
         exploration: ExplorationLike | None = None,
         initial_value: float = 0.0,
         planning_steps: int = 5,
-        threshold: float = 1e-4,
+        threshold: float = 0.0,
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,

@@ -123,6 +123,24 @@ def test_the_highest_is_taken_and_of_equal_ones_what_was_seen_first() -> None:
     assert model.pair(model.highest(1))[0].tolist() == [2]
 
 
+@pytest.mark.parametrize(("unit", "rtol"), [(128.0, 0.0), (1 / 512, 0.0), (100.0, 1e-9), (1 / 500, 1e-9)])
+def test_the_unit_of_the_reward_does_not_matter(unit: float, rtol: float) -> None:
+    """The same backups in the same order: of a power of two not even the rounding differs."""
+    rng = np.random.default_rng(0)
+    transitions = rng.dirichlet(np.full(8, 0.3), size=(3, 8))
+    reward, terminal = rng.normal(size=(8, 3)), np.arange(8) == 7
+    models = []
+    for scale in (1.0, unit):
+        mdp = TabularMDP.from_arrays(transitions, reward * scale, terminal, np.eye(8)[0], 0.9)
+        model = PrioritizedSweeping("TablePolicy", TabularVecEnv(mdp, 2, seed=0), exploration=RANDOM, gamma=0.9, seed=0)
+        models.append(model.learn(400))
+    first, second = (model.seen.state_dict() for model in models)
+    np.testing.assert_allclose(models[1].policy.q.numpy(), unit * models[0].policy.q.numpy(), rtol=rtol)
+    np.testing.assert_array_equal(first["times"], second["times"])
+    np.testing.assert_allclose(second["priority"], unit * first["priority"].numpy(), rtol=rtol, atol=1e-12 * unit)
+    assert (first["priority"] > 0.0).sum() > 5
+
+
 def test_a_time_limit_is_no_end_of_the_model() -> None:
     model = PrioritizedSweeping("TablePolicy", Corridor(length=3, limit=2), gamma=0.5, threshold=0.0, seed=0).learn(200)
     assert np.allclose(model.policy.q[:2], [[0.25, 0.5], [0.25, 1.0]], atol=1e-9)
