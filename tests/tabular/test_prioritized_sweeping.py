@@ -123,9 +123,9 @@ def test_the_highest_is_taken_and_of_equal_ones_what_was_seen_first() -> None:
     assert model.pair(model.highest(1))[0].tolist() == [2]
 
 
-@pytest.mark.parametrize(("unit", "rtol"), [(128.0, 0.0), (1 / 512, 0.0), (100.0, 1e-9), (1 / 500, 1e-9)])
+@pytest.mark.parametrize(("unit", "rtol"), [(128.0, 0.0), (1 / 512, 0.0), (100.0, 1e-6), (1 / 500, 1e-6)])
 def test_the_unit_of_the_reward_does_not_matter(unit: float, rtol: float) -> None:
-    """The same backups in the same order: of a power of two not even the rounding differs."""
+    """The same backups in the same order: of a power of two not even the rounding differs (rewards are float32)."""
     rng = np.random.default_rng(0)
     transitions = rng.dirichlet(np.full(8, 0.3), size=(3, 8))
     reward, terminal = rng.normal(size=(8, 3)), np.arange(8) == 7
@@ -137,7 +137,7 @@ def test_the_unit_of_the_reward_does_not_matter(unit: float, rtol: float) -> Non
     first, second = (model.seen.state_dict() for model in models)
     np.testing.assert_allclose(models[1].policy.q.numpy(), unit * models[0].policy.q.numpy(), rtol=rtol)
     np.testing.assert_array_equal(first["times"], second["times"])
-    np.testing.assert_allclose(second["priority"], unit * first["priority"].numpy(), rtol=rtol, atol=1e-12 * unit)
+    np.testing.assert_allclose(second["priority"], unit * first["priority"].numpy(), rtol=rtol, atol=rtol * unit)
     assert (first["priority"] > 0.0).sum() > 5
 
 
