@@ -92,10 +92,13 @@ class Command:
     """takes what was parsed; returns the exit code, None = 0"""
 
 
-def add_agent_flags(parser: argparse.ArgumentParser) -> None:
-    """:param parser: gets what `agent_of` reads"""
-    parser.add_argument("--algo", required=True, help="as for `sb3-ext enjoy`")
-    parser.add_argument("--env", required=True, help="environment id, or MODULE:ID")
+def add_agent_flags(parser: argparse.ArgumentParser, required: bool = True) -> None:
+    """
+    :param parser: gets what `agent_of` reads
+    :param required: whether it must be given
+    """
+    parser.add_argument("--algo", required=required, help="as for `sb3-ext enjoy`")
+    parser.add_argument("--env", required=required, help="environment id, or MODULE:ID")
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
     parser.add_argument("--exp-id", type=int, default=0, help="run in it (0: the latest, -1: no folder per run)")
     parser.add_argument("--model", type=Path, help="a zip, with the settings beside it, or a folder of safe files")

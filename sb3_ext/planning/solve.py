@@ -79,7 +79,9 @@ def value_iteration(
     return _solution(mdp, look, rule, found)
 
 
-def policy_iteration(mdp: TabularMDP, max_iterations: int = 1000, policy: np.ndarray | None = None) -> Solution:
+def policy_iteration(
+    mdp: TabularMDP, max_iterations: int = 1000, policy: np.ndarray | None = None, on_sweep: OnSweep | None = None
+) -> Solution:
     """
     An action is kept unless another one is better by more than rounding can make it, so that ties do not go round
     in circles and every policy is truly better than the one before (Howard, 1960).
@@ -87,6 +89,7 @@ def policy_iteration(mdp: TabularMDP, max_iterations: int = 1000, policy: np.nda
     :param mdp: any process. Above 1 500 states each policy is evaluated by sweeps
     :param max_iterations: give up after as many, with ``converged`` False
     :param policy: [S] first actions; by default those that pay most at once, with gamma 1 a way to the end
+    :param on_sweep: is told each policy, with its values
     :return: ``converged`` where no action is better, whatever the bound
     :raises ValueError: with gamma 1, where no policy has a value
     """
@@ -101,6 +104,8 @@ def policy_iteration(mdp: TabularMDP, max_iterations: int = 1000, policy: np.nda
         v, error = value_and_error(mdp, policy)
         q = look(v)
         log.append(Sweep(n, float(np.abs(rule.best(q) - v).max()), bound_of(look, rule, v, q)))
+        if on_sweep is not None:
+            on_sweep(log[-1], v)
         better = q.max(axis=1) > q[states, policy] + 2.0 * error
         policy = np.where(better, q.argmax(axis=1), policy)
         if rule.loops is not None:

@@ -46,6 +46,6 @@ def check_algorithm(algo: str) -> None:
     from rl_zoo3.utils import ALGOS
 
     if algo == PLANNER:
-        raise UserError(f"--algo {PLANNER} is trained by nobody: only `sb3-ext demos record --algo {PLANNER}` takes it")
+        raise UserError(f"--algo {PLANNER} is trained by nobody: only `sb3-ext demos record` and `lab` take it")
     if algo not in ALGOS:
         raise UserError(f"unknown --algo {algo!r}{did_you_mean(algo, ALGOS)}")

@@ -14,6 +14,7 @@ from sb3_ext.envs import GridWorldEnv
 from sb3_ext.planning import (
     Solution,
     TabularMDP,
+    backup,
     best_return,
     evaluate,
     expected_return,
@@ -150,3 +151,15 @@ def test_t11_action_values_are_not_weighted_by_the_policy() -> None:
     for row, following, p, reward, terminated in zip(*mdp.outcomes, strict=True):
         q[row // 3, row % 3] += p * (reward + (0.0 if terminated else 0.9 * found.v[following]))
     np.testing.assert_allclose(found.q, q, atol=1e-12)
+
+
+def test_policy_iteration_tells_each_policy_with_its_values() -> None:
+    mdp = TabularMDP.from_env(GridWorldEnv(), 0.9)
+    told: list[tuple[int, np.ndarray]] = []
+    found = policy_iteration(mdp, on_sweep=lambda sweep, v: told.append((sweep.n, v)))
+    assert [n for n, _ in told] == list(range(1, found.n_sweeps + 1)) == [sweep.n for sweep in found.log]
+    np.testing.assert_array_equal(told[-1][1], found.v)
+    policy = mdp.reward.argmax(axis=1)
+    for _, v in told:
+        np.testing.assert_allclose(v, evaluate(mdp, policy), atol=1e-12)
+        policy = backup(mdp, v).argmax(axis=1)
