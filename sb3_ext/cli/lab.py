@@ -12,14 +12,13 @@ from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of, env_kw
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agents import load_agent
 from sb3_ext.zoo.experts import planner_of
-from sb3_ext.zoo.interrupts import sigterm_as_ctrl_c
 from sb3_ext.zoo.registry import PLANNER
 from sb3_ext.zoo.typed_ids import environment_id, know_env
 
 if TYPE_CHECKING:
     from sb3_ext.envs.grid_world import GridWorldEnv
     from sb3_ext.planning.model_states import Model
-    from sb3_ext.viz.lab import Lab
+    from sb3_ext.viz.lab import Lab, ShownReward
 
 DESCRIPTION = """mazes to draw and to plan in, on a page in the browser, served to this machine alone
 
@@ -44,7 +43,7 @@ and of the best one that sees the state
 MAZE = "sb3_ext/GridWorld-v0"
 DISCOUNT = 0.99
 """of the planner, and of algorithms that have none, such as ARS"""
-OF_THE_PAGE = ("algo", "env", "model", "port", "write", "table")
+OF_THE_PAGE = ("algo", "env", "model", "port", "reward", "write", "table")
 OF_MEMORY = ("tol", "max_beliefs", "seconds")
 
 
@@ -56,6 +55,8 @@ def _parser() -> Parser:
     page = parser.add_argument_group("the page")
     page.add_argument("--port", type=int, help="of 127.0.0.1 (0: any that is free)")
     page.add_argument("--stochastic", action="store_true", help="the agent's probabilities, not its best actions alone")
+    shown = "of `max_ent_irl`, to see beside the maze's own reward"
+    page.add_argument("--reward", type=Path, metavar="FILE.json", help=shown)
     page.add_argument("--write", type=Path, metavar="FILE.html", help="the page as a file, and serve nothing")
     page.add_argument("--table", type=Path, metavar="FILE.png", help="a picture of the agent's Q-values, and no page")
     memory = parser.add_argument_group("what a memory is worth")
@@ -90,6 +91,7 @@ def run(given: argparse.Namespace) -> None:
 def _serve(lab: Lab, port: int) -> None:
     """Until Ctrl-C or SIGTERM."""
     from sb3_ext.viz.lab_server import ADDRESS, LabServer
+    from sb3_ext.zoo.interrupts import sigterm_as_ctrl_c
 
     if not 0 <= port < 2**16:
         raise UserError(f"--port {port} must lie in [0, 65535]")
@@ -126,10 +128,11 @@ def _lab(given: argparse.Namespace) -> Lab:
     from sb3_ext.envs.grid_world import GridWorldEnv
     from sb3_ext.viz.lab import Lab, ShownModel
 
+    reward = None if given.reward is None else _reward(given.reward)
     is_maze_named = given.env is not None or bool(given.env_kwargs)
     agent = _agent(given)
     if agent is None:
-        return Lab(_maze(given) if is_maze_named else None, gamma=given.gamma)
+        return Lab(_maze(given) if is_maze_named else None, None, reward, given.gamma)
     if not isinstance(agent.world, GridWorldEnv | FrozenLakeEnv):
         raise UserError(
             f"{agent.env_id} is no maze, nor a lake, which has a maze's actions; --table draws Q-values of other grid "
@@ -139,7 +142,17 @@ def _lab(given: argparse.Namespace) -> Lab:
     maze = agent.world if isinstance(agent.world, GridWorldEnv) else None
     if maze is not None and not is_maze_named and maze.grid.size != model.n_states:
         maze = None  # a zip alone does not say where it was trained
-    return Lab(maze, model)
+    return Lab(maze, model, reward)
+
+
+def _reward(path: Path) -> ShownReward:
+    from sb3_ext.imitation import MaxEntReward
+    from sb3_ext.viz.lab import ShownReward
+
+    found = MaxEntReward.load(path)
+    if found.of_arrival is None:
+        raise UserError(f"--reward {path} is of actions, not of cells: nothing of it can be drawn in a cell")
+    return ShownReward(path.name, found.of_arrival)
 
 
 def _maze(given: argparse.Namespace) -> GridWorldEnv:

@@ -54,7 +54,9 @@ def test_an_environment_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ([], "the following arguments are required: --memory-value; see `sb3-ext lab --help`"),
+        (["--memory-value", "sb3_ext/Tiger-v0", "--algo", "ppo"], "--algo has nothing to do with --memory-value"),
+        (["--memory-value", "sb3_ext/Tiger-v0", "--port", "0"], "--port has nothing to do with --memory-value"),
+        (["--max-beliefs", "5"], "--max-beliefs is for --memory-value"),
         (
             ["--memory-value", "CartPole-v1"],
             "CartPole-v1 publishes no tables of what is seen (.pomdp): TabularPOMDP(mdp, observation), or "
