@@ -101,7 +101,7 @@ class LabServer(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:  # no thread was started that could give it back
+        except RuntimeError:  # no thread could be started, which would give it back
             self._free_threads.release()
             raise
 

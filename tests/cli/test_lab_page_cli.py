@@ -87,8 +87,10 @@ def test_a_trained_agent_comes_with_the_maze_that_it_was_trained_in() -> None:
     assert shown["lab"]["model"] == {"name": "QLearning", "algo": "qlearning", "n_states": 15}
     assert (shown["lab"]["grid"], shown["lab"]["start"], shown["lab"]["prob"]) == (TALL_GRID, [3, 2], 0.9)
     assert shown["policy"]["gamma"] == shown["lab"]["gamma"] == 0.99
-    assert np.shape(shown["policy"]["pi"]) == (15, 4)
+    assert np.shape(shown["policy"]["pi"]) == np.shape(shown["policy"]["q"]) == (15, 4)
     assert set(np.ravel(shown["policy"]["pi"])) == {0.0, 1.0}
+    drawn = written("--algo", "qlearning", "--env", MAZE, "--stochastic")
+    assert not set(np.ravel(drawn["policy"]["pi"])) <= {0.0, 1.0}
     assert written("--algo", "qlearning", "--env-kwargs", "move_prob:0.5")["lab"]["prob"] == 0.5
 
 
@@ -135,11 +137,11 @@ def test_values_are_in_units_of_the_maze_where_rewards_were_normalised(tmp_path:
 
 
 def test_q_values_are_written_as_a_picture(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    assert cli.main(["lab", "--algo", "dqn", "--model", "maze.zip", "--table", str(tmp_path / "q")]) == 0
+    assert cli.main(["lab", "--algo", "qlearning", "--table", str(tmp_path / "q")]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == str(tmp_path / "q.png")
     with Image.open(tmp_path / "q.png") as image:
         width, height = image.size
-    assert width > height > 300  # 4 x 3 cells
+    assert height > width > 300  # 5 x 3 cells
 
 
 WRONG: list[tuple[list[str], str]] = [

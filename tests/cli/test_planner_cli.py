@@ -106,4 +106,4 @@ def test_wrong_input_is_answered_in_one_line(
 def test_nobody_trains_it(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([command, "--algo", "planner", "--env", "Taxi-v4"]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert "only `sb3-ext demos record --algo planner` takes it" in line
+    assert "only `sb3-ext demos record` and `lab` take it" in line

@@ -11,7 +11,7 @@ from gymnasium import spaces
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import DQN, PPO
 
-from sb3_ext import R2D2, Rainbow
+from sb3_ext import R2D2, QLearning, Rainbow
 from sb3_ext.envs.grid_world import GridWorldEnv
 from sb3_ext.planning import PlannerPolicy, TabularMDP, evaluate, policy_table, q_table, solve
 from sb3_ext.viz import lab_answers
@@ -151,7 +151,8 @@ def test_models_of_many_kinds_are_shown() -> None:
     ppo = PPO("MlpPolicy", env, n_steps=8, batch_size=8, device="cpu", seed=0)
     dqn = DQN("MlpPolicy", env, buffer_size=10, device="cpu", seed=0)
     rainbow = Rainbow("MlpPolicy", env, buffer_size=10, device="cpu", seed=0)
-    for model in (ppo, dqn, rainbow, PlannerPolicy.from_env(env, 0.9)):
+    table = QLearning("TablePolicy", env, seed=0).learn(200)
+    for model in (ppo, dqn, rainbow, table, PlannerPolicy.from_env(env, 0.9)):
         answer = asked_policy(shown(model))
         assert answer["name"] == type(model).__name__ and answer["gamma"] == 0.9
         policy, q = policy_table(model, mdp), q_table(model, mdp)

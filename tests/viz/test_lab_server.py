@@ -343,3 +343,37 @@ def test_a_closed_server_waits_for_what_is_under_way(monkeypatch: pytest.MonkeyP
         order.append("closed")
         assert answer.result().status == 200
     assert order == ["planned", "closed"]
+
+
+def test_ctrl_c_is_not_lost_while_a_thread_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It comes while the main thread waits for the new one, which gives its place back itself."""
+    start = threading.Thread.start
+
+    def interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        thread.join(SECONDS)
+        raise KeyboardInterrupt
+
+    with LabServer(Lab()) as server, socket.create_connection(("127.0.0.1", server.server_port)) as client:
+        client.shutdown(socket.SHUT_WR)
+        monkeypatch.setattr(threading.Thread, "start", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            server.handle_request()
+
+
+def test_a_thread_that_cannot_be_started_takes_no_place(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(lab_server, "MOST_THREADS", 1)
+    with LabServer(Lab()) as server:
+        for _ in range(3):
+            with socket.create_connection(("127.0.0.1", server.server_port), timeout=SECONDS) as client:
+                with monkeypatch.context() as patch:
+                    patch.setattr(threading.Thread, "start", fails)
+                    server.handle_request()
+                assert client.recv(100) == b""
+        assert server._free_threads.acquire(blocking=False)
+    assert capsys.readouterr().err.count("can't start new thread") == 3
