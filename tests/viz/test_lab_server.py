@@ -376,4 +376,4 @@ def test_a_thread_that_cannot_be_started_takes_no_place(
                     server.handle_request()
                 assert client.recv(100) == b""
         assert server._free_threads.acquire(blocking=False)
-    assert capsys.readouterr().err.count("can't start new thread") == 3
+    assert capsys.readouterr().err.count("RuntimeError: can't start new thread") == 3
