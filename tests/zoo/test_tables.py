@@ -45,7 +45,7 @@ def test_a_trial_builds_a_model_and_the_converter_repeats_it(algo: str) -> None:
         keywords = HYPERPARAMS_SAMPLER[algo](trial, 0, 4, {})
         assert keywords == HYPERPARAMS_CONVERTER[algo](trial.params)
         check_keywords(keywords, keywords_of(ALGOS[algo]), "keyword")
-        model = ALGOS[algo]("TablePolicy", LAKE, **keywords)
+        model: Any = ALGOS[algo]("TablePolicy", LAKE, **keywords)
         explored.add(json.dumps(keywords["exploration"]))
         assert 0.9 < model.gamma < 1.0
     assert len(explored) == 20
