@@ -61,14 +61,26 @@ class Browser:
         :param dark: what the page is told that the user prefers
         :param link: behind the file's name, from "#" on
         """
+        self._go(path.resolve().as_uri() + link, width, height, dark)
+        self.wait_for("location.protocol === 'file:' && document.readyState === 'complete'")
+
+    def visit(self, url: str, width: int = 1280, height: int = 900) -> None:
+        """
+        :param url: of a page that a server gives
+        :param width: of the window, in CSS pixels
+        :param height: of the window
+        """
+        self._go(url, width, height, dark=False)
+        self.wait_for("location.protocol === 'http:' && document.readyState === 'complete'")
+
+    def _go(self, url: str, width: int, height: int, dark: bool) -> None:
         self.errors.clear()
         self.resize(width, height)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
         self._call("Page.navigate", url="about:blank")
         self.requests.clear()
-        self._call("Page.navigate", url=path.resolve().as_uri() + link)
-        self.wait_for("location.protocol === 'file:' && document.readyState === 'complete'")
+        self._call("Page.navigate", url=url)
 
     def resize(self, width: int, height: int) -> None:
         self._call(

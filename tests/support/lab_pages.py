@@ -16,6 +16,7 @@ from sb3_ext.planning import TabularMDP
 from sb3_ext.viz.lab import build
 
 BLOCK = 9.0
+COURSE = [[0, 0, 0, 1], [0, 9, 0, -1], [0, 0, 0, 0]]
 CHANCES = (1.0, 0.8, 0.5, 1 / 3, 0.0)
 GAMMAS = (0.9, 0.99, 0.5, 1.0, 0.999)
 STEP_REWARDS = (-0.04, 0.0, -1.0, 0.1)
@@ -92,6 +93,20 @@ class LabPage:
     def asked(self) -> list[str]:
         """:return: addresses of what was asked for outside of the file"""
         return [url for url in self.browser.requests if not url.startswith(("data:", self.path.as_uri()))]
+
+
+def given(pi: Any, q: Any = None, name: str = "QLearning", reward: Any = None) -> dict[str, Any]:  # Any: JSON
+    """:return: what a file knows of an agent on the course's maze, and of a reward, as the command line writes it"""
+    lab = {
+        "model": {"name": name, "algo": "qlearning", "n_states": len(pi)},
+        "grid": COURSE,
+        "start": [2, 0],
+        "prob": 0.8,
+        "default_reward": -0.04,
+        "gamma": 0.95,
+        "reward": reward,
+    }
+    return {"lab": lab, "policy": {"name": name, "pi": pi, "q": q, "value": None, "gamma": 0.95}}
 
 
 def random_maze(rng: np.random.Generator, i: int) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,12 +16,6 @@ from sb3_ext.viz.report import ReportData, write_report
 
 # A browser is no Python package, so a user's machine may lack one; `.ci/run` installs it where it can.
 needs_browser = pytest.mark.skipif(driver.CHROMIUM is None, reason="no Chromium")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with driver.running() as started:
-        yield started
 
 
 class Page:

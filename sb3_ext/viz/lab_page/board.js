@@ -18,7 +18,7 @@ function number(x, digits = 4) {  // for people to read
   if (!Number.isFinite(x)) return x > 0 ? "∞" : "−∞";
   const most = Math.abs(x);
   if (most >= 1e6 || (most > 0 && most < 1e-4)) return x.toExponential(1).replaceAll("-", "−");
-  return String(Number(x.toPrecision(digits))).replace("-", "−");
+  return String(most >= 10 ** digits ? Math.round(x) : Number(x.toPrecision(digits))).replace("-", "−");
 }
 
 function brief(x, room) {  // at most so many characters, where that can be
@@ -31,7 +31,7 @@ function brief(x, room) {  // at most so many characters, where that can be
     if (Number(long) === 0) return "0";
     if (sign.length + text.length <= room) return sign + text;
   }
-  return number(x, 1);
+  return x.toExponential(0).replace("+", "").replace("-", "−");
 }
 
 function band(x, scale) {  // "n6" ... "n1", "z", "p1" ... "p6"
