@@ -25,8 +25,10 @@ if TYPE_CHECKING:  # the table of algorithms, as a type checker reads it; a test
     from sb3_ext.tabular.double_q import DoubleQ as DoubleQ
     from sb3_ext.tabular.dyna import DynaQ as DynaQ
     from sb3_ext.tabular.expected_sarsa import ExpectedSARSA as ExpectedSARSA
+    from sb3_ext.tabular.monte_carlo import MonteCarlo as MonteCarlo
     from sb3_ext.tabular.prioritized_sweeping import PrioritizedSweeping as PrioritizedSweeping
     from sb3_ext.tabular.q_learning import QLearning as QLearning
+    from sb3_ext.tabular.traces import SARSA as SARSA
     from sb3_ext.td3.td3 import TD3 as TD3
 
 __all__ = sorted([*MODULES, "__version__"])

@@ -31,11 +31,13 @@ _ROWS = (
     Row("DynaQ", "sb3_ext.tabular.dyna", is_tabular=True),
     Row("ExpectedSARSA", "sb3_ext.tabular.expected_sarsa", is_tabular=True),
     Row("GAIL", "sb3_ext.imitation.gail", imitates=True),
+    Row("MonteCarlo", "sb3_ext.tabular.monte_carlo", is_tabular=True),
     Row("PrioritizedSweeping", "sb3_ext.tabular.prioritized_sweeping", is_tabular=True),
     Row("QLearning", "sb3_ext.tabular.q_learning", is_tabular=True),
     Row("R2D2", "sb3_ext.r2d2.r2d2"),
     Row("Rainbow", "sb3_ext.rainbow.rainbow"),
     Row("RainbowR", "sb3_ext.rainbow.rainbowr"),
+    Row("SARSA", "sb3_ext.tabular.traces", is_tabular=True),
     Row("TD3", "sb3_ext.td3.td3", is_continuous=True),
 )
 ALGORITHMS = {row.name.lower(): row for row in _ROWS}

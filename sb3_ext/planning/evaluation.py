@@ -42,17 +42,28 @@ def as_table(mdp: TabularMDP, policy: np.ndarray) -> np.ndarray:
     :return: [S, A] probabilities
     :raises ValueError: where it isn't a policy of this process
     """
-    policy, shape = np.asarray(policy), (mdp.n_states, mdp.n_actions)
+    return policy_probabilities(policy, mdp.n_states, mdp.n_actions)
+
+
+def policy_probabilities(policy: np.ndarray, n_states: int, n_actions: int) -> np.ndarray:
+    """
+    :param policy: [S] actions or [S, A] probabilities
+    :param n_states: S
+    :param n_actions: A
+    :return: [S, A] probabilities
+    :raises ValueError: where it isn't a policy of so many states and actions
+    """
+    policy, shape = np.asarray(policy), (n_states, n_actions)
     if policy.shape == shape[:1] and np.issubdtype(policy.dtype, np.integer):
-        for s in np.flatnonzero((policy < 0) | (policy >= mdp.n_actions))[:1]:
-            raise ValueError(f"action {policy[s]} of state {s} must lie in [0, {mdp.n_actions})")
+        for s in np.flatnonzero((policy < 0) | (policy >= n_actions))[:1]:
+            raise ValueError(f"action {policy[s]} of state {s} must lie in [0, {n_actions})")
         table = np.zeros(shape)
-        table[np.arange(mdp.n_states), policy] = 1.0
+        table[np.arange(n_states), policy] = 1.0
         return table
     if policy.shape != shape:
         raise ValueError(
             f"policy has shape {policy.shape} of {policy.dtype}: it must hold an integer action for each of "
-            f"{mdp.n_states} states, or their probabilities {shape}"
+            f"{n_states} states, or their probabilities {shape}"
         )
     table = np.array(policy, float)
     sums = table.sum(axis=1)

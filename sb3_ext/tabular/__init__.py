@@ -7,18 +7,22 @@ from sb3_ext.tabular.double_q import DoubleQ, DoubleQTablePolicy
 from sb3_ext.tabular.dyna import DynaQ
 from sb3_ext.tabular.expected_sarsa import ExpectedSARSA
 from sb3_ext.tabular.latest import LatestTransitions
+from sb3_ext.tabular.monte_carlo import MonteCarlo
 from sb3_ext.tabular.observations import StateNumbers
 from sb3_ext.tabular.policy import QTablePolicy
 from sb3_ext.tabular.prioritized_sweeping import PrioritizedSweeping
 from sb3_ext.tabular.q_learning import QLearning, Steps, TableAlgorithm
+from sb3_ext.tabular.traces import SARSA, TraceAlgorithm
 
 __all__ = [
+    "SARSA",
     "CountModel",
     "DoubleQ",
     "DoubleQTablePolicy",
     "DynaQ",
     "ExpectedSARSA",
     "LatestTransitions",
+    "MonteCarlo",
     "PrioritizedSweeping",
     "QLearning",
     "QTablePolicy",
@@ -26,6 +30,7 @@ __all__ = [
     "Steps",
     "TableAlgorithm",
     "TableMixin",
+    "TraceAlgorithm",
     "lai_robbins",
     "regret_curves",
 ]

@@ -249,11 +249,15 @@ class TableMixin(BaseAlgorithm):
         :param cells: [n] of the policy's `cells`, ``s * A + a``
         :param targets: [n] float64
         """
+        q, visits, second_moment = self.policy.cells
+        move_towards(q, visits, cells, targets, self._rate(), self.visit_power, second_moment)
+
+    def _rate(self) -> float:
+        """:return: the learning rate now"""
         rate = self.lr_schedule(self._current_progress_remaining)
         if callable(self.learning_rate):
             _check_rate(rate)
-        q, visits, second_moment = self.policy.cells
-        move_towards(q, visits, cells, targets, rate, self.visit_power, second_moment)
+        return rate
 
     def _check_rewards(self, rewards: np.ndarray) -> None:
         """

@@ -1,6 +1,6 @@
 """
 Blackjack-v1 as a table, by the rules of Sutton and Barto (example 5.1) and without a line of gymnasium: cards come from
-an endless deck. A natural is a state of its own, for it wins against a 21 of three cards, but it looks like any other 21.
+an endless deck. A natural is a state of its own: it wins against a 21 of three cards, and looks like any other 21.
 """
 
 from __future__ import annotations
