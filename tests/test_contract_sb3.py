@@ -23,7 +23,7 @@ from stable_baselines3.common import (
     vec_env,
 )
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
+from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer, RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -100,6 +100,7 @@ HOOKS = [
     Hook(TD3, "train", "gradient_steps batch_size", OffPolicyAlgorithm.learn),
     Hook(PPO, "train", "", OnPolicyAlgorithm.learn),
     Hook(OnPolicyAlgorithm, "train", "", OnPolicyAlgorithm.learn),
+    Hook(OnPolicyAlgorithm, "dump_logs", "iteration", OnPolicyAlgorithm.learn),
     Hook(
         OnPolicyAlgorithm,
         "collect_rollouts",
@@ -112,6 +113,8 @@ HOOKS = [
     Hook(BaseAlgorithm, "_update_learning_rate", "optimizers", TD3.train),
     Hook(BaseAlgorithm, "predict", PREDICT, evaluation.evaluate_policy),
     # Replay.
+    Hook(RolloutBuffer, "reset", "", OnPolicyAlgorithm.collect_rollouts),
+    Hook(RolloutBuffer, "compute_returns_and_advantage", "last_values dones", OnPolicyAlgorithm.collect_rollouts),
     Hook(ReplayBuffer, "add", "obs next_obs action reward done infos", OffPolicyAlgorithm._store_transition),
     Hook(ReplayBuffer, "sample", "batch_size env", DQN.train),
     Hook(ReplayBuffer, "_get_samples", "batch_inds env", BaseBuffer.sample),

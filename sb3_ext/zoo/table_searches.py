@@ -85,8 +85,8 @@ def sample_montecarlo_params(
 
     :return: keywords of `MonteCarlo`
     """
-    visits = trial.suggest_categorical("visits", ["first", "every"])
-    return convert_montecarlo_params({**_draw_table(trial), **_draw_rollout(trial), "visits": visits})
+    first_visit = trial.suggest_categorical("first_visit", [True, False])
+    return convert_montecarlo_params({**_draw_table(trial), **_draw_rollout(trial), "first_visit": first_visit})
 
 
 convert_dynaq_params = convert_prioritizedsweeping_params = convert_tablealgorithm_params

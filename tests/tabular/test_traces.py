@@ -66,7 +66,7 @@ class Noted(SARSA):
         )
 
 
-class Restless(gym.Env[int, int]):
+class Restless(gym.Env[Any, Any]):
     """Five places; next place, reward and end are drawn, so that no two steps are alike."""
 
     observation_space = spaces.Discrete(5)
@@ -96,11 +96,11 @@ def forward_view(rollout: Rollout, lane: int, t: int, gamma: float, lambda_: flo
         last = t + n - 1
         rewards += gamma ** (n - 1) * rollout.rewards[last, lane]
         if rollout.ended[last, lane]:
-            return total + left * rewards
+            return float(total + left * rewards)
         if last == n_steps - 1:
             assert rollout.next_actions is not None
             following = rollout.table[rollout.next_states[lane], rollout.next_actions[lane]]
-            return total + left * (rewards + gamma**n * float(following))
+            return float(total + left * (rewards + gamma**n * following))
         following = rollout.table[rollout.states[t + n, lane], rollout.actions[t + n, lane]]
         total += (1.0 - lambda_) * lambda_ ** (n - 1) * (rewards + gamma**n * following)
         left -= (1.0 - lambda_) * lambda_ ** (n - 1)
