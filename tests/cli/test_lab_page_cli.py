@@ -6,11 +6,7 @@ import json
 import re
 import signal
 import socket
-import subprocess
-import sys
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +16,7 @@ from PIL import Image
 from stable_baselines3 import DQN, PPO
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
+from support.served import served
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
@@ -194,19 +191,6 @@ def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err.startswith(
         f"sb3-ext lab: port {port} of 127.0.0.1: Address already in use; --port 0"
     )
-
-
-@contextmanager
-def served(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """:return: address, of a process of its own"""
-    command = [sys.executable, "-m", "sb3_ext", "lab", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            address = next(line.strip() for line in process.stdout if line.startswith("http://"))
-            yield address, process
-        finally:
-            process.kill()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

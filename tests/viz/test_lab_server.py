@@ -9,10 +9,10 @@ import struct
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import pytest
+from support.served import serving
 
 from sb3_ext.envs.grid_world import GridWorldEnv
 from sb3_ext.planning import PlannerPolicy
@@ -36,18 +36,6 @@ class Answer(NamedTuple):
         line: str = json.loads(self.body)["error"]
         assert "\n" not in line
         return line
-
-
-@contextmanager
-def serving(lab: Lab | None = None, **settings: Any) -> Iterator[LabServer]:
-    with LabServer(Lab() if lab is None else lab, **settings) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield server
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture(scope="module")
