@@ -218,6 +218,10 @@ class CountModel:
         self._pair_of[row] = np.arange(n)
         for name in ("row", "next", "terminated", "times", "reward_sum"):
             vars(self)[f"_{name}"][:n] = given[name]
-        goes_on = is_cell & ~given["terminated"]
-        for pair, cell in zip(*np.nonzero(goes_on), strict=True):
-            self._leading_to.setdefault(int(following[pair, cell]), []).append(int(pair))
+        pairs, cells = np.nonzero(is_cell & ~given["terminated"])
+        led_to = following[pairs, cells]
+        order = np.argsort(led_to, kind="stable")
+        states, first = np.unique(led_to[order], return_index=True)
+        groups = np.split(pairs[order], first[1:])
+        # Of no states numpy makes one empty group.
+        self._leading_to = {int(s): group.tolist() for s, group in zip(states, groups, strict=False)}
