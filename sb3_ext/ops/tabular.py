@@ -91,16 +91,23 @@ def choose_breaking_ties(exploration: Exploration, seen: np.ndarray | Counts, pr
     :param progress_remaining: SB3's clock, from 1 to 0
     :return: [E] actions
     """
-    shape = seen.mean.shape if isinstance(seen, Counts) else seen.shape
-    order = np.random.random(shape).argsort(axis=1)
     if isinstance(seen, Counts):
         assert isinstance(exploration, CountedExploration)
-        in_order = Counts(*(np.take_along_axis(part, order, axis=1) for part in seen))
-        chosen = exploration.choose_counted(in_order, progress_remaining)
+        lanes, order = _random_orders(seen.mean)
+        chosen = exploration.choose_counted(Counts(*(part[lanes, order] for part in seen)), progress_remaining)
     else:
-        chosen = exploration.choose(np.take_along_axis(seen, order, axis=1), progress_remaining)
-    actions: np.ndarray = np.take_along_axis(order, chosen[:, None], axis=1)[:, 0]
+        lanes, order = _random_orders(seen)
+        chosen = exploration.choose(seen[lanes, order], progress_remaining)
+    actions: np.ndarray = order[lanes[:, 0], chosen]
     return actions
+
+
+def _random_orders(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    :param values: [E, A]
+    :return: [E, 1] numbers of rows, and [E, A] an order of the columns for each
+    """
+    return np.arange(len(values))[:, None], np.random.random(values.shape).argsort(axis=1)
 
 
 def expected_backup(

@@ -23,7 +23,6 @@ from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 from sb3_ext.envs.tuple_observations import TupleToMultiDiscrete
 from sb3_ext.ops.exploration import (
     EXPLORATIONS,
-    CountedExploration,
     EpsilonGreedy,
     EpsilonLadder,
     Exploration,
@@ -163,7 +162,8 @@ class TableMixin(BaseAlgorithm):
         :param states: [E] numbers
         :return: [E] actions
         """
-        is_counted = isinstance(self.exploration, CountedExploration)
+        # Not `isinstance`, which takes longer of a protocol than all the rest together.
+        is_counted = hasattr(self.exploration, "choose_counted")
         seen = self.policy.counts(states) if is_counted else self.policy.values(states)
         return choose_breaking_ties(self.exploration, seen, self._current_progress_remaining)
 

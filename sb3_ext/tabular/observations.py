@@ -56,8 +56,10 @@ class StateNumbers:
         """
         if isinstance(observations, tuple):
             observations = np.stack([np.asarray(part).reshape(-1) for part in observations], axis=1)
-        given = np.asarray(observations).reshape(-1, len(self.sizes))
-        rows = given.astype(np.int64, copy=False)
+        given: np.ndarray = np.asarray(observations).reshape(-1, len(self.sizes))
+        if given.dtype == np.int64:
+            return given
+        rows = given.astype(np.int64)
         if given.dtype.kind not in "iu" and (rows != given).any():
             raise ValueError(f"observation {observations!r} is none of {self.space}")
         return rows
@@ -72,7 +74,8 @@ class StateNumbers:
         if not self._begins_at_0:
             rows = rows - self.starts
         try:
-            numbers: np.ndarray = np.ravel_multi_index(tuple(rows.T), self.sizes)
+            parts = (rows[:, 0],) if len(self.sizes) == 1 else tuple(rows.T)
+            numbers: np.ndarray = np.ravel_multi_index(parts, self.sizes)
         except ValueError:
             outside = ((rows < 0) | (rows >= self.sizes)).any(axis=1)
             wrong = (rows + self.starts)[outside][0]

@@ -83,7 +83,8 @@ class QTablePolicy(BasePolicy):
     @property
     def cells(self) -> Cells:
         """:return: of state s and action a it is cell ``s * A + a``"""
-        return Cells(*(x.numpy().reshape(-1) for x in (self.q, self.visits, self.second_moment)))
+        q, visits, second_moment = self.q.numpy(), self.visits.numpy(), self.second_moment.numpy()
+        return Cells(q.reshape(-1), visits.reshape(-1), second_moment.reshape(-1))
 
     def values(self, states: np.ndarray) -> np.ndarray:
         """
