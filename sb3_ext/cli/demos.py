@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 
+from sb3_ext.cli import demo_reward
 from sb3_ext.cli.demo_formats import add_options, formats, read, to_write
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, add_env_flags, agent_of, env_kwargs_of, import_packages
 from sb3_ext.errors import UserError
@@ -33,6 +34,7 @@ DESCRIPTION = """expert demonstrations: whole episodes with true ends, in one .n
   sb3-ext demos info demos/CartPole-v1.npz --plot demos.png
   sb3-ext demos check demos/CartPole-v1.npz
   sb3-ext demos convert demos/CartPole-v1.npz trajectories --to imitation
+  sb3-ext demos reward demos/FrozenLake-v1.npz --gamma 0.9
   sb3-ext demos push demos/CartPole-v1.npz --repo-id user/cartpole-demos
   sb3-ext demos pull --repo-id user/cartpole-demos
 """
@@ -217,7 +219,7 @@ def pull(given: argparse.Namespace) -> None:
 
 def _parser() -> Parser:
     parser = Parser("sb3-ext demos", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
-    commands = parser.add_subparsers(required=True, metavar="record|play|info|check|convert|push|pull")
+    commands = parser.add_subparsers(required=True, metavar="record|play|info|check|convert|reward|push|pull")
     raw = functools.partial(commands.add_parser, formatter_class=argparse.RawDescriptionHelpFormatter)
 
     sub = raw("record", help="run a trained agent, or the best there is", description=RECORD_NOTES)
@@ -269,6 +271,13 @@ def _parser() -> Parser:
     sub = raw("check", help="compare with an environment", description="Name every mismatch; exit code 1 for errors.")
     _add_input(sub)
     sub.set_defaults(run=check)
+
+    sub = raw(
+        "reward", help="that explains the demonstrations, where a table is published", description=demo_reward.NOTES
+    )
+    _add_input(sub)
+    demo_reward.add_flags(sub)
+    sub.set_defaults(run=demo_reward.reward)
 
     sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(formats())}.")
     _add_input(sub)

@@ -56,15 +56,20 @@ class MaxEntReward:
         """Of the optimiser."""
         return len(self.history) - 1
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """:param path: file to write, one JSON object; ``.json`` is added where there is no suffix"""
+    def save(self, path: str | os.PathLike[str]) -> pathlib.Path:
+        """
+        :param path: file to write, one JSON object; ``.json`` is added where there is no suffix
+        :return: the path with its suffix
+        """
         tables = {name: None if getattr(self, name) is None else getattr(self, name).tolist() for name in TABLES}
         text = json.dumps({**KIND, **asdict(self), **tables}, allow_nan=False)
 
         def write(file: io.BufferedIOBase) -> None:
             file.write(text.encode())
 
-        write_whole(pathlib.Path(path), "json", write)
+        final = with_suffix(path)
+        write_whole(final, "json", write)
+        return final
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> MaxEntReward:
@@ -73,8 +78,7 @@ class MaxEntReward:
         :raises FileNotFoundError: where there is none
         :raises ValueError: for one that is something else, or broken
         """
-        path = pathlib.Path(path)
-        path = path if path.suffix else path.with_name(f"{path.name}.json")
+        path = with_suffix(path)
         size = path.stat().st_size
         if size > MAX_BYTES:
             raise ValueError(f"{path}: {size} bytes are more than a reward takes ({MAX_BYTES})")
@@ -88,6 +92,12 @@ class MaxEntReward:
             return _checked(said)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
+
+
+def with_suffix(path: str | os.PathLike[str]) -> pathlib.Path:
+    """:return: a path of a file, with ``.json`` where it has no suffix"""
+    named = pathlib.Path(path)
+    return named if named.suffix else named.with_name(f"{named.name}.json")
 
 
 def _checked(said: dict[str, Any]) -> MaxEntReward:

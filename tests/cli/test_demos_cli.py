@@ -233,7 +233,7 @@ def test_convert_there_and_back(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "required: record|play|info|check|convert|push|pull; see `sb3-ext demos --help`"),
+        ("", "required: record|play|info|check|convert|reward|push|pull; see `sb3-ext demos --help`"),
         ("plya", "invalid choice: 'plya' (choose from "),
         ("play CartPol-v1", "unknown environment 'CartPol-v1', did you mean 'CartPole-v1'?"),
         ("play CartPole-v1 --keys left", "keys: 'left' in 'left' is not KEY=ACTION"),
