@@ -7,8 +7,10 @@ Experts are soft-optimal, at a temperature for each task, or the planner's best 
 features and number of demonstrations: the gap of features that is left, beside what the penalty holds back; how good
 the best policy under the recovered reward is under the true one; and the soft policy that imitates, beside the expert.
 All values are exact, only the demonstrations are drawn. AIRL (`GAIL`, shaped) beside it: on how many of the visited
-states it acts alike. Exit code 1 where a known claim fails: the largest reward of FrozenLake is its goal, the
-likelihood never falls, the gap is the penalty's, a fit of 64 states takes 2 CPU seconds at most.
+states it acts alike. And how often another optimum is found from other first weights, where little is shown.
+
+Exit code 1 where a known claim fails: the largest reward of FrozenLake is its goal, the likelihood never falls, the gap
+is the penalty's, a fit of 64 states takes 2 CPU seconds at most.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ import argparse
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +45,7 @@ from sb3_ext.planning import (
 KEY = ("task", "expert", "features", "episodes", "seed")
 MEASURED = ("steps", "gap", "penalty", "greedy", "best", "imitating", "expert_value", "largest", "fall", "iterations")
 COLUMNS = (*KEY, *MEASURED, "cpu")
+OPTIMA = ("task", "features", "episodes", "limit")
 EPISODES = (20, 100, 500, 1000)
 FEATURES = ("arrival", "state_action")
 TALL = ("..+", "...", ".#-", "...", "S..")
@@ -151,6 +155,41 @@ def measure_airl(table: Table, args: argparse.Namespace) -> None:
         values = {"airl": f"{value(mdp, learned):.6g}", "max_ent": f"{value(mdp, np.eye(4)[exact]):.6g}"}
         table.add({**row, **values, "cpu": f"{seconds:.3g}"})
         print(f"AIRL, seed {seed}: alike on {row['agree']} of {row['visited']} visited states", flush=True)
+
+
+# ---------------------------------------------------------------------- is there one optimum?
+
+
+def measure_optima(table: Table, args: argparse.Namespace) -> None:
+    """Add the rows that are missing: few and short episodes, climbed from four first weights of growing size."""
+    mdps = {name: TASKS[name].make() for name in ("FrozenLake", "maze 3x4")}
+    mdps.update({f"Garnet 6, {seed}": garnet(6, 0.95, seed) for seed in range(1 if args.quick else 6)})
+    for name, mdp in mdps.items():
+        policy = soft_policy_iteration(mdp, 0.1).policy
+        for n in (1, 5) if args.quick else (1, 2, 5, 50):
+            for limit in (3, 100):
+                shown = demonstrate(replace(mdp, horizon=limit), policy, n, seed=0)
+                for features in FEATURES:
+                    key = {"task": name, "features": features, "episodes": n, "limit": limit}
+                    if table.has(**key):
+                        continue
+                    rng = np.random.default_rng(0)
+                    found = [max_ent_irl(mdp, shown, features)]
+                    for size in (1.0, 10.0, 50.0):
+                        first = size * rng.normal(size=len(found[0].weights))
+                        found.append(max_ent_irl(mdp, shown, features, start=first))
+                    apart = max(float(np.abs(other.weights - found[0].weights).max()) for other in found)
+                    better = max(float(other.history[-1]) for other in found) - float(found[0].history[-1])
+                    table.add({**key, "apart": f"{apart:.3g}", "better": f"{max(0.0, better):.3g}"})
+
+
+def tell_optima(table: Table) -> None:
+    """Print in how many cases there was more than one."""
+    apart, better = table.values("apart"), table.values("better")
+    other = [row for row in table.rows if float(row["apart"]) > 0.01]
+    print(f"\n{len(other)} of {len(apart)} cases have another optimum, better by at most {better.max():.2g}:")
+    for row in other:
+        print("  " + ", ".join(f"{name} {row[name]}" for name in ("task", "features", "episodes", "limit", "apart")))
 
 
 # ---------------------------------------------------------------------- what is said about it
@@ -280,9 +319,12 @@ def main() -> int:
     keep = {"saved": not args.quick, "fresh": args.fresh}
     table = Table("irl", COLUMNS, KEY, **keep)
     airl = Table("irl_airl", ("seed", "visited", "agree", "airl", "max_ent", "cpu"), ("seed",), **keep)
+    optima = Table("irl_optima", (*OPTIMA, "apart", "better"), OPTIMA, **keep)
     measure(table, args)
     measure_airl(airl, args)
+    measure_optima(optima, args)
     report(table)
+    tell_optima(optima)
     if not args.quick:
         draw(table)
         draw_rewards()

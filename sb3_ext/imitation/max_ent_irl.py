@@ -17,8 +17,9 @@ the share of the steps that took a in s, and c(s) what is acted in s and did not
     gradient   = sum n features - sum d features,    d(s, a) = pi(a|s) times the discounted visits of s from c
 
 which is Ziebart's: features of the demonstrations less those of the policy, when both begin as the demonstrations do.
-d of the demonstrators' own policy is n. The likelihood is concave wherever the visits are not negative, which they are
-not near a fit: its curvature is minus visits times the covariance of what the actions of a state lead to.
+d of the demonstrators' own policy is n. The likelihood's curvature is minus the visits times a covariance of what the
+actions of a state lead to: it is concave where no visits are negative. Near a fit they are those of the demonstrations;
+with a handful of steps and much chance some can be, and there can be a second optimum (benchmarks/irl.py counts them).
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ def max_ent_irl(
     observe: Observe | None = None,
     tol: float = 1e-8,
     max_iterations: int = 5000,
+    start: np.ndarray | None = None,
 ) -> MaxEntReward:
     """
     :param mdp: the process, whose rewards are not read; with a discount below 1
@@ -63,6 +65,7 @@ def max_ent_irl(
         numbers of states
     :param tol: largest entry of the gradient at the optimum, relative to the largest feature
     :param max_iterations: give up after as many, with ``converged`` False
+    :param start: [F] first weights, by default 0
     :raises ValueError: for numbers out of range, features of another shape, and demonstrations that cannot be of this
         process: the message names episode and step
     """
@@ -76,7 +79,12 @@ def max_ent_irl(
     matrix = _features(features, mdp)
     n = times_shown(mdp, demonstrations, observe)
     model = _Model(mdp, matrix, n / n.sum(), l2)
-    weights, history = _climb(model, tol * model.largest_feature, max_iterations)
+    first = np.zeros(matrix.shape[1]) if start is None else np.asarray(start, float)
+    if first.shape != (matrix.shape[1],) or not np.isfinite(first).all():
+        raise ValueError(
+            f"start of shape {first.shape} must hold a finite number for each of {matrix.shape[1]} features"
+        )
+    weights, history = _climb(model, first, tol * model.largest_feature, max_iterations)
     found = model.soft(weights)
     gap = model.feature_gaps(found)
     return MaxEntReward(
@@ -139,9 +147,8 @@ class _Model:
         return value, self.feature_gaps(found) - self.l2 * weights
 
 
-def _climb(model: _Model, tol: float, max_iterations: int) -> tuple[np.ndarray, list[float]]:
-    """:return: [F] weights, and what was maximised after each step, the values at no weight first"""
-    weights = np.zeros(model.features.shape[1])
+def _climb(model: _Model, weights: np.ndarray, tol: float, max_iterations: int) -> tuple[np.ndarray, list[float]]:
+    """:return: [F] weights, and what was maximised before and after each step"""
     tried = {}
 
     def descend(w: np.ndarray) -> tuple[float, np.ndarray]:

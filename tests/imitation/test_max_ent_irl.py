@@ -71,11 +71,24 @@ def test_no_weight_is_better_and_the_gap_is_what_the_penalty_holds_back(name: st
         slope = objective(found.weights + 1e-5 * direction) - objective(found.weights - 1e-5 * direction)
         assert abs(slope / 2e-5) < 1e-6
     rng = np.random.default_rng(0)
-    for size in (0.01, 1.0, 10.0):  # a concave function: also far away none is better
+    for size in (0.01, 1.0, 10.0):
         assert objective(found.weights + size * rng.normal(size=len(found.weights))) < found.history[-1]
     np.testing.assert_allclose(found.policy, soft_by_sweeps(mdp, found.reward)[1], atol=1e-9)
     np.testing.assert_allclose(feature_gap(mdp, demonstrations, found.policy, features), l2 * found.weights, atol=1e-7)
     assert found.feature_gap == pytest.approx(l2 * np.abs(found.weights).max(), rel=1e-4)
+
+
+def test_it_does_not_depend_on_where_the_climb_begins(lake: TabularMDP) -> None:
+    shown = shown_by(lake, soft_expert(lake, 1 / 30), 20)
+    found, rng = max_ent_irl(lake, shown), np.random.default_rng(0)
+    for size in (1.0, 30.0):
+        other = max_ent_irl(lake, shown, start=size * rng.normal(size=16))
+        assert other.converged and other.history[0] < found.history[0]
+        np.testing.assert_allclose(other.weights, found.weights, atol=1e-3)
+    assert max_ent_irl(lake, shown, start=found.weights).n_iterations <= 1
+    for start in (np.zeros(15), np.full(16, np.nan)):
+        with pytest.raises(ValueError, match="must hold a finite number for each of 16 features"):
+            max_ent_irl(lake, shown, start=start)
 
 
 @pytest.mark.parametrize("l2", [1e-2, 1e-4, 1e-6])
