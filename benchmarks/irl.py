@@ -7,7 +7,8 @@ Experts are soft-optimal, at a temperature for each task, or the planner's best 
 features and number of demonstrations: the gap of features that is left, beside what the penalty holds back; how good
 the best policy under the recovered reward is under the true one; and the soft policy that imitates, beside the expert.
 All values are exact, only the demonstrations are drawn. AIRL (`GAIL`, shaped) beside it: on how many of the visited
-states it acts alike. And how often another optimum is found from other first weights, where little is shown.
+states it acts alike. How large a penalty is best. And how often another optimum is found from other first weights,
+where little is shown.
 
 Exit code 1 where a known claim fails: the largest reward of FrozenLake is its goal, the likelihood never falls, the gap
 is the penalty's, a fit of 64 states takes 2 CPU seconds at most.
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from common import COLORS, Bound, Table, hardware, panels, parse, parser, print_rows, save, verdict
 from gymnasium import spaces
+from matplotlib.axes import Axes
 from planning import garnet
 
 from sb3_ext import GAIL
@@ -37,6 +39,7 @@ from sb3_ext.planning import (
     TabularMDP,
     TabularVecEnv,
     evaluate,
+    occupancy,
     policy_table,
     soft_policy_iteration,
     solve,
@@ -45,6 +48,8 @@ from sb3_ext.planning import (
 KEY = ("task", "expert", "features", "episodes", "seed")
 MEASURED = ("steps", "gap", "penalty", "greedy", "best", "imitating", "expert_value", "largest", "fall", "iterations")
 COLUMNS = (*KEY, *MEASURED, "cpu")
+PENALTY_KEY = ("task", "features", "episodes", "l2", "seed")
+PENALTIES = (1e-2, 1e-3, 1e-4, 1e-5, 1e-6)
 OPTIMA = ("task", "features", "episodes", "limit")
 EPISODES = (20, 100, 500, 1000)
 FEATURES = ("arrival", "state_action")
@@ -157,6 +162,40 @@ def measure_airl(table: Table, args: argparse.Namespace) -> None:
         print(f"AIRL, seed {seed}: alike on {row['agree']} of {row['visited']} visited states", flush=True)
 
 
+# ---------------------------------------------------------------------- how large a penalty
+
+
+def measure_penalties(table: Table, args: argparse.Namespace) -> None:
+    """Add the rows that are missing: how far the imitating policy is from the soft expert, where the expert is."""
+    for name, task in TASKS.items():
+        mdp = task.make()
+        policy = expert_of(mdp, "soft", task)
+        visits = occupancy(mdp, policy)
+        for seed in range(min(args.seeds, 3)):
+            for n in EPISODES[:1] if args.quick else (EPISODES[0], EPISODES[-1]):
+                shown: Demonstrations | None = None
+                for features in FEATURES:
+                    for l2 in PENALTIES:
+                        key = dict(zip(PENALTY_KEY, (name, features, n, l2, seed), strict=True))
+                        if table.has(**key):
+                            continue
+                        shown = shown or demonstrate(mdp, policy, n, seed)
+                        found = max_ent_irl(mdp, shown, features, l2)
+                        apart = (policy * np.log(policy / found.policy)).sum(axis=1)
+                        table.add({**key, "nats": f"{visits @ apart / visits.sum():.6g}"})
+
+
+def tell_penalties(table: Table) -> None:
+    """Print medians over tasks and seeds."""
+    lines = []
+    for features in FEATURES:
+        for n in (EPISODES[0], EPISODES[-1]):
+            nats = [f"{table.median('nats', features=features, episodes=n, l2=l2):.4f}" for l2 in PENALTIES]
+            lines.append((features, n, *nats))
+    print("\nnats by which an action of the soft expert is less likely under the policy that imitates, by l2")
+    print_rows(("features", "episodes", *[f"{l2:g}" for l2 in PENALTIES]), lines)
+
+
 # ---------------------------------------------------------------------- is there one optimum?
 
 
@@ -263,7 +302,8 @@ def draw(table: Table) -> None:
         axis.set(xscale="log", title=name, xlabel="demonstrations")
         axis.set_xticks(EPISODES, [str(n) for n in EPISODES])
         axis.minorticks_off()
-        axis.set_ylim(bottom=-0.02)
+        top = max(axis.get_ylim()[1], 0.05)
+        axis.set_ylim(-0.03 * top, top)
     for axis in axes[::3]:
         axis.set_ylabel("lost, as a share of V*")
     axes[0].legend(fontsize=7)
@@ -273,37 +313,35 @@ def draw(table: Table) -> None:
 def draw_rewards() -> None:
     """Write docs/images/irl_rewards.png: true rewards of arriving, and those recovered from 1 000 demonstrations."""
     shapes = {"FrozenLake": (4, 4), "maze 3x4": (3, 4), "FrozenLake8x8": (8, 8)}
-    figure, axes = panels(2 * len(shapes), width=3.4, height=3.0, columns=len(shapes))
-    for i, (name, shape) in enumerate(shapes.items()):
+    figure, axes = panels(3 * len(shapes), width=3.4, height=2.9, columns=len(shapes))
+    for column, (name, shape) in enumerate(shapes.items()):
         task = TASKS[name]
         mdp = task.make()
-        found = max_ent_irl(mdp, demonstrate(mdp, expert_of(mdp, "planner", task), 1000, seed=0))
-        assert found.of_arrival is not None
-        visited = np.zeros(mdp.n_states, bool)
-        visited[mdp.outcomes.next[~np.isin(mdp.outcomes.row // mdp.n_actions, ends_of(mdp))]] = True
+        of = mdp.outcomes
+        acted_in = ~np.isin(of.row // mdp.n_actions, ends_of(mdp))
         true = np.full(mdp.n_states, np.nan)
-        true[mdp.outcomes.next] = mdp.outcomes.reward
-        for axis, reward, title in ((axes[i], true, "true"), (axes[i + len(shapes)], found.of_arrival, "recovered")):
-            cells = np.where(visited, reward, np.nan).reshape(shape)
-            largest = np.nanmax(np.abs(cells))
-            picture = axis.imshow(cells, cmap="RdBu", vmin=-largest, vmax=largest)
-            for (row, column), paid in np.ndenumerate(cells):
-                if not np.isnan(paid):
-                    dark = abs(paid) > 0.6 * largest
-                    text = f"{paid:.2g}" if abs(paid) < 9.95 else f"{paid:.0f}"
-                    axis.text(
-                        column,
-                        row,
-                        text,
-                        ha="center",
-                        va="center",
-                        fontsize=6 if shape[0] > 4 else 8,
-                        color="white" if dark else "black",
-                    )
-            axis.set(title=f"{name}, {title}", xticks=[], yticks=[])
-            axis.grid(visible=False)
-            figure.colorbar(picture, ax=axis, shrink=0.8)
+        true[of.next[acted_in]] = of.reward[acted_in]
+        draw_cells(axes[column], true.reshape(shape), f"{name}, true", ".2g")
+        for row, expert in enumerate(("soft", "planner"), start=1):
+            shown = demonstrate(mdp, expert_of(mdp, expert, task), 1000, seed=0)
+            found = max_ent_irl(mdp, shown).of_arrival
+            assert found is not None
+            cells = np.where(np.isnan(true), np.nan, found).reshape(shape)
+            draw_cells(axes[column + row * len(shapes)], cells, f"{name}, from a {expert} expert", ".1f")
     save(figure, "irl_rewards")
+
+
+def draw_cells(axis: Axes, cells: np.ndarray, title: str, form: str) -> None:
+    """One picture: a number and a colour for each cell, NaN where nobody arrives."""
+    largest = np.nanmax(np.abs(cells))
+    axis.imshow(cells, cmap="RdBu", vmin=-largest, vmax=largest)
+    for (row, column), paid in np.ndenumerate(cells):
+        if not np.isnan(paid):
+            color = "white" if abs(paid) > 0.6 * largest else "black"
+            size = 6 if len(cells) > 4 else 8
+            axis.text(column, row, f"{paid:{form}}", ha="center", va="center", fontsize=size, color=color)
+    axis.set(title=title, xticks=[], yticks=[])
+    axis.grid(visible=False)
 
 
 def ends_of(mdp: TabularMDP) -> np.ndarray:
@@ -323,7 +361,10 @@ def main() -> int:
     measure(table, args)
     measure_airl(airl, args)
     measure_optima(optima, args)
+    penalties = Table("irl_penalties", (*PENALTY_KEY, "nats"), PENALTY_KEY, **keep)
+    measure_penalties(penalties, args)
     report(table)
+    tell_penalties(penalties)
     tell_optima(optima)
     if not args.quick:
         draw(table)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -40,6 +42,21 @@ def test_the_goal_is_told_and_written_down(recorded: Path, capsys: pytest.Captur
     said = capsys.readouterr().out
     assert "arriving" not in said and "Saved other.json" in said
     assert json.loads(Path("other.json").read_text())["l2"] == 1e-3
+
+
+def test_the_page_shows_what_was_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The commands of docs/irl.md, with fewer episodes; the page is written and not served."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "irl.md").read_text()
+    commands = [shlex.split(line) for line in re.findall(r"^sb3-ext (.*)$", page, flags=re.MULTILINE)]
+    assert [command[0] for command in commands] == ["demos", "demos", "lab"]
+    for command, more in zip(commands, ([], [], ["--write", "maze.html"]), strict=True):
+        assert cli.main([word.replace("1000", "50") for word in command] + more) == 0
+    assert "arriving pays most in state 3 (" in capsys.readouterr().out
+    found = MaxEntReward.load("demos/sb3_ext-GridWorld-v0.reward.json")
+    assert found.of_arrival is not None and str(found.of_arrival[3]) in Path("maze.html").read_text()
 
 
 @pytest.mark.parametrize(
