@@ -27,7 +27,7 @@ DOCS = Path(__file__).parents[2] / "docs"
 MAP = (DOCS / "architecture.md").read_text()
 
 
-@pytest.mark.parametrize("page", ["td3_update.md", "planning.md", "tabular.md"])
+@pytest.mark.parametrize("page", ["td3_update.md", "planning.md", "tabular.md", "irl.md"])
 def test_a_page_prints_what_it_says(page: str) -> None:
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted > 10 and result.failed == 0
