@@ -27,10 +27,12 @@ DOCS = Path(__file__).parents[2] / "docs"
 MAP = (DOCS / "architecture.md").read_text()
 
 
-@pytest.mark.parametrize("page", ["td3_update.md", "planning.md", "tabular.md", "irl.md"])
-def test_a_page_prints_what_it_says(page: str) -> None:
+@pytest.mark.parametrize(
+    ("page", "least"), [("td3_update.md", 20), ("planning.md", 20), ("tabular.md", 10), ("irl.md", 11)]
+)
+def test_a_page_prints_what_it_says(page: str, least: int) -> None:
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
-    assert result.attempted > 10 and result.failed == 0
+    assert result.attempted >= least and result.failed == 0
 
 
 @pytest.mark.slow
