@@ -137,7 +137,7 @@ class KLUCB(_ByCounts):
         _check_range(self.low, self.high)
 
     def worth(self, counts: Counts) -> np.ndarray:
-        shares = _shares(counts, self.low, self.high, "KLUCB", "UCB1 with c = 2 * range**2, or GaussianThompson")
+        shares = _shares(counts, self.low, self.high, "KLUCB", "UCB1(c=2 * range**2) or GaussianThompson")
         return self.low + (self.high - self.low) * kl_ucb(counts.n, shares, self.c)
 
 
@@ -277,7 +277,7 @@ def _shares(counts: Counts, low: float, high: float, who: str, fits: str) -> np.
         worst = counts.mean[outside][0]
         raise ValueError(
             f"{who} takes rewards in [{low:g}, {high:g}], and one action paid {worst:g} on average: set low and high, "
-            f"or use {fits}, which need no range"
+            f"or use {fits}"
         )
     return np.clip(shares, 0.0, 1.0)
 

@@ -28,7 +28,8 @@ MAP = (DOCS / "architecture.md").read_text()
 
 
 @pytest.mark.parametrize(
-    ("page", "least"), [("td3_update.md", 20), ("planning.md", 20), ("tabular.md", 10), ("irl.md", 11)]
+    ("page", "least"),
+    [("td3_update.md", 20), ("planning.md", 20), ("tabular.md", 10), ("bandits.md", 25), ("irl.md", 11)],
 )
 def test_a_page_prints_what_it_says(page: str, least: int) -> None:
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)

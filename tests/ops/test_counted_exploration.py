@@ -231,7 +231,8 @@ def test_rewards_in_other_units_are_said_by_parameters(
 
 
 @pytest.mark.parametrize(
-    ("strategy", "fits"), [(KLUCB(), "UCB1 with c = 2 \\* range\\*\\*2"), (Thompson(), "GaussianThompson")]
+    ("strategy", "fits"),
+    [(KLUCB(), "UCB1\\(c=2 \\* range\\*\\*2\\) or GaussianThompson"), (Thompson(), "GaussianThompson")],
 )
 @pytest.mark.parametrize("mean", [3.2, -0.1, float("nan")])
 def test_rewards_outside_the_range_name_the_strategy_that_fits(strategy: Any, fits: str, mean: float) -> None:
