@@ -61,7 +61,7 @@ class Board {
   draw(picture) {
     this.picture = picture;
     const { rows, columns, cells, start } = picture.maze, px = this.box.clientWidth / columns;
-    const view = picture.q ? "q" : "v", size = px >= 76 ? "l" : px >= 42 ? "m" : "s";
+    const view = picture.q ? "q" : "v", size = px >= 76 ? "l" : px >= 36 ? "m" : "s";
     const key = [rows, columns, cells, start, view, size].join();
     if (key !== this.key) this.build(picture.maze, view, size);
     this.key = key;
