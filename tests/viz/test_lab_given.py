@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from support.browser import CHROMIUM, Browser
 from support.lab_pages import LabPage, given, mdp_of
+from support.served import serving
 
-from sb3_ext.planning import evaluate, policy_iteration
+from sb3_ext.envs import GridWorldEnv
+from sb3_ext.planning import PlannerPolicy, evaluate, policy_iteration
+from sb3_ext.viz.lab import Lab, ShownModel
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium")
 
@@ -66,3 +69,24 @@ def test_no_name_breaks_out_of_the_page(browser: Browser, tmp_path: Path, nasty:
     page.browser.click("#agent-show")
     assert page.text("#agent-title") == f"Agent: {nasty} (qlearning)" and page.text("#recovered-caption") == nasty
     assert page.do("typeof window.hacked") == "undefined" and browser.errors == [] and page.asked() == []
+
+
+def test_a_link_goes_before_what_the_server_was_given_and_a_server_that_is_gone_is_a_line(browser: Browser) -> None:
+    env = GridWorldEnv(["..+", "S#-"], move_prob=0.5, default_reward=-0.1)
+    with serving(Lab(env, ShownModel(PlannerPolicy.from_env(env, 0.8), "planner", 0.8))) as server:
+        address = server.url
+        browser.visit(address)
+        browser.wait_for("lab.agent !== null")
+        given_maze = browser.evaluate(
+            "[table(lab.maze), lab.maze.start, lab.maze.prob, lab.maze.gamma, lab.maze.reward]"
+        )
+        assert given_maze == [[[0, 0, 1], [0, 9, -1]], 3, 0.5, 0.8, -0.1]
+        browser.visit(f"{address}#grid=0,1;0,0&prob=1")
+        browser.wait_for("lab.agent !== null")
+        assert browser.evaluate("[table(lab.maze), lab.maze.prob]") == [[[0, 1], [0, 0]], 1]
+        browser.evaluate("travel([fromHash('#grid=0,0,1;0,9,-1').maze], [])")
+    browser.click("#agent-show")
+    browser.wait_for("!document.querySelector('#message').hidden")
+    line = browser.evaluate("document.querySelector('#message').textContent")
+    assert line == "The server does not answer: is it still running?"
+    assert browser.evaluate("document.querySelector('#agent-figure').hidden")
