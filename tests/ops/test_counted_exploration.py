@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 from stable_baselines3.common.utils import set_random_seed
+from support.actors import inline
 from support.q_models import make_env, make_model, make_rainbow, make_rainbowr
 
 from sb3_ext import R2D2
@@ -332,3 +333,12 @@ def test_nothing_is_built_for_what_is_refused(monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setattr(R2D2, part, built)
     with pytest.raises(ValueError, match="which R2D2 does not count"):
         R2D2("MlpLstmPolicy", make_env(1), exploration=UCB1())
+
+
+def test_agents_with_actors_refuse_it_before_any_actor_learns_of_it() -> None:
+    env: Any = inline(make_env, 2, 2)
+    try:
+        with pytest.raises(ValueError, match="which Rainbow does not count"):
+            make_rainbow(env=env, exploration="ucb1")
+    finally:
+        env.close()

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from sb3_ext import DoubleQ, DynaQ, ExpectedSARSA, QLearning
+from sb3_ext import SARSA, DoubleQ, DynaQ, ExpectedSARSA, MonteCarlo, QLearning
 from sb3_ext.exchange.safe_files import load_safe, save_safe
 from sb3_ext.ops.exploration import KLUCB, UCB1, UCBV, CountedExploration, GaussianThompson, Thompson, UCB1Tuned
 from sb3_ext.planning import TabularMDP, evaluate, policy_table, solve
@@ -82,3 +82,14 @@ def test_returns_outside_the_range_name_the_strategy_that_fits() -> None:
     with pytest.raises(ValueError, match=r"KLUCB takes rewards in \[0, 1\].*or use UCB1"):
         model.learn(500)
     QLearning("TablePolicy", "CliffWalking-v1", exploration=UCB1(2e4), seed=0).learn(500)
+
+
+@pytest.mark.parametrize("algorithm", [SARSA, MonteCarlo])
+@pytest.mark.parametrize("strategy", STRATEGIES, ids=lambda s: type(s).__name__)
+def test_on_policy_tables_take_them_too(algorithm: Any, strategy: CountedExploration) -> None:
+    """Counts stand still while steps are collected, so an action may be tried again before it is learned from."""
+    env = gym.make("sb3_ext/BernoulliBandit-v0", max_episode_steps=1)
+    model = algorithm("TablePolicy", env, exploration=strategy, gamma=0.0, seed=0)
+    model.learn(1_000)
+    visits = model.policy.visits.numpy()[0]
+    assert visits.min() >= 1 and visits.argmax() == 3
