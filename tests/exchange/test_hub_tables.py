@@ -12,7 +12,7 @@ from support.hub_server import Hub
 
 import sb3_ext
 from sb3_ext.algorithms import ALGORITHMS
-from sb3_ext.tabular import TableAlgorithm
+from sb3_ext.tabular import TableMixin
 
 # huggingface_hub 2.4 uploads bytes by a keyword of httpx2 that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -20,12 +20,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning
 TABLES = [
     cls
     for row in ALGORITHMS.values()
-    if row.is_tabular and issubclass(cls := getattr(sb3_ext, row.name), TableAlgorithm)
+    if row.is_tabular and issubclass(cls := getattr(sb3_ext, row.name), TableMixin)
 ]
 
 
 @pytest.mark.parametrize("algorithm", TABLES)
-def test_a_pushed_table_is_the_same_after_loading(algorithm: type[TableAlgorithm], hub: Hub, tmp_path: Path) -> None:
+def test_a_pushed_table_is_the_same_after_loading(algorithm: type[TableMixin], hub: Hub, tmp_path: Path) -> None:
     model = algorithm("TablePolicy", "FrozenLake-v1", seed=0).learn(300)
     push(model, hub)
     loaded = load(hub, tmp_path / "cache")
@@ -35,5 +35,5 @@ def test_a_pushed_table_is_the_same_after_loading(algorithm: type[TableAlgorithm
     for name in ("config.json", "policy.safetensors"):
         del files_of(hub)[name]
     weights = load(hub, tmp_path / "cache", env=gym.make("FrozenLake-v1"))
-    assert isinstance(weights, TableAlgorithm)
+    assert isinstance(weights, TableMixin)
     np.testing.assert_array_equal(weights.policy.q, model.policy.q)
