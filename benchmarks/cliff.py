@@ -3,7 +3,8 @@ Q-learning, SARSA and Expected SARSA on CliffWalking-v1, beside what exact plann
 
     python benchmarks/cliff.py
 
-With a constant epsilon SARSA and Expected SARSA go to the best policy that explores so, and keep away from the cliff;
+Nothing is random in this world but what explores: the steps of Q-learning and Expected SARSA are whole, and those of
+SARSA by default. With a constant epsilon SARSA and Expected SARSA go to the best policy that explores so, and keep away from the cliff;
 Q-learning goes to the best policy there is, along the edge, and falls where it explores. Nothing is measured by
 episodes: "on-line" is the exact return, gamma 1, of the policy with its epsilon, "greedy" that of the same table
 without, -inf where it never ends. Finished runs stay in results/cliff.csv. The plot shows both after each part of the
@@ -15,7 +16,9 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from common import COLORS, Bound, Table, hardware, panels, parse, parser, print_rows, save, verdict
@@ -28,11 +31,16 @@ from sb3_ext.tabular import TableMixin
 
 EPSILONS = (0.1, 0.05, 0.01)
 N_ENVS = 16
-N_STEPS = 1_000_000
+N_STEPS = {"Q-learning": 200_000, "SARSA": 1_000_000, "Expected SARSA": 200_000}
 N_POINTS = 40
 WITHIN = 0.05  # of the return on-line
 LIMIT = 200  # steps of an episode: the environment has none, and a table that knows nothing yet walks in circles
-ALGORITHMS: dict[str, type[TableMixin]] = {"Q-learning": QLearning, "SARSA": SARSA, "Expected SARSA": ExpectedSARSA}
+AS_IT_IS = {"visit_power": 0.0}  # whole steps: nothing is random here, but the action that SARSA draws
+ALGORITHMS: dict[str, Callable[..., TableMixin]] = {
+    "Q-learning": partial(QLearning, **AS_IT_IS),
+    "SARSA": SARSA,
+    "Expected SARSA": partial(ExpectedSARSA, **AS_IT_IS),
+}
 COLUMNS = ("algorithm", "epsilon", "seed", "env_steps", "online", "greedy", "cpu_seconds", "curve")
 
 
@@ -140,7 +148,7 @@ def plot(table: Table) -> None:
     for column, epsilon in enumerate(EPSILONS):
         for row, kind in enumerate(("on-line", "greedy")):
             axis = axes[row * len(EPSILONS) + column]
-            for (name, _), color in zip(((n, None) for n in ALGORITHMS), COLORS, strict=False):
+            for name, color in zip(ALGORITHMS, COLORS, strict=False):
                 curves = [
                     np.array([[float(x) for x in point.split(":")] for point in line["curve"].split()])
                     for line in table.rows
@@ -178,14 +186,13 @@ def bounds(table: Table) -> list[Bound]:
 def main() -> int:
     """:return: exit status, 0 if all bounds are kept"""
     args = parse(parser(__doc__, seeds=5))
-    n_steps = 20_000 if args.quick else N_STEPS
     table = Table("cliff", COLUMNS, ("algorithm", "epsilon", "seed"), saved=not args.quick, fresh=args.fresh)
     for seed in range(args.seeds):
         for epsilon in EPSILONS:
             for name in ALGORITHMS:
                 if not table.has(algorithm=name, epsilon=epsilon, seed=seed):
-                    table.add(run(name, epsilon, seed, n_steps))
-    print(f"CliffWalking-v1, {N_ENVS} environments, {n_steps:,} steps, {hardware()}\n")
+                    table.add(run(name, epsilon, seed, 20_000 if args.quick else N_STEPS[name]))
+    print(f"CliffWalking-v1, {N_ENVS} environments, {hardware()}\n")
     show(table)
     if not args.quick:
         plot(table)
