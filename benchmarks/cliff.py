@@ -3,13 +3,13 @@ Q-learning, SARSA and Expected SARSA on CliffWalking-v1, beside what exact plann
 
     python benchmarks/cliff.py
 
-Nothing is random in this world but what explores: the steps of Q-learning and Expected SARSA are whole, and those of
-SARSA by default. With a constant epsilon SARSA and Expected SARSA go to the best policy that explores so, and keep away from the cliff;
+With a constant epsilon SARSA and Expected SARSA go to the best policy that explores so, and keep away from the cliff;
 Q-learning goes to the best policy there is, along the edge, and falls where it explores. Nothing is measured by
 episodes: "on-line" is the exact return, gamma 1, of the policy with its epsilon, "greedy" that of the same table
-without, -inf where it never ends. Finished runs stay in results/cliff.csv. The plot shows both after each part of the
-training, medians of all seeds. Exit status 1 where a median is more than 5 % off on-line, or its greedy path is not as
-long as it has to be.
+without, -200 where it walks in circles. Nothing is random in this world but what explores, so the steps of Q-learning and
+Expected SARSA are whole; SARSA, which draws its next action, has its default. Finished runs stay in results/cliff.csv.
+The plot shows both after each part of the training, medians of all seeds. Exit status 1 where a median is more than
+5 % off on-line, or its greedy path is not as long as it has to be.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from common import COLORS, Bound, Table, hardware, panels, parse, parser, print_rows, save, verdict
@@ -26,7 +27,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ext import SARSA, ExpectedSARSA, QLearning
 from sb3_ext.ops.exploration import EpsilonGreedy
-from sb3_ext.planning import TabularMDP, TabularVecEnv, epsilon_soft_value_iteration, evaluate, solve
+from sb3_ext.planning import TabularMDP, TabularVecEnv, epsilon_soft_value_iteration, evaluate, expected_return, solve
 from sb3_ext.tabular import TableMixin
 
 EPSILONS = (0.1, 0.05, 0.01)
@@ -44,22 +45,23 @@ ALGORITHMS: dict[str, Callable[..., TableMixin]] = {
 COLUMNS = ("algorithm", "epsilon", "seed", "env_steps", "online", "greedy", "cpu_seconds", "curve")
 
 
-def epsilon_greedy(q: np.ndarray, epsilon: float) -> np.ndarray:
-    """
-    :param q: [S, A]
-    :return: [S, A] probabilities; ties go to the first action, as `predict` takes it
-    """
-    greedy = np.eye(q.shape[1])[q.argmax(axis=1)]
-    mixed: np.ndarray = (1.0 - epsilon) * greedy + epsilon / q.shape[1]
-    return mixed
+class Worth(NamedTuple):
+    """Exact returns, gamma 1."""
+
+    online: float
+    greedy: float
 
 
-def worth(mdp: TabularMDP, q: np.ndarray, epsilon: float) -> float:
-    """:return: exact return of the epsilon-greedy policy from the start; -inf where it never ends"""
-    try:
-        return float(mdp.start @ evaluate(mdp, epsilon_greedy(q, epsilon)))
-    except ValueError:  # which says that the policy never ends
-        return -np.inf
+def worth(mdp: TabularMDP, q: np.ndarray, epsilon: float) -> Worth:
+    """
+    :param mdp: with gamma 1
+    :param q: [S, A]; ties go to the first action, as `predict` takes it
+    :param epsilon: of the policy on-line
+    """
+    greedy = np.eye(mdp.n_actions)[q.argmax(axis=1)]
+    online = (1.0 - epsilon) * greedy + epsilon / mdp.n_actions
+    # Far from where it walks, a greedy policy may never end, which is no matter here: its path is counted to a limit.
+    return Worth(float(mdp.start @ evaluate(mdp, online)), expected_return(mdp, greedy, LIMIT))
 
 
 class Exact(BaseCallback):
@@ -80,7 +82,7 @@ class Exact(BaseCallback):
         """Add a point: steps, on-line, greedy."""
         assert isinstance(self.model, TableMixin)
         q = self.model.policy.values(np.arange(self.mdp.n_states))
-        self.curve.append((self.num_timesteps, worth(self.mdp, q, self.epsilon), worth(self.mdp, q, 0.0)))
+        self.curve.append((self.num_timesteps, *worth(self.mdp, q, self.epsilon)))
 
     def _on_step(self) -> bool:
         if self.num_timesteps >= (len(self.curve) + 1) * self.every:
@@ -112,15 +114,15 @@ def run(name: str, epsilon: float, seed: int, n_steps: int) -> dict[str, object]
     }
 
 
-def goals() -> dict[tuple[str, float], tuple[float, float]]:
-    """:return: (algorithm, epsilon) -> exact return on-line and greedy of what it goes to"""
+def goals() -> dict[tuple[str, float], Worth]:
+    """:return: (algorithm, epsilon) -> what the table is worth that it goes to"""
     mdp = TabularMDP.from_env("CliffWalking-v1", 1.0)
     found = {}
     for epsilon in EPSILONS:
         best, soft = solve(mdp).q, epsilon_soft_value_iteration(mdp, epsilon).q
         for name in ALGORITHMS:
             q = best if name == "Q-learning" else soft
-            found[name, epsilon] = (worth(mdp, q, epsilon), worth(mdp, q, 0.0))
+            found[name, epsilon] = worth(mdp, q, epsilon)
     return found
 
 
