@@ -6,10 +6,10 @@ Q-learning, SARSA and Expected SARSA on CliffWalking-v1, beside what exact plann
 With a constant epsilon SARSA and Expected SARSA go to the best policy that explores so, and keep away from the cliff;
 Q-learning goes to the best policy there is, along the edge, and falls where it explores. Nothing is measured by
 episodes: "on-line" is the exact return, gamma 1, of the policy with its epsilon, "greedy" that of the same table
-without, -200 where it walks in circles. Nothing is random in this world but what explores, so the steps of Q-learning and
-Expected SARSA are whole; SARSA, which draws its next action, has its default. Finished runs stay in results/cliff.csv.
-The plot shows both after each part of the training, medians of all seeds. Exit status 1 where a median is more than
-5 % off on-line, or its greedy path is not as long as it has to be.
+without, -200 where it walks in circles. Nothing is random in this world but what explores, so the steps of Q-learning
+and Expected SARSA are whole; SARSA, which draws its next action, has its default. Finished runs stay in
+results/cliff.csv. The plot shows both after each part of the training, medians of all seeds. Exit status 1 where a
+median is more than 5 % off on-line, or its greedy path is not as long as it has to be.
 """
 
 from __future__ import annotations
