@@ -18,9 +18,7 @@ from sb3_ext.tabular import TableMixin
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
 TABLES = [
-    cls
-    for row in ALGORITHMS.values()
-    if row.is_tabular and issubclass(cls := getattr(sb3_ext, row.name), TableMixin)
+    cls for row in ALGORITHMS.values() if row.is_tabular and issubclass(cls := getattr(sb3_ext, row.name), TableMixin)
 ]
 
 
