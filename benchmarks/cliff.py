@@ -36,11 +36,10 @@ N_STEPS = {"Q-learning": 200_000, "SARSA": 1_000_000, "Expected SARSA": 200_000}
 N_POINTS = 40
 WITHIN = 0.05  # of the return on-line
 LIMIT = 200  # steps of an episode: the environment has none, and a table that knows nothing yet walks in circles
-AS_IT_IS = {"visit_power": 0.0}  # whole steps: nothing is random here, but the action that SARSA draws
 ALGORITHMS: dict[str, Callable[..., TableMixin]] = {
-    "Q-learning": partial(QLearning, **AS_IT_IS),
+    "Q-learning": partial(QLearning, visit_power=0.0),
     "SARSA": SARSA,
-    "Expected SARSA": partial(ExpectedSARSA, **AS_IT_IS),
+    "Expected SARSA": partial(ExpectedSARSA, visit_power=0.0),
 }
 COLUMNS = ("algorithm", "epsilon", "seed", "env_steps", "online", "greedy", "cpu_seconds", "curve")
 

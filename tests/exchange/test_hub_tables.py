@@ -12,7 +12,7 @@ from support.hub_server import Hub
 
 import sb3_ext
 from sb3_ext.algorithms import ALGORITHMS
-from sb3_ext.tabular import TableMixin
+from sb3_ext.tabular import SARSA, MonteCarlo, TableAlgorithm, TableMixin
 
 # huggingface_hub 2.4 uploads bytes by a keyword of httpx2 that is deprecated.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
@@ -23,7 +23,9 @@ TABLES = [
 
 
 @pytest.mark.parametrize("algorithm", TABLES)
-def test_a_pushed_table_is_the_same_after_loading(algorithm: type[TableMixin], hub: Hub, tmp_path: Path) -> None:
+def test_a_pushed_table_is_the_same_after_loading(
+    algorithm: type[TableAlgorithm] | type[SARSA] | type[MonteCarlo], hub: Hub, tmp_path: Path
+) -> None:
     model = algorithm("TablePolicy", "FrozenLake-v1", seed=0).learn(300)
     push(model, hub)
     loaded = load(hub, tmp_path / "cache")
