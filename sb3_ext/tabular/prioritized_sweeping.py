@@ -143,6 +143,7 @@ class PrioritizedSweeping(PlanningTable):
             raise ValueError(f"threshold {self.threshold} must be a finite number, at least 0")
 
     def _learn(self, steps: Steps) -> None:
+        """In place of a step towards targets: backups, of the pairs that were tried and then of those in the queue."""
         pairs = self.seen.add(steps.state, steps.action, steps.reward, steps.next_state, steps.terminated)
         np.add.at(self.policy.cells.visits, self.seen.rows(pairs), 1)
         self._back_up(np.unique(pairs))
