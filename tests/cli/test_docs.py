@@ -36,6 +36,14 @@ def test_a_page_prints_what_it_says(page: str, least: int) -> None:
     assert result.attempted >= least and result.failed == 0
 
 
+def test_tables_are_drawn_as_their_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    page: dict[str, Any] = {"__name__": "page"}
+    for code in blocks("python", (DOCS / "lab.md").read_text()):
+        exec(compile(code.replace("50_000", "500"), "lab.md", "exec"), page)
+    assert (tmp_path / "q.png").is_file() and (tmp_path / "best.png").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:rich is experimental")  # what tqdm says of its own bar
 def test_actors_come_and_go_as_their_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

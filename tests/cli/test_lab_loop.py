@@ -85,7 +85,7 @@ def test_a_page_of_another_origin_reads_nothing_and_posts_nothing(browser: Brows
         # Sent blindly it is refused by the server itself.
         request = urllib.request.Request(f"{address}plan", plan.encode(), {"Origin": other.rstrip("/")})
         with pytest.raises(urllib.error.HTTPError, match="403") as refused:
-            urllib.request.urlopen(request, timeout=60)
+            urllib.request.urlopen(request, timeout=300)
         refused.value.close()
 
 

@@ -22,6 +22,7 @@ from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.envs.grid_world import GridWorldEnv
 from sb3_ext.exchange.safe_files import save_safe
+from sb3_ext.imitation import MaxEntReward
 from sb3_ext.planning import TabularMDP, solve
 from sb3_ext.viz import lab_server
 from sb3_ext.viz.lab import Lab
@@ -141,6 +142,45 @@ def test_q_values_are_written_as_a_picture(capsys: pytest.CaptureFixture[str], t
     assert height > width > 300  # 5 x 3 cells
 
 
+def a_reward(of_arrival: np.ndarray | None) -> MaxEntReward:
+    """:return: found nowhere, of the usual maze"""
+    return MaxEntReward(
+        weights=np.zeros(12),
+        reward=np.zeros((12, 4)),
+        policy=np.full((12, 4), 0.25),
+        of_arrival=of_arrival,
+        feature_gap=0.0,
+        log_likelihood=-1.0,
+        history=np.array([-1.0]),
+        gamma=0.9,
+        l2=0.1,
+        n_steps=1,
+        converged=True,
+    )
+
+
+def test_a_reward_is_given_with_the_maze_or_without(capsys: pytest.CaptureFixture[str]) -> None:
+    paid = np.linspace(-1.0, 1.0, 12)
+    a_reward(paid).save("found.json")
+    assert written("--reward", "found.json")["lab"]["reward"] == {"name": "found.json", "of_arrival": paid.tolist()}
+    assert written("--reward", "found.json", "--env", MAZE)["lab"]["reward"]["of_arrival"] == paid.tolist()
+    a_reward(None).save("of_actions.json")
+    Path("garbage.json").write_text("[1, 2]")
+    for arguments, line in (
+        (["found.json", "--env-kwargs", TALL], "the reward has 12 states, the maze 15"),
+        (
+            ["of_actions.json"],
+            "--reward of_actions.json is of actions, not of cells: nothing of it can be drawn in a cell",
+        ),
+        (["garbage.json"], "garbage.json"),
+        (["nothing.json"], "[Errno 2] No such file or directory: 'nothing.json'"),
+    ):
+        capsys.readouterr()
+        assert cli.main(["lab", "--reward", *arguments]) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"sb3-ext lab: {line}") and error.count("\n") == 1
+
+
 WRONG: list[tuple[list[str], str]] = [
     (["--model", "maze.zip"], "--model maze.zip needs --algo, which it is a model of"),
     (["--table", "q.png"], "--table needs --algo: whose Q-values are drawn"),
@@ -197,10 +237,10 @@ def test_a_port_that_is_taken_is_named(capsys: pytest.CaptureFixture[str]) -> No
 def test_it_serves_until_it_is_told_to_end(number: signal.Signals) -> None:
     with served("--port", "0", "--env-kwargs", TALL) as (address, process):
         assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", address)
-        with urllib.request.urlopen(f"{address}lab.json", timeout=60) as answer:
+        with urllib.request.urlopen(f"{address}lab.json", timeout=300) as answer:
             assert json.loads(answer.read())["grid"] == TALL_GRID
         process.send_signal(number)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=300)
         assert (process.returncode, out, err) == (130, "", "")
 
 

@@ -245,6 +245,20 @@ def test_a_client_that_sends_byte_by_byte_has_no_more_time() -> None:
         still_answers(server)
 
 
+def test_who_does_not_take_the_answer_keeps_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is one thread, and the answer is larger than what a connection holds."""
+    monkeypatch.setattr(lab_server, "MOST_THREADS", 1)
+    with serving(read_seconds=0.3) as server, monkeypatch.context() as patch:
+        patch.setattr(lab_answers, "plan", lambda _: {"log": "x" * 30_000_000})
+        with socket.create_connection(("127.0.0.1", server.server_port), timeout=SECONDS) as idle:
+            idle.sendall(raw_post(server, f"Content-Length: {len(PLAN)}", body=PLAN))
+            assert b" 200 " in idle.recv(100)
+            assert server._free_threads.acquire(timeout=SECONDS)
+            server._free_threads.release()
+        patch.undo()
+        still_answers(server)
+
+
 def test_what_is_no_http_and_who_goes_away(server: LabServer, capsys: pytest.CaptureFixture[str]) -> None:
     own = f"Host: 127.0.0.1:{server.server_port}\r\n".encode()
     tls = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n"
