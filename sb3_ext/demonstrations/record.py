@@ -98,7 +98,7 @@ def record(
     finally:
         if made is not None:
             made.close()
-    env_id = without_module(env_id) or _env_id(view.env)
+    env_id = without_module(env_id) or env_id_of(view.env)
     return Demonstrations(tuple(episodes), view.observation_space, view.env.action_space, env_id, package_versions())
 
 
@@ -262,7 +262,7 @@ class _Lane:
         return Episode(nested.stack(self.observations), actions, rewards, not truncated, truncated, self.seed)
 
 
-def _env_id(env: VecEnv) -> str | None:
+def env_id_of(env: VecEnv) -> str | None:
     """:return: the id that all environments share, None where it cannot be known"""
     base = env.unwrapped
     # Not asked of other processes: a spec that cannot be pickled would kill them.

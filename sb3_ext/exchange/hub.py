@@ -126,7 +126,8 @@ def push_to_hub(
     zip_name = None
     if legacy_zip and isinstance(model, BaseAlgorithm):
         buffer = io.BytesIO()
-        model.save(buffer, exclude=["tensorboard_log"])  # a path of this machine
+        # A path of this machine, and what an expert, perhaps a person, was asked: that is the asker's to publish.
+        model.save(buffer, exclude=["tensorboard_log", "labels"])
         zip_name = f"{name}.zip"
         files[zip_name] = buffer.getvalue()
     pictures = [name for name in files if name.startswith(("replay.", "curve."))]

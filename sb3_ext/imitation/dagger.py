@@ -35,7 +35,7 @@ from sb3_ext import nested
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.demonstrations.data import Observations
-from sb3_ext.demonstrations.record import executed
+from sb3_ext.demonstrations.record import env_id_of, executed
 from sb3_ext.imitation.behaviour_cloning import fit, refuse_recurrent, take_in
 from sb3_ext.imitation.doors import check_starts
 from sb3_ext.imitation.expert import Source, channels_first, check_source, check_spaces, kept_transitions, read_expert
@@ -93,7 +93,7 @@ class DAgger(ClampedClockMixin, AtomicSaveMixin, OnPolicyAlgorithm):
         demonstrations: Source | None = None,
         *,
         beta: float | Callable[[float], float] = 0.0,
-        learning_rate: float | Schedule = 1e-3,
+        learning_rate: float | Schedule = 3e-3,
         n_steps: int = 100,
         n_epochs: int = 10,
         batch_size: int = 64,
@@ -159,7 +159,9 @@ class DAgger(ClampedClockMixin, AtomicSaveMixin, OnPolicyAlgorithm):
             first = None if given is None else read_expert(given, self.observation_space, self.action_space)
             if first is not None:
                 check_spaces(first, self.observation_space, self.action_space)
-            self.labels = LabelSet(self.observation_space, self.action_space, self.n_envs, first)
+            env_id = None if self.env is None else env_id_of(self.env)
+            env_id = first.env_id if first is not None and env_id is None else env_id
+            self.labels = LabelSet(self.observation_space, self.action_space, self.n_envs, first, env_id)
             self.n_rounds = 0
 
     @property
@@ -200,7 +202,7 @@ class DAgger(ClampedClockMixin, AtomicSaveMixin, OnPolicyAlgorithm):
         if reset_num_timesteps or self._last_obs is None:
             self.labels.cut(self.n_envs)
         found = super()._setup_learn(total_timesteps, callback, reset_num_timesteps, tb_log_name, progress_bar)
-        if self.n_rounds == 0 and len(self.labels) > 0:
+        if self.n_rounds == 0 and self.labels.has_given:
             normalizer = self.get_vec_normalize_env()
             if normalizer is not None and normalizer.norm_obs:
                 take_in(normalizer, self._observations_and_labels()[0])

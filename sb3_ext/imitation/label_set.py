@@ -8,6 +8,7 @@ that is cut so far, and is longer the next time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ from gymnasium import spaces
 
 from sb3_ext import nested
 from sb3_ext.demonstrations import Demonstrations, Episode
-from sb3_ext.demonstrations.data import Observations
+from sb3_ext.demonstrations.data import Observations, kept_steps
+from sb3_ext.imitation.expert import channels_first
 from sb3_ext.versions import package_versions
 
 
@@ -46,6 +48,7 @@ class LabelSet:
     :param action_space: of labels and executed actions
     :param n_envs: lanes, E
     :param given: episodes of the expert to begin with
+    :param env_id: of the environments, None = unknown
     """
 
     def __init__(
@@ -54,15 +57,17 @@ class LabelSet:
         action_space: spaces.Space[Any],
         n_envs: int,
         given: Demonstrations | None = None,
+        env_id: str | None = None,
     ) -> None:
-        self.observation_space, self.action_space = observation_space, action_space
-        self.episodes: list[Episode] = [] if given is None else list(given.episodes)
-        self.env_id = None if given is None else given.env_id
+        self.observation_space, self.action_space, self.env_id = observation_space, action_space, env_id
+        self.episodes = [] if given is None else [_as_ours(episode, observation_space) for episode in given.episodes]
+        self.has_given = given is not None
         self.lanes = [_Drive() for _ in range(n_envs)]
 
     def __len__(self) -> int:
-        """Labels."""
-        return sum(map(len, self.episodes)) + sum(len(lane.labels) for lane in self.lanes)
+        """Labels; of episodes that were subsampled those that are left."""
+        kept = sum(int((kept_steps(episode) < len(episode)).sum()) for episode in self.episodes)
+        return kept + sum(len(lane.labels) for lane in self.lanes)
 
     def add(
         self,
@@ -123,3 +128,12 @@ class LabelSet:
             lambda part, x: np.array(x[i], dtype=part.dtype), self.observation_space, observations
         )
         return row
+
+
+def _as_ours(episode: Episode, space: spaces.Space[Any]) -> Episode:
+    """:return: as the episodes that are driven here: images channels first, observations of the space's dtype"""
+    observations = nested.map(
+        lambda part, x: x.astype(part.dtype, copy=False), space, channels_first(episode.observations, space)
+    )
+    rewards = None if episode.rewards is None else episode.rewards.astype(np.float64)
+    return replace(episode, observations=observations, rewards=rewards)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,30 @@ def test_what_is_kept_can_be_saved_checked_and_given_to_others_that_imitate(tmp_
     assert kept(again).episodes == demonstrations.episodes
 
 
+def test_given_episodes_may_be_of_another_width_and_subsampled() -> None:
+    """As files of other makers: the spaces agree but for dtypes, and rewards are of whatever kind."""
+    first = kept(dagger().learn(48)).subsample(4)
+    wide = spaces.Box(-np.inf, np.inf, (3,), np.float64)
+    episodes = tuple(
+        replace(e, observations=np.asarray(e.observations, np.float64), rewards=np.ones(len(e), np.float32))
+        for e in first.episodes
+    )
+    given = replace(first, episodes=episodes, observation_space=wide)
+    model = dagger(demonstrations=given)
+    log = Logged()
+    model.learn(24, callback=log)
+    n_kept = len(first.transitions(False).actions)
+    assert log.rounds[0]["labels"] == n_kept + 24 and n_kept < 24
+    assert np.asarray(kept(model).episodes[0].observations).dtype == np.float32
+    pictures = DAgger("CnnPolicy", TaggedPictures(), expert=lambda x: np.zeros(len(x), np.int64), **TINY).learn(16)
+    last = tuple(
+        replace(e, observations=np.moveaxis(np.asarray(e.observations), 1, -1)) for e in kept(pictures).episodes
+    )
+    channels_last = replace(kept(pictures), episodes=last, observation_space=TaggedPictures().observation_space)
+    again = DAgger("CnnPolicy", TaggedPictures(), lambda x: np.zeros(len(x), np.int64), channels_last, **TINY)
+    assert kept(again).episodes == kept(pictures).episodes
+
+
 # ------------------------------------------------------------------ going on
 
 
@@ -179,11 +204,13 @@ def test_a_callback_that_ends_training_loses_no_step() -> None:
         def _on_step(self) -> bool:
             return self.n_calls < 5
 
-    model = dagger()
+    env = VecNormalize(tagged(), norm_reward=False)
+    model = DAgger("MlpPolicy", env, expert=by_tags, **TINY)
     model.learn(96, callback=Stop())
     assert model.num_timesteps == 15 == kept(model).n_steps
     model.learn(33, reset_num_timesteps=False)
     assert kept(model).n_steps == model.num_timesteps >= 48
+    assert n_seen(env) == model.num_timesteps + 3  # and none twice
     for episode in kept(model).episodes:
         steps = np.rint(np.asarray(episode.observations)[:, 2] * 16)
         assert (np.diff(steps) == 1).all()
@@ -238,7 +265,7 @@ def test_it_fits_by_the_labels_and_is_evaluated_as_any_model(tmp_path: Path) -> 
         make_vec_env("CartPole-v1", 1), eval_freq=100, best_model_save_path=str(tmp_path), verbose=0
     )
     env = make_vec_env("CartPole-v1", 4, seed=0)
-    model = DAgger("MlpPolicy", env, expert=rule, n_steps=50, learning_rate=3e-3, seed=0, device="cpu")
+    model = DAgger("MlpPolicy", env, expert=rule, n_steps=50, seed=0, device="cpu")
     log = Logged()
     model.learn(1000, callback=[log, evaluation])
     wrong = [of_round["disagreement"] for of_round in log.rounds]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from gymnasium.envs.toy_text.frozen_lake import FrozenLakeEnv
 from stable_baselines3 import PPO
 
 from sb3_ext import DAgger
@@ -90,6 +91,33 @@ def test_what_cannot_be_is_one_line_and_code_2(
     assert cli.main(["train", *arguments, *QUIET, "-n", "20"]) == 2
     error = capsys.readouterr().err.strip()
     assert words in error and len(error.splitlines()) == 1
+
+
+def test_a_person_is_asked_for_the_lake(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under SDL's dummy driver: each picture that is drawn presses a key."""
+    pygame = pytest.importorskip("pygame")
+    monkeypatch.setenv("SDL_VIDEODRIVER", "dummy")
+
+    def draw(self: FrozenLakeEnv) -> np.ndarray:
+        if pygame.display.get_surface() is not None:
+            pygame.event.post(pygame.event.Event(pygame.KEYDOWN, key=pygame.K_RIGHT))
+        return np.zeros((32, 32, 3), np.uint8)
+
+    monkeypatch.setattr(FrozenLakeEnv, "render", draw)
+    lake = [
+        "--env",
+        "FrozenLake-v1",
+        "--expert",
+        "keyboard",
+        "-params",
+        "n_envs:1",
+        "n_steps:4",
+        "policy:'TablePolicy'",
+    ]
+    assert cli.main(["train", "--algo", "dagger", *QUIET, "-n", "8", *lake]) == 0
+    model = DAgger.load("logs/dagger/FrozenLake-v1_1/FrozenLake-v1.zip", device="cpu")
+    assert model.demonstrations is not None
+    assert (model.demonstrations.transitions(False).actions == 2).all()  # right
 
 
 def test_the_planner_plans_with_the_discount_that_is_asked_for() -> None:
