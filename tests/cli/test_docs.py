@@ -75,6 +75,25 @@ def test_commands_about_exact_answers_run(
     assert (tmp_path / "report.html").is_file()
 
 
+@pytest.mark.filterwarnings("ignore")  # rl-zoo3's scripts are not ours to keep free of deprecations
+def test_the_page_about_dagger_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its code and its commands, one after the other; training is short."""
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "dagger.md").read_text()
+    (code,) = blocks("python", text)
+    page: dict[str, Any] = {}
+    exec(compile(code.replace("1_000", "100"), "dagger.md", "exec"), page)
+    assert len(page["model"].labels) == 300 and (tmp_path / "labels.npz").is_file()
+    assert "replaying" not in capsys.readouterr().out
+    commands = re.findall(r"^sb3-ext (.*)$", text, flags=re.MULTILINE)
+    assert len(commands) == 3
+    for command in commands:
+        short = ["-n", "300", "--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu"]
+        assert cli.main([*shlex.split(command), *short]) == 0, command
+
+
 # ---------------------------------------------------------------------- the map: each example of adding something
 
 
