@@ -182,6 +182,7 @@ def _name(axes: Axes) -> None:
     axes.set_xlabel("lanes")
     axes.set_ylabel("env steps per CPU second")
     axes.set_title("Q-learning on FrozenLake-v1")
+    axes.set_ylim(top=8e6)  # room for the legend
     axes.legend(loc="upper left")
 
 
@@ -198,10 +199,7 @@ def main() -> None:
     rows = []
     for name in (contestant.name for contestant in CONTESTANTS):
         each = {column: table.values(column, contestant=name) for column in columns[2:]}
-        spread = {
-            column: f"{np.nanmin(x):.3g} to {np.nanmax(x):.3g}" for column, x in each.items() if not np.isnan(x).all()
-        }
-        shown = [spread.get(column, "never") for column in ("first", "median", "last", "q_error")]
+        shown = [_spread(each["first"] / 1000.0, "k"), *(_spread(each[x]) for x in ("median", "last", "q_error"))]
         rows.append((name, *shown, f"{n_steps / np.median(each['seconds']) / 1000:.0f}k"))
     print_rows(("", f"gap <= {SOLVED:g} at", "median of last half", "last gap", "error of Q", "steps/CPU-s"), rows)
     print()
@@ -226,6 +224,13 @@ def main() -> None:
             ]
         )
     )
+
+
+def _spread(values: np.ndarray, unit: str = "") -> str:
+    """:return: smallest and largest over seeds"""
+    if np.isnan(values).any():
+        return "never" if np.isnan(values).all() else f"{np.nanmin(values):.3g}{unit} to never"
+    return f"{values.min():.3g}{unit} to {values.max():.3g}{unit}"
 
 
 def _lanes(name: str) -> int:
