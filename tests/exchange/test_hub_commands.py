@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.agents import CARTPOLE
 from support.foreign import Stubborn
@@ -14,7 +15,7 @@ from support.hub_agents import REPO, files_of, push
 from support.hub_server import TOKEN, Hub
 from support.q_models import make_model
 
-from sb3_ext import R2D2
+from sb3_ext import R2D2, QLearning
 from sb3_ext.cli import main as cli
 from sb3_ext.errors import UserError
 from sb3_ext.exchange import allowed
@@ -79,6 +80,22 @@ def test_names_and_the_hub_are_asked_before_an_agent_is_loaded(
         assert cli.main(["push_to_hub", "--algo", "ppo", "--repo-id", REPO, *flags]) == 2
         (line,) = capsys.readouterr().err.splitlines()
         assert line.startswith("sb3-ext push_to_hub: ") and message in line
+
+
+def test_a_table_is_trained_shared_and_watched(commands: Path, hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+    agent = ["--algo", "qlearning", "--env", "FrozenLake-v1"]
+    assert cli.main(["train", *agent, "-n", "400", "--eval-freq", "-1", "--final-eval-episodes", "0"]) == 0
+    assert cli.main(["enjoy", *agent, "--no-render", "-n", "20"]) == 0
+    assert cli.main(["push_to_hub", *agent, "--repo-id", REPO, "-n", "2", "--no-replay"]) == 0
+    assert f"to {hub.endpoint}/{REPO}/commit/" in capsys.readouterr().out
+    assert cli.main(["load_from_hub", "--repo-id", REPO, "-f", "theirs"]) == 0
+    pushed, loaded = (
+        QLearning.load(commands / folder / "qlearning/FrozenLake-v1_1/FrozenLake-v1.zip")
+        for folder in ("logs", "theirs")
+    )
+    for name, x in pushed.policy.state_dict().items():
+        np.testing.assert_array_equal(loaded.policy.state_dict()[name], x)
+    assert cli.main(["enjoy", *agent, "-f", "theirs", "--no-render", "-n", "20"]) == 0
 
 
 @pytest.mark.parametrize(("algo", "env"), [("ppo", CARTPOLE), ("r2d2", "CartPoleNoVel-v1")])
