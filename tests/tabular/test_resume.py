@@ -12,7 +12,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecMonitor
 from support.table_models import VIEWS, Corridor
 
-from sb3_ext import DoubleQ, ExpectedSARSA, QLearning
+from sb3_ext import DoubleQ, DynaQ, ExpectedSARSA, PrioritizedSweeping, QLearning
 from sb3_ext.ops.exploration import UCB1
 from sb3_ext.tabular import TableAlgorithm
 from sb3_ext.tabular.places import place_of, put_back
@@ -86,6 +86,17 @@ def test_an_interrupted_training_goes_on_in_environments_that_are_made_anew(
     loaded.learn(N - K, reset_num_timesteps=False)
     assert_equal(state_of(loaded), expected)
     assert loaded.policy.visits.sum() == N
+
+
+@pytest.mark.parametrize("algorithm", [DoubleQ, ExpectedSARSA, DynaQ, PrioritizedSweeping])
+def test_the_other_tables_go_on_too(algorithm: type[TableAlgorithm], tmp_path: Path) -> None:
+    expected = state_of(algorithm("TablePolicy", made("FrozenLake-v1", 3), seed=3).learn(N))
+    model = algorithm("TablePolicy", made("FrozenLake-v1", 3), seed=3).learn(N, callback=StopAt(K))
+    model.save(tmp_path / "model")
+    model.save_replay_buffer(tmp_path / "replay")
+    loaded = algorithm.load(tmp_path / "model", env=made("FrozenLake-v1", 3))
+    loaded.load_replay_buffer(tmp_path / "replay")
+    assert_equal(state_of(loaded.learn(N - K, reset_num_timesteps=False)), expected)
 
 
 def test_strategies_that_count_go_on(tmp_path: Path) -> None:
