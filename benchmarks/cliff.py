@@ -22,7 +22,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from common import COLORS, Bound, Table, hardware, panels, parse, parser, print_rows, save, verdict
+from common import COLORS, Bound, Table, hardware, panels, parse, parser, plain_ticks, print_rows, save, verdict
 from stable_baselines3.common.callbacks import BaseCallback
 
 from sb3_ext import SARSA, ExpectedSARSA, QLearning
@@ -162,10 +162,12 @@ def plot(table: Table) -> None:
                 axis.axhline(exact[name, epsilon][row], color=color, linestyle=":", linewidth=1)
             axis.set_title(f"{kind}, epsilon {epsilon:g}")
             axis.set_ylim(-60.0 if row == 0 else -26.0, -10.0)
+            axis.set_xscale("log")
+            plain_ticks(axis.xaxis)
             axis.set_xlabel("steps, thousands")
     axes[0].set_ylabel("exact return")
     axes[len(EPSILONS)].set_ylabel("exact return")
-    axes[0].legend(loc="lower right")
+    axes[len(EPSILONS) - 1].legend(loc="lower right")
     save(figure, "cliff")
 
 
