@@ -18,7 +18,6 @@ from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 import torch as th
-from gymnasium import spaces
 from stable_baselines3.common.buffers import RolloutBuffer
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
@@ -38,6 +37,7 @@ from sb3_ext.demonstrations.data import Observations
 from sb3_ext.demonstrations.record import env_id_of, executed
 from sb3_ext.imitation.behaviour_cloning import fit, refuse_recurrent, take_in
 from sb3_ext.imitation.doors import check_starts
+from sb3_ext.imitation.driven import disagreement, own_rewards, raw_seen, true_ends
 from sb3_ext.imitation.expert import Source, channels_first, check_source, check_spaces, kept_transitions, read_expert
 from sb3_ext.imitation.label_set import LabelSet
 from sb3_ext.imitation.label_table import LabelTablePolicy
@@ -45,7 +45,7 @@ from sb3_ext.imitation.labels import Expert, Labeller, check_expert, labeller_of
 from sb3_ext.imitation.rollouts import as_policy_acts
 from sb3_ext.remote import refuse_source
 from sb3_ext.saving import AtomicSaveMixin
-from sb3_ext.vec_envs import keep_final_observations, raw_final_observation, raw_observations
+from sb3_ext.vec_envs import keep_final_observations
 
 SelfDAgger = TypeVar("SelfDAgger", bound="DAgger")
 
@@ -248,7 +248,7 @@ class DAgger(ClampedClockMixin, AtomicSaveMixin, OnPolicyAlgorithm):
         assert self._last_obs is not None and self.labels is not None and self._labeller is not None
         self.policy.set_training_mode(False)
         beta = self._probability_of_expert()
-        seen = self._raw(self._last_obs)
+        seen = raw_seen(self, self._last_obs)
         states: list[Observations] = []
         told: list[np.ndarray] = []
         callback.on_rollout_start()
@@ -262,8 +262,9 @@ class DAgger(ClampedClockMixin, AtomicSaveMixin, OnPolicyAlgorithm):
             new_obs: Any  # no tuple, which SB3 has no policy for
             new_obs, rewards, dones, infos = env.step(actions.copy())
             self.num_timesteps += env.num_envs
-            next_seen = self._raw(new_obs)
-            self._note(seen, labels, actions, rewards, next_seen, dones, infos)
+            next_seen = raw_seen(self, new_obs)
+            behind, terminated = true_ends(self, next_seen, dones, infos)
+            self.labels.add(seen, labels, actions, own_rewards(self, rewards), behind, dones, terminated)
             # Before the callbacks: one that ends training loses no step.
             self._last_obs, self._last_episode_starts, seen = new_obs, dones, next_seen
             callback.update_locals(locals())
@@ -318,35 +319,6 @@ class DAgger(ClampedClockMixin, AtomicSaveMixin, OnPolicyAlgorithm):
         own[is_expert] = labels[is_expert]
         return own
 
-    def _note(
-        self,
-        seen: Observations,
-        labels: np.ndarray,
-        actions: np.ndarray,
-        rewards: np.ndarray,
-        next_seen: Observations,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        """One step of every environment joins the labels, with its true final observation."""
-        assert self.labels is not None
-        behind = nested.map(np.copy, next_seen) if dones.any() else next_seen
-        terminated = np.zeros(len(dones), dtype=bool)
-        for i in np.flatnonzero(dones):
-            nested.put(behind, i, raw_final_observation(infos[i]))
-            terminated[i] = not infos[i].get("TimeLimit.truncated", False)
-        normalizer = self.get_vec_normalize_env()
-        own_rewards = rewards if normalizer is None else normalizer.get_original_reward()
-        self.labels.add(seen, labels, actions, own_rewards, behind, dones, terminated)
-
-    def _raw(self, observations: Observations) -> Observations:
-        """:return: what the environment gave, where VecNormalize stands between"""
-        normalizer = self.get_vec_normalize_env()
-        if normalizer is None or not normalizer.norm_obs:
-            return observations
-        assert self.env is not None
-        return raw_observations(self.env, normalizer.get_original_obs())
-
     def _observations_and_labels(self) -> tuple[Observations, np.ndarray]:
         """:return: [N, *shape] raw and [N, *shape] of all that is kept"""
         demonstrations = self.demonstrations
@@ -357,14 +329,11 @@ class DAgger(ClampedClockMixin, AtomicSaveMixin, OnPolicyAlgorithm):
     def _disagreement(self, observations: Observations, labels: np.ndarray) -> float:
         """
         :param observations: [N, *shape] as the policy sees them
-        :param labels: [N, *shape]
-        :return: share of the states in which the learner, at its most certain, acts otherwise; of a Box the root mean
-            square of the difference
+        :param labels: [N, *shape] in these states
+        :return: how far from them the learner acts, at its most certain
         """
         own = executed(self.predict(observations, deterministic=True)[0], self.action_space, len(labels))
-        if isinstance(self.action_space, spaces.Box):
-            return float(np.sqrt(np.mean((own.astype(np.float64) - labels) ** 2)))
-        return float((own != labels).reshape(len(labels), -1).any(axis=1).mean())
+        return disagreement(own, labels, self.action_space)
 
     # ------------------------------------------------------------------ files
 

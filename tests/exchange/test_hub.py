@@ -18,6 +18,7 @@ from support.agents import CARTPOLE, actions_of, makers
 from support.hub_agents import REPO, files_of, load, push
 from support.hub_server import TOKEN, Hub, running
 
+from sb3_ext import DAgger
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.hub import Score
 from sb3_ext.exchange.safe_files import UnsafeFile
@@ -44,6 +45,19 @@ def test_a_pushed_agent_acts_the_same_after_loading(name: str, hub: Hub, tmp_pat
     assert card.startswith("---\n") and "mean_reward" in card and "(95 % interval 11.52 to 13.48" in card
     assert "sb3-ext train ..." in card and f'load_from_hub("{REPO}")' in card
     assert json.loads(files["results.json"]) == {"env_id": "Some-v0", "mean": 12.5, "std": 2.0, "n_episodes": 16}
+
+
+def test_what_an_expert_was_asked_is_not_published(hub: Hub, tmp_path: Path) -> None:
+    def expert(observations: np.ndarray) -> np.ndarray:
+        return (observations[:, 2] > 0).astype(np.int64)
+
+    model = DAgger("MlpPolicy", gym.make(CARTPOLE), expert, n_steps=8, n_epochs=1, device="cpu").learn(16)
+    push(model, hub)
+    np.testing.assert_array_equal(actions_of(load(hub, tmp_path / "cache")), actions_of(model))
+    (tmp_path / "dagger.zip").write_bytes(files_of(hub)["dagger-Some-v0.zip"])
+    loaded = DAgger.load(tmp_path / "dagger.zip", device="cpu")
+    assert loaded.demonstrations is None and model.demonstrations is not None
+    np.testing.assert_array_equal(actions_of(loaded), actions_of(model))
 
 
 def test_an_agent_loads_in_a_fresh_process(hub: Hub, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 from support.labels import TINY, Logged, by_tags, lake, shaky_lake, tagged, worth
 from support.worlds import SpaceEnv, TaggedEnv, TaggedPictures
 
@@ -353,12 +353,16 @@ def test_demonstrations_under_vec_normalize_are_taken_in_once() -> None:
     assert kept(model).n_steps == 72
 
 
-def test_pictures_are_kept_channels_first() -> None:
-    env = DummyVecEnv([TaggedPictures])
+@pytest.mark.parametrize("normalized", [False, True])
+def test_pictures_are_kept_channels_first(normalized: bool) -> None:
+    """SB3 turns them above a VecNormalize, of rewards, that is there already."""
+    env: VecEnv = DummyVecEnv([TaggedPictures])
+    env = VecNormalize(env, norm_obs=False) if normalized else env
     model = DAgger("CnnPolicy", env, expert=lambda x: x[:, 0, 0, 0].astype(np.int64) % 3, **TINY).learn(16)
     for episode in kept(model).episodes:
         observations = np.asarray(episode.observations)
         assert observations.shape[1:] == (1, 36, 36)
+        assert observations[:, 0, 0, 0].tolist() == list(range(len(observations)))
         assert episode.actions.tolist() == (observations[:-1, 0, 0, 0] % 3).tolist()
 
 

@@ -13,7 +13,7 @@ import yaml
 from rl_zoo3.hyperparams_opt import HYPERPARAMS_CONVERTER, HYPERPARAMS_SAMPLER
 from support.pole_runs import ENV, TINY, train
 
-from sb3_ext import DAC, GAIL, R2D2, Rainbow, RainbowR
+from sb3_ext import DAC, GAIL, R2D2, DAgger, Rainbow, RainbowR
 from sb3_ext.deep_q_learning import DeepQLearning
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.zoo import register
@@ -98,7 +98,10 @@ def test_converter_repeats_the_sampler_and_keeps_the_geometry_valid(n_envs: int)
         R2D2("MlpLstmPolicy", "CartPole-v1", **keywords)
 
 
-@pytest.mark.parametrize(("algo", "cls", "env"), [("gail", GAIL, "CartPole-v1"), ("dac", DAC, "Pendulum-v1")])
+@pytest.mark.parametrize(
+    ("algo", "cls", "env"),
+    [("gail", GAIL, "CartPole-v1"), ("dac", DAC, "Pendulum-v1"), ("dagger", DAgger, "CartPole-v1")],
+)
 def test_the_converter_of_an_imitator_repeats_its_sampler(algo: str, cls: Any, env: str) -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(20):
