@@ -99,10 +99,9 @@ class TableMixin(BaseAlgorithm):
     def _check_settings(self) -> None:
         """:raises ValueError: naming the one that cannot be"""
         name = type(self).__name__
-        if not issubclass(self.policy_class, self.policy_base):
-            raise ValueError(
-                f"policy {self.policy_class.__name__} is not for {name}: use {' or '.join(self.policy_aliases)}"
-            )
+        policy = self.policy_class
+        if not (issubclass(policy, self.policy_base) and policy.n_tables == self.policy_base.n_tables):
+            raise ValueError(f"policy {policy.__name__} is not for {name}: use {' or '.join(self.policy_aliases)}")
         StateNumbers(self.observation_space, name)
         if not isinstance(self.action_space, spaces.Discrete):
             raise ValueError(

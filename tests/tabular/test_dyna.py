@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from support.table_models import Corridor
 
-from sb3_ext import DynaQ, QLearning
+from sb3_ext import DynaQ, PrioritizedSweeping, QLearning
 from sb3_ext.planning import TabularMDP, TabularVecEnv
-from sb3_ext.tabular import CountModel, Steps
+from sb3_ext.tabular import CountModel, DoubleQTablePolicy, Steps
 
 RANDOM = {"epsilon_greedy": {"initial": 1.0, "final": 1.0}}
 
@@ -158,3 +158,10 @@ def test_a_maze_takes_a_third_of_the_steps() -> None:
 def test_planning_steps_are_a_whole_number(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"planning_steps .* must be a whole number, at least 0"):
         DynaQ("TablePolicy", Corridor(), planning_steps=wrong)
+
+
+@pytest.mark.parametrize("cls", [QLearning, DynaQ, PrioritizedSweeping])
+def test_a_policy_with_two_tables_is_for_who_learns_two(cls: type[QLearning]) -> None:
+    """One of them would stay as it was, and half of each value with it."""
+    with pytest.raises(ValueError, match=f"policy DoubleQTablePolicy is not for {cls.__name__}: use TablePolicy"):
+        cls(DoubleQTablePolicy, Corridor())
