@@ -36,6 +36,8 @@ from sb3_ext.tabular.observations import StateNumbers, VecTupleToMultiDiscrete
 from sb3_ext.tabular.policy import QTablePolicy
 from sb3_ext.vec_envs import keep_final_observations
 
+NUMBER = (int, float, np.number)
+
 
 class TableMixin(BaseAlgorithm):
     """
@@ -123,10 +125,11 @@ class TableMixin(BaseAlgorithm):
     def _check_numbers(self) -> None:
         for name in self.fractions:
             value = getattr(self, name)
-            if not 0.0 <= value <= 1.0:
-                raise ValueError(f"{name} {value} must lie in [0.0, 1.0]")
-        if not math.isfinite(self.initial_value):
-            raise ValueError(f"initial_value {self.initial_value} must be a finite number")
+            if not _is_fraction(value):
+                raise ValueError(f"{name} {value!r} must lie in [0.0, 1.0]")
+        initial: Any = self.initial_value  # Any: of a yml
+        if not (isinstance(initial, NUMBER) and math.isfinite(initial)):
+            raise ValueError(f"initial_value {initial!r} must be a finite number")
         if not callable(self.learning_rate):
             _check_rate(self.learning_rate)
 
@@ -299,9 +302,13 @@ class TableMixin(BaseAlgorithm):
         return ["policy"], []
 
 
+def _is_fraction(value: Any) -> bool:  # Any: of a yml, where 1e-3 is a text
+    return isinstance(value, NUMBER) and bool(0.0 <= value <= 1.0)
+
+
 def _check_rate(rate: float) -> None:
-    if not 0.0 <= rate <= 1.0:
-        raise ValueError(f"learning_rate {rate} must lie in [0.0, 1.0]: it is the part of the way to a target")
+    if not _is_fraction(rate):
+        raise ValueError(f"learning_rate {rate!r} must lie in [0.0, 1.0]: it is the part of the way to a target")
 
 
 def _plain_generator() -> dict[str, Any]:  # Any: of JSON

@@ -66,6 +66,7 @@ class MonteCarloTablePolicy(RolloutTablePolicy):
 
     weight: th.Tensor
     """[S, A] float64, mean importance weight of the returns of each cell; 0 where ``importance`` is not "weighted" """
+    never_negative: ClassVar[tuple[str, ...]] = (*RolloutTablePolicy.never_negative, "weight")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:  # Any: those of QTablePolicy
         super().__init__(*args, **kwargs)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -21,6 +22,8 @@ from sb3_ext.tabular.observations import StateNumbers
 
 BYTES_OF_A_CELL = 24
 """value, count and mean square"""
+MOST_VISITS = 2**53
+"""that double precision counts one by one"""
 
 
 class Cells(NamedTuple):
@@ -52,6 +55,7 @@ class QTablePolicy(BasePolicy):
     second_moment: th.Tensor
     """[S, A] float64, mean of the squares of its targets, with the steps of the values themselves"""
     n_tables: ClassVar[int] = 1
+    never_negative: ClassVar[tuple[str, ...]] = ("visits", "second_moment")
 
     def __init__(
         self,
@@ -128,6 +132,21 @@ class QTablePolicy(BasePolicy):
         is_plain = isinstance(self.states.space, spaces.Discrete)
         return th.as_tensor(rows[:, 0] if is_plain else rows), self.states.is_batch(observation)
 
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """
+        Parameters as in torch.
+
+        :raises ValueError: for numbers that no training leads to; the present ones are kept then
+        """
+        for name in self.never_negative:
+            numbers = state_dict.get(name)
+            if isinstance(numbers, th.Tensor) and not (numbers >= 0).all():
+                raise ValueError(f"{name} must be at least 0 everywhere")
+        visits = state_dict.get("visits")
+        if isinstance(visits, th.Tensor) and (visits > MOST_VISITS).any():
+            raise ValueError(f"visits must be at most {MOST_VISITS} everywhere")
+        return super().load_state_dict(state_dict, strict, assign)
+
     def _get_constructor_parameters(self) -> dict[str, Any]:
         return {
             "observation_space": self.observation_space,
@@ -147,9 +166,14 @@ def check_memory(n_states: int, n_actions: int, n_tables: int = 1) -> None:
     there = _memory()
     if needed > there:
         raise ValueError(
-            f"a table of {n_states:.3g} states x {n_actions} actions takes {needed / 1e9:.3g} GB, and this machine has "
-            f"{there / 1e9:.3g} GB: observe less, or use sb3_ext.Rainbow"
+            f"a table of {_short(n_states)} states x {n_actions} actions takes {_short(needed // 10**9)} GB, and this "
+            f"machine has {there / 1e9:.3g} GB: observe less, or use sb3_ext.Rainbow"
         )
+
+
+def _short(number: int) -> str:
+    """:return: three digits, also of a number that no float is as large as"""
+    return f"{number:.3g}" if number < 1e300 else f"1e+{int(math.log10(number))}"
 
 
 def _memory() -> int:

@@ -79,8 +79,9 @@ class TraceAlgorithm(TableMixin, ClampedClockMixin, AtomicSaveMixin, OnPolicyAlg
     def _check_numbers(self) -> None:
         """Adds: the length of a rollout."""
         super()._check_numbers()
-        if self.n_steps < 1:
-            raise ValueError(f"n_steps {self.n_steps} must be >= 1")
+        n: Any = self.n_steps  # Any: of a yml
+        if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
+            raise ValueError(f"n_steps {n!r} must be an integer >= 1")
 
     # ------------------------------------------------------------------ collecting
 

@@ -307,7 +307,8 @@ def test_every_way_to_show_a_place_is_the_same_table(view: str) -> None:
         ({"importance": "weighted", "target": np.zeros(5)}, r"policy has shape \(5,\).*16 states"),
         ({"importance": "weighted", "target": np.full((16, 4), 0.3)}, "of state 0 must be positive and sum to 1"),
         ({"importance": "weighted", "target": np.full(16, 4)}, r"action 4 of state 0 must lie in \[0, 4\)"),
-        ({"n_steps": 0}, "n_steps 0 must be >= 1"),
+        ({"n_steps": 0}, "n_steps 0 must be an integer >= 1"),
+        ({"n_steps": 2.5}, "n_steps 2.5 must be an integer >= 1"),
     ],
 )
 def test_settings_that_cannot_be(keywords: dict[str, Any], message: str) -> None:

@@ -9,10 +9,11 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from safetensors.torch import load_file, save_file
 from stable_baselines3.common.base_class import BaseAlgorithm
 from support.table_models import Corridor
 
-from sb3_ext import DoubleQ, ExpectedSARSA, QLearning
+from sb3_ext import DoubleQ, ExpectedSARSA, MonteCarlo, QLearning
 from sb3_ext.errors import UnsafeFile
 from sb3_ext.exchange.safe_files import CONFIG, load_safe, save_safe
 from sb3_ext.ops.exploration import EpsilonGreedy
@@ -80,6 +81,27 @@ def test_safe_files_hold_all_that_was_learned(algorithm: type[TableAlgorithm], e
     again = load_safe(tmp_path / "agent", env=gym.make(env), exploration="greedy").learn(10)
     assert isinstance(again, algorithm)
     assert again.policy.visits.sum() == 410
+
+
+@pytest.mark.parametrize("algorithm", [QLearning, DoubleQ, MonteCarlo])
+@pytest.mark.parametrize(("name", "value"), [("visits", -1), ("visits", 2**60), ("second_moment", -1), ("weight", -1)])
+def test_numbers_that_no_training_leads_to_are_refused(
+    algorithm: type[QLearning | DoubleQ | MonteCarlo], name: str, value: int, tmp_path: Path
+) -> None:
+    model = algorithm("TablePolicy", Corridor(limit=9), seed=0).learn(50)
+    folder = save_safe(model, tmp_path / "agent")
+    tensors = load_file(folder / "policy.safetensors")
+    if f"policy/{name}" not in tensors:
+        assert name == "weight" and algorithm is not MonteCarlo
+        return
+    tensors[f"policy/{name}"].view(-1)[1] = value
+    save_file(tensors, folder / "policy.safetensors")
+    with pytest.raises(UnsafeFile, match=rf"policy\.safetensors: policy: {name} must be at (least|most)"):
+        load_safe(folder)
+    before = model.policy.state_dict()[name].clone()
+    with pytest.raises(ValueError, match=rf"{name} must be at (least|most)"):
+        model.policy.load_state_dict({x[7:]: y for x, y in tensors.items()})
+    np.testing.assert_array_equal(model.policy.state_dict()[name], before)
 
 
 def test_safe_files_cost_no_more_than_their_size(tmp_path: Path) -> None:

@@ -57,7 +57,11 @@ def test_spaces_that_have_no_table(env: gym.Env[Any, Any], words: str) -> None:
 
 def test_a_table_larger_than_the_memory_is_refused_before_it_is_made() -> None:
     """1e9 states times 6 actions of 24 bytes: value, count and mean square."""
-    for space, n in ((spaces.Discrete(10**9), "1e+09"), (spaces.MultiDiscrete([1000] * 9), "1e+27")):
+    for space, n in (
+        (spaces.Discrete(10**9), "1e+09"),
+        (spaces.MultiDiscrete([1000] * 9), "1e+27"),
+        (spaces.MultiDiscrete([1000] * 2000), "1e+6000"),
+    ):
         env = seen_as(space)
         env.action_space = spaces.Discrete(6)
         with pytest.raises(
@@ -77,6 +81,9 @@ def test_a_table_larger_than_the_memory_is_refused_before_it_is_made() -> None:
         ({"visit_power": -0.1}, "visit_power -0.1 must lie in [0.0, 1.0]"),
         ({"visit_power": 1.1}, "visit_power 1.1 must lie in"),
         ({"gamma": 1.01}, "gamma 1.01 must lie in"),
+        ({"gamma": "1e-3"}, "gamma '1e-3' must lie in"),  # as YAML reads it
+        ({"learning_rate": "1e-3"}, "learning_rate '1e-3' must lie in"),
+        ({"initial_value": "1e-3"}, "initial_value '1e-3' must be a finite number"),
         ({"initial_value": float("inf")}, "initial_value inf must be a finite number"),
         ({"exploration": "epsilon"}, "exploration 'epsilon' is none of"),
         ({"exploration": {"epsilon_greedy": {"final": 2.0}}}, "final 2.0 must lie in"),

@@ -275,7 +275,8 @@ def test_settings_may_change_between_two_trainings() -> None:
     ("keywords", "message"),
     [
         ({"lambda_": 1.5}, r"lambda_ 1.5 must lie in \[0.0, 1.0\]"),
-        ({"n_steps": 0}, "n_steps 0 must be >= 1"),
+        ({"n_steps": 0}, "n_steps 0 must be an integer >= 1"),
+        ({"n_steps": 2.5}, "n_steps 2.5 must be an integer >= 1"),
         ({"gamma": -0.1}, r"gamma -0.1 must lie in \[0.0, 1.0\]"),
         ({"policy_kwargs": {"initial_value": 1.0}}, "'initial_value' is a keyword of SARSA itself"),
     ],
