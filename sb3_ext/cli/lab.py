@@ -75,6 +75,8 @@ def run(given: argparse.Namespace) -> None:
         if getattr(given, name) is not None:
             why = "has nothing to do with" if for_memory else "is for"
             raise UserError(f"--{name.replace('_', '-')} {why} --memory-value")
+    if given.gamma is not None and not 0.0 <= given.gamma <= 1.0:
+        raise UserError(f"--gamma {given.gamma:g} must lie in [0, 1]")
     if for_memory:
         _memory(given)
     elif given.table is not None:

@@ -24,6 +24,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecNormalize
 
+from sb3_ext.demonstrations.array_spaces import out_of_space
 from sb3_ext.demonstrations.data import Observations
 from sb3_ext.demonstrations.person import Person
 from sb3_ext.demonstrations.record import Predictor, executed
@@ -77,6 +78,19 @@ class Labeller(ABC):
 
     def close(self) -> None:  # noqa: B027 - most have nothing to close
         """Nothing is asked any more for now."""
+
+    def _labels(self, answered: Any) -> np.ndarray:  # Any: whatever an expert gives
+        """
+        :param answered: by the expert
+        :return: [E, *shape] actions of the environment's space
+        :raises ValueError: for what is none, before it is executed or kept
+        """
+        space = self.env.action_space
+        labels = executed(answered, space, self.env.num_envs)
+        is_nan = ~np.isfinite(labels).reshape(len(labels), -1).all(axis=1)
+        for i in np.flatnonzero(is_nan | out_of_space(labels, space))[:1]:
+            raise ValueError(f"expert: its action {labels[i].tolist()} lies outside {space}")
+        return labels
 
 
 def check_expert(expert: Expert, observation_space: gym.Space[Any], action_space: gym.Space[Any]) -> None:
@@ -144,7 +158,7 @@ class _Model(Labeller):
     def __call__(self, observations: Observations, starts: np.ndarray) -> np.ndarray:
         seen = observations if self.normalizer is None else self.normalizer.normalize_obs(observations)
         actions, self.state = self.model.predict(seen, state=self.state, episode_start=starts, deterministic=True)
-        return executed(actions, self.env.action_space, self.env.num_envs)
+        return self._labels(actions)
 
 
 class _Function(Labeller):
@@ -155,7 +169,7 @@ class _Function(Labeller):
         self.function = function
 
     def __call__(self, observations: Observations, starts: np.ndarray) -> np.ndarray:
-        return executed(self.function(observations), self.env.action_space, self.env.num_envs)
+        return self._labels(self.function(observations))
 
     def close(self) -> None:
         if isinstance(self.function, Person):

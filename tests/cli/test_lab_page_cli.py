@@ -207,6 +207,8 @@ WRONG: list[tuple[list[str], str]] = [
     (["--env-kwargs", "grid:[[0,0],[0]]"], "row 1 of the grid has 1 cells, row 0 has 2: all must be as long"),
     (["--port", "65536"], "--port 65536 must lie in [0, 65535]"),
     (["--port", "-1"], "--port -1 must lie in [0, 65535]"),
+    (["--gamma", "nan"], "--gamma nan must lie in [0, 1]"),
+    (["--gamma", "2"], "--gamma 2 must lie in [0, 1]"),
     (
         ["--algo", "planner", "--env", "CliffWalking-v1"],
         "CliffWalking-v1 is no maze, nor a lake, which has a maze's actions; --table draws Q-values of other grid "

@@ -128,8 +128,19 @@ def test_an_expert_of_another_task_and_answers_of_another_shape_are_named() -> N
         DAgger("MlpPolicy", tagged(), expert=Normalized(other, None), **TINY)
     with pytest.raises(ValueError, match="gave shape"):
         DAgger("MlpPolicy", tagged(), expert=lambda x: np.zeros(2, np.int64), **TINY).learn(24)
-    with pytest.raises(ValueError, match="lies outside"):
-        DAgger("MlpPolicy", tagged(), expert=lambda x: np.full(len(x), 7), beta=0.0, **TINY).learn(24)
+
+
+def test_an_answer_that_is_no_action_is_neither_executed_nor_kept() -> None:
+    model = DAgger("MlpPolicy", tagged(), expert=lambda x: np.full(len(x), 7), **TINY)
+    with pytest.raises(ValueError, match=r"expert: its action 7 lies outside Discrete\(3\)"):
+        model.learn(24)
+    assert model.num_timesteps == 0 and model.demonstrations is None
+    model.expert = by_tags
+    assert model.learn(24).demonstrations is not None
+    unknown = DAgger("MlpPolicy", gym.make("Pendulum-v1"), expert=lambda x: np.full((len(x), 1), np.nan), **TINY)
+    with pytest.raises(ValueError, match=r"expert: its action \[nan\] lies outside Box"):
+        unknown.learn(8)
+    assert unknown.num_timesteps == 0
 
 
 def test_what_needs_the_environment_itself_says_so() -> None:
