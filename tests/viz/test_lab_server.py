@@ -8,7 +8,7 @@ import struct
 from collections.abc import Iterator
 
 import pytest
-from support.served import GRID, PLAN, ask, raw_post, send, serving, still_answers
+from support.served import GRID, PLAN, SECONDS, ask, raw_post, send, serving, still_answers
 
 from sb3_ext.envs.grid_world import GridWorldEnv
 from sb3_ext.planning import PlannerPolicy
@@ -179,7 +179,7 @@ def test_a_client_that_sends_byte_by_byte_has_no_more_time() -> None:
     with serving(read_seconds=0.3) as server, socket.create_connection(("127.0.0.1", server.server_port)) as connection:
         connection.settimeout(0.02)
         answer = b""
-        while not answer:
+        for _ in range(int(SECONDS / 0.02)):
             try:
                 connection.sendall(b"x")
                 answer = connection.recv(100) or b"closed"
@@ -187,6 +187,7 @@ def test_a_client_that_sends_byte_by_byte_has_no_more_time() -> None:
                 continue
             except ConnectionError:
                 answer = b"closed"
+            break
         assert answer == b"closed"
         still_answers(server)
 
