@@ -252,6 +252,3 @@ class MonteCarlo(TraceAlgorithm):
         mean_weights[moved], visits[moved] = of_weights, n
         is_known = of_weights > 0.0  # not so after steps of learning rate 0 alone
         q[moved[is_known]] = of_products[is_known] / of_weights[is_known]
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_episodes"]

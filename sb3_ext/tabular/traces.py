@@ -276,6 +276,3 @@ class SARSA(TraceAlgorithm):
         buffer.compute_returns_and_advantage(th.as_tensor(next_values), ended)
         self._move(self._rollout_cells().reshape(-1), buffer.returns.reshape(-1))
         self.logger.record("train/td_error", float(np.abs(buffer.advantages).mean()))
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_next_actions"]

@@ -13,7 +13,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, VecMonitor
 from support.table_models import VIEWS, Corridor
 
-from sb3_ext import DoubleQ, DynaQ, ExpectedSARSA, PrioritizedSweeping, QLearning
+from sb3_ext import SARSA, DoubleQ, DynaQ, ExpectedSARSA, MonteCarlo, PrioritizedSweeping, QLearning
 from sb3_ext.ops.exploration import UCB1
 from sb3_ext.tabular import TableAlgorithm
 from sb3_ext.tabular.places import place_of, put_back
@@ -97,6 +97,26 @@ def test_the_other_tables_go_on_too(algorithm: type[TableAlgorithm], tmp_path: P
     loaded = algorithm.load(tmp_path / "model", env=made("FrozenLake-v1", 3))
     loaded.load_replay_buffer(tmp_path / "replay")
     assert_equal(state_of(loaded.learn(N - K, reset_num_timesteps=False)), expected)
+
+
+@pytest.mark.parametrize("n_envs", [1, 3])
+@pytest.mark.parametrize("algorithm", [SARSA, MonteCarlo])
+def test_what_is_under_way_between_two_rollouts_goes_on(
+    algorithm: type[SARSA | MonteCarlo], n_envs: int, tmp_path: Path
+) -> None:
+    """The action that is drawn already, and the episodes that have begun."""
+    given: dict[str, Any] = {"seed": 3, "n_steps": 4}
+    whole = algorithm("TablePolicy", made("Taxi-v4", n_envs), **given).learn(240)
+    whole.learn(1200, reset_num_timesteps=False)
+    model = algorithm("TablePolicy", made("Taxi-v4", n_envs), **given).learn(240)
+    model.save(tmp_path / "model")
+    np.random.seed(99)
+    loaded = algorithm.load(tmp_path / "model", env=model.get_env(), force_reset=False)
+    loaded.learn(1200, reset_num_timesteps=False)
+    assert_equal(*({k: x.numpy() for k, x in m.policy.state_dict().items()} for m in (loaded, whole)))
+    assert loaded.policy.visits.sum() > 100
+    elsewhere = algorithm.load(tmp_path / "model", env=made("Taxi-v4", n_envs + 1))
+    elsewhere.learn(100, reset_num_timesteps=False)  # and begins its episodes there
 
 
 def test_strategies_that_count_go_on(tmp_path: Path) -> None:
