@@ -34,7 +34,6 @@ ENVS = (
     "Taxi-v4",
     "sb3_ext/GridWorld-v0",
 )
-LIMIT = "gymnasium.wrappers.TimeLimit"
 COLUMNS = ("algo", "env", "seed", "env_steps", "gap", "last_half", "return", "cpu_seconds")
 
 
@@ -52,8 +51,7 @@ def block_of(algo: str, env_id: str) -> Block | None:
     found = yaml.safe_load(config_path(algo).read_text()).get(env_id)
     if found is None:
         return None
-    wrappers = [x for x in found.pop("env_wrapper", []) if LIMIT in x]
-    limit = wrappers[0][LIMIT]["max_episode_steps"] if wrappers else None
+    limit = found.pop("env_kwargs", {}).get("max_episode_steps")
     rate = found.get("learning_rate")
     if isinstance(rate, str):
         found["learning_rate"] = linear_schedule(float(rate.removeprefix("lin_")))
