@@ -16,6 +16,7 @@ from typing import Any
 import sb3_ext
 
 UNNAMED = {"__init__", "__module__", "__doc__", "__annotations__", "__abstractmethods__", "_abc_impl"}
+UNNAMED |= {"__slotnames__"}  # pickle writes it into classes whose objects it has seen
 
 
 def function_of(owner: type | ModuleType, name: str) -> Callable[..., Any]:

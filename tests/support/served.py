@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import signal
 import subprocess
 import sys
 import threading
@@ -53,7 +54,12 @@ def served(*arguments: str) -> Iterator[tuple[str, subprocess.Popen[str]]]:
     :return: the address that it prints, and its process
     """
     command = [sys.executable, "-m", "sb3_ext", "lab", *arguments]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it for good
+    try:
+        started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with started as process:
         assert process.stdout is not None
         try:
             yield next(line.strip() for line in process.stdout if line.startswith("http://")), process
