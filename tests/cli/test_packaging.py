@@ -3,7 +3,6 @@
 import ast
 import subprocess
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -143,34 +142,6 @@ def test_type_checkers_know_the_algorithms_of_the_table() -> None:
     blocks = [node for node in ast.parse((PACKAGE / "__init__.py").read_text()).body if isinstance(node, ast.If)]
     (imports,) = ([node for node in block.body if isinstance(node, ast.ImportFrom)] for block in blocks)
     assert {alias.asname: node.module for node in imports for alias in node.names} == MODULES
-
-
-@pytest.fixture(scope="module")
-def wheel_content(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("wheel")
-    build = [sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(folder / "site")
-    return folder / "site"
-
-
-def test_wheel_holds_the_package_and_nothing_else(wheel_content: Path) -> None:
-    expected = {p.relative_to(ROOT) for p in PACKAGE.rglob("*.py")} | {Path("sb3_ext/py.typed")}
-    pages = [PACKAGE / "viz" / name for name in ("lab_page", "report_page")]
-    expected |= {p.relative_to(ROOT) for folder in pages for p in folder.iterdir()}
-    expected |= {Path("sb3_ext/zoo") / p.relative_to(ROOT) for p in (ROOT / "zoo_configs").rglob("*.yml")}
-    found = {p.relative_to(wheel_content) for p in wheel_content.rglob("*") if p.is_file()}
-    assert {p for p in found if ".dist-info" not in p.parts[0]} == expected
-
-
-def test_configs_are_found_in_a_wheel_and_in_the_repository(wheel_content: Path) -> None:
-    assert config_path("r2d2") == ROOT / "zoo_configs" / "r2d2.yml"
-    code = "from sb3_ext.zoo import config_path; print(config_path('r2d2'))"
-    # Its own folder comes first on the path of `python -c`.
-    result = subprocess.run([sys.executable, "-c", code], cwd=wheel_content, capture_output=True, text=True, check=True)
-    assert Path(result.stdout.strip()) == wheel_content / "sb3_ext" / "zoo" / "zoo_configs" / "r2d2.yml"
 
 
 def test_config_of_an_unknown_algorithm_names_the_known_ones() -> None:
