@@ -10,9 +10,12 @@ from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 LINK = re.compile(r"(?<=\]\()\.\./([^)#\s]+)")
 LANGUAGES = {".py": "python", ".yml": "yaml", ".csv": "text"}
+# Found first: whoever searches for a keyword wants its meaning.
+FIRST = {"reference/algorithms.md", "r2d2.md", "rainbow.md", "td3.md", "gail.md", "tabular.md"}
 HIDDEN = "---\nsearch: {exclude: true}\nhide: [toc]\n---\n"
 
 
@@ -26,8 +29,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: object, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """:return: with its links to files outside led to their pages"""
+    if page.file.src_uri in FIRST:
+        page.meta["search"] = {"boost": 4}
     root = Path(config.docs_dir).parent
     return LINK.sub(lambda link: _uri(link[1]) if (root / link[1]).exists() else link[0], markdown)
 
