@@ -15,7 +15,16 @@ from mkdocs.structure.pages import Page
 LINK = re.compile(r"(?<=\]\()\.\./([^)#\s]+)")
 LANGUAGES = {".py": "python", ".yml": "yaml", ".csv": "text"}
 # Found first: whoever searches for a keyword wants its meaning.
-FIRST = {"reference/r2d2.md", "reference/rainbow.md", "reference/td3.md", "r2d2.md", "rainbow.md", "td3.md", "gail.md", "tabular.md"}
+FIRST = {
+    "reference/r2d2.md",
+    "reference/rainbow.md",
+    "reference/td3.md",
+    "r2d2.md",
+    "rainbow.md",
+    "td3.md",
+    "gail.md",
+    "tabular.md",
+}
 HIDDEN = "---\nsearch: {exclude: true}\nhide: [toc]\n---\n"
 
 

@@ -150,8 +150,8 @@ class SimbaPolicy(LayerNormPolicy):
     SimBa (Lee et al., 2025): observations standardised inside the network, residual LayerNorm blocks. Actor, critics
     and their targets share the statistics, which only training changes, and which are saved with the weights.
 
-    ``net_arch`` has one width for each residual block, ``dict(pi=[...], qf=[...])`` or a list for both; None = one block
-    of 128 for the actor, two of 256 for the critics (the paper's critics are 512 wide).
+    ``net_arch`` has one width for each residual block, ``dict(pi=[...], qf=[...])`` or a list for both; None = one
+    block of 128 for the actor, two of 256 for the critics (the paper's critics are 512 wide).
 
     :param features_extractor_class: None = standardised vectors; any other is used as it is
 
