@@ -18,9 +18,9 @@ def main(steps: int, expert_steps: int) -> None:
     shown = load("expert.npz")
     model = GAIL("MlpPolicy", env, shown, n_steps=128, batch_size=256, learning_rate=1e-3, seed=0, device="cpu")
     model.learn(steps)
-    mean, _ = evaluate_policy(model, env, n_eval_episodes=20)
-    expected = sum(episode.rewards.sum() for episode in shown.episodes) / len(shown.episodes)
-    print(f"mean return {mean:.0f}, the expert's {expected:.0f}")
+    imitator, _ = evaluate_policy(model, env, n_eval_episodes=20)
+    shows, _ = evaluate_policy(expert, env, n_eval_episodes=20)
+    print(f"mean return {imitator:.0f}, the expert's {shows:.0f}")
 
 
 if __name__ == "__main__":

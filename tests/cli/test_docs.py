@@ -1,7 +1,8 @@
-"""Pages whose code must run and print what they say."""
+"""Code on pages: every block runs, or says why not; some must print what they say."""
 
 from __future__ import annotations
 
+import dataclasses
 import doctest
 import importlib
 import pkgutil
@@ -15,22 +16,24 @@ from typing import Any
 
 import pytest
 from rl_zoo3.utils import ALGOS
+from support.hub_server import TOKEN, reachable
+from support.pages import PAGES, ROOT, RUN, Block, Reader, blocks_of, commands
 from support.reports import bare_trace, report
 
 from sb3_ext.algorithms import ALGORITHMS, MODULES, Row
 from sb3_ext.cli import main as cli
 from sb3_ext.demonstrations.formats import FORMATS
+from sb3_ext.exchange import allowed
 from sb3_ext.viz import panels
 from sb3_ext.viz import report as reports
 
 DOCS = Path(__file__).parents[2] / "docs"
 MAP = (DOCS / "architecture.md").read_text()
+BLOCKS = {page: blocks_of(page) for page in PAGES}
+DOCTESTED = [("td3_update.md", 20), ("planning.md", 20), ("tabular.md", 10), ("bandits.md", 25), ("irl.md", 11)]
 
 
-@pytest.mark.parametrize(
-    ("page", "least"),
-    [("td3_update.md", 20), ("planning.md", 20), ("tabular.md", 10), ("bandits.md", 25), ("irl.md", 11)],
-)
+@pytest.mark.parametrize(("page", "least"), DOCTESTED)
 def test_a_page_prints_what_it_says(page: str, least: int) -> None:
     result = doctest.testfile(str(DOCS / page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE)
     assert result.attempted >= least and result.failed == 0
@@ -92,6 +95,107 @@ def test_the_page_about_dagger_does_what_it_says(
     for command in commands:
         short = ["-n", "300", "--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu"]
         assert cli.main([*shlex.split(command), *short]) == 0, command
+
+
+# ---------------------------------------------------------------------- all pages
+
+# huggingface_hub 2.4 uploads bytes by a keyword of httpx2 that is deprecated.
+FROM_THE_HUB = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    """:return: one in a folder of its own, whose names can be pickled, and whose Hub is a server of the tests"""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr(allowed, "_classes", {})
+    reader = Reader()
+    monkeypatch.setitem(sys.modules, "page", reader.names)
+    with reachable(monkeypatch) as hub:
+        files = f"{hub.endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.endpoint)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", files)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("HF_TOKEN", TOKEN)
+        yield reader
+
+
+def is_for_the_reader(block: Block) -> bool:
+    """:return: whether it is run here, and not by another test or by nobody"""
+    return block.language in RUN and not block.is_doctest and not block.mark("not run") and not block.mark("tested")
+
+
+def pages_with(slow: bool) -> list[Path]:
+    return [
+        page
+        for page, found in BLOCKS.items()
+        if any(is_for_the_reader(block) and (block.mark("slow") is not None) == slow for block in found)
+    ]
+
+
+def test_every_block_is_run_or_says_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    everything = [block for found in BLOCKS.values() for block in found]
+    complaints = [f"{block.place}: {said}" for block in everything if (said := block.complaint())]
+    assert not complaints, "\n".join(complaints)
+    code = [block for block in everything if block.language in RUN]
+    for block in code:
+        assert block.mark("tested") is None or block.mark("tested") in globals(), block.place
+        assert not block.is_doctest or block.page.name in dict(DOCTESTED), block.place
+    not_run = [block for block in code if block.mark("not run")]
+    slow = [block for block in code if block.mark("slow") and not block.mark("not run")]
+    with capsys.disabled():
+        print(
+            f"\n{len(code)} blocks of code on {len(PAGES)} pages: {len(code) - len(slow) - len(not_run)} executed, "
+            f"{len(slow)} marked slow (executed with -m slow), {len(not_run)} marked as not run; "
+            f"{sum(block.mark('shortened') is not None for block in code)} are shortened"
+        )
+
+
+@pytest.mark.parametrize(
+    ("page", "complaint"),
+    [
+        ("```\nls\n```", "no language"),
+        ("```fortran\nstop\n```", "'fortran' behind"),
+        ("```bash\nsb3-ext doctor\npip install x  # twice\n```", "pip is not run by the tests"),
+        ("<!-- skipped: why not -->\n```bash\nls\n```", "'skipped' is none of"),
+        ("<!-- not run: why not -->\nText.\n```bash\nls\n```", "ls is not run"),
+        ("<!-- not run: why not -->\n```bash\nls\n```", None),
+        ("1. In a list:\n\n   ```bash\n   sb3-ext doctor  # and no more\n   ```", None),
+        ("```text\nls\n```", None),
+    ],
+)
+def test_a_block_of_which_nobody_knows_is_named(page: str, complaint: str | None, tmp_path: Path) -> None:
+    (tmp_path / "page.md").write_text(page)
+    (block,) = blocks_of(tmp_path / "page.md")
+    said = block.complaint()
+    assert said is None if complaint is None else complaint in str(said)
+
+
+def test_a_block_is_shortened_where_it_says_so(tmp_path: Path) -> None:
+    text = "sb3-ext train --algo td3  # long\nsb3-ext lab\nsb3-ext train -n 90\n"
+    (tmp_path / "page.md").write_text(f"<!-- shortened: train -n 2; -n 90 -> -n 9 -->\n```bash\n{text}```\n")
+    (block,) = blocks_of(tmp_path / "page.md")
+    words = [["sb3-ext", "train", "--algo", "td3", "-n", "2"], ["sb3-ext", "lab"]]
+    assert list(commands(block.shortened())) == [*words, ["sb3-ext", "train", "-n", "9", "-n", "2"]]
+    with pytest.raises(AssertionError, match="there is no 50_000 to shorten"):
+        dataclasses.replace(block, marks=(("shortened", "50_000 -> 5"),)).shortened()
+
+
+@FROM_THE_HUB
+@pytest.mark.parametrize("page", pages_with(slow=False), ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_blocks_of_a_page_run(page: Path, reader: Reader) -> None:
+    for block in BLOCKS[page]:
+        if is_for_the_reader(block) and block.mark("slow") is None:
+            reader.run(block)
+
+
+@pytest.mark.slow
+@FROM_THE_HUB
+@pytest.mark.parametrize("page", pages_with(slow=True), ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_slow_blocks_of_a_page_run_too(page: Path, reader: Reader) -> None:
+    for block in BLOCKS[page]:
+        if is_for_the_reader(block):
+            reader.run(block)
 
 
 # ---------------------------------------------------------------------- the map: each example of adding something
