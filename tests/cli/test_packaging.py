@@ -173,3 +173,10 @@ def test_the_comment_above_every_block_says_whether_it_is_tuned(path: Path) -> N
         if line and not line.startswith(" ") and ": *" not in line:  # the same as a block above
             assert "tuned" in comment, f"{path.name}:{number}: {line} lacks its origin, score, seeds and date"
         comment = ""
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.name)
+def test_no_settings_cut_episodes_outside_of_monitor(path: Path) -> None:
+    """Such an episode is none to an evaluation: of an agent that walks in circles it would never end."""
+    for env_id, block in yaml.safe_load(path.read_text()).items():
+        assert "TimeLimit" not in str(block.get("env_wrapper", "")), f"{env_id}: env_kwargs: {{max_episode_steps: N}}"
