@@ -21,5 +21,5 @@ def main(steps: int) -> None:
 
 if __name__ == "__main__":  # actors are fresh processes, which import this file
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--steps", type=int, default=50_000)
     main(parser.parse_args().steps)

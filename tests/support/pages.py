@@ -26,7 +26,7 @@ import yaml
 from sb3_ext.cli import main as cli
 
 ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 RUN = ("python", "bash", "yaml")
 SHOWN = ("text", "json", "html")
