@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
 import shlex
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -95,6 +97,46 @@ def test_the_page_about_dagger_does_what_it_says(
     for command in commands:
         short = ["-n", "300", "--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu"]
         assert cli.main([*shlex.split(command), *short]) == 0, command
+
+
+@pytest.mark.filterwarnings("ignore")  # rl-zoo3's scripts are not ours to keep free of deprecations
+def test_the_page_about_export_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Its commands, and a process that can import neither PyTorch nor Stable-Baselines3 nor us."""
+    pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    monkeypatch.chdir(tmp_path)
+    text = (DOCS / "export.md").read_text()
+    alone, in_code, _ = blocks("python", text)
+    for command in re.findall(r"^sb3-ext (.*)$", text, flags=re.MULTILINE):
+        arguments = shlex.split(command)
+        short = ["-n", "20", "--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu"]
+        assert cli.main([*arguments, *(short if arguments[0] == "train" else [])]) == 0, command
+    said = capfd.readouterr().out
+    assert "in:  observation [batch, 2] float32, state_0 [batch, 1, " in said
+    assert re.search(r"policy.onnx \(\d+ kB\): at most [\de.-]+ from `predict` in 100 steps", said)
+    lines = [line for line in alone.splitlines() if line]
+    assert len(lines) <= 20
+    blocked = "import sys; sys.modules |= dict.fromkeys(['torch', 'stable_baselines3', 'sb3_ext', 'onnx'])\n"
+    show = "\nprint(about['algorithm'], int(action), outputs['q_values'].shape)"
+    process = subprocess.run([sys.executable, "-c", blocked + alone + show], capture_output=True, text=True)
+    assert process.returncode == 0, process.stderr
+    assert re.fullmatch(r"R2D2 [01] \(1, 2\)\n", process.stdout)
+    exec(compile(in_code.replace("1_000", "60").replace(".onnx", ".pt2"), "export.md", "exec"), {})
+    assert (tmp_path / "rainbow.pt2").is_file()
+
+
+def test_a_missing_export_extra_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the agent is loaded."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxruntime" else found(name))
+    assert cli.main(["export", "--algo", "ppo", "--env", "CartPole-v1"]) == 2
+    error = capsys.readouterr().err
+    assert error == 'sb3-ext export needs the export extra: pip install "sb3-ext[export]"\n'
+    assert cli.main(["export", "--algo", "ppo", "--env", "CartPole-v1", "-o", "a.h5"]) == 2
+    assert capsys.readouterr().err == "sb3-ext export: a.h5: a policy is exported as FILE.onnx or FILE.pt2\n"
 
 
 # ---------------------------------------------------------------------- all pages

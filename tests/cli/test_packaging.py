@@ -67,6 +67,9 @@ OPTIONAL_PACKAGES = {
     "moviepy",
     "matplotlib",
     "pygame",
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
 }
 
 
@@ -77,6 +80,8 @@ OWNERS = {
     "huggingface_sb3": "zoo",
     "huggingface_hub": "exchange",
     "ray": "distributed",
+    "onnx": "exchange",
+    "onnxruntime": "exchange",
 }
 
 
