@@ -113,7 +113,7 @@ def test_the_page_about_export_does_what_it_says(
         short = ["-n", "20", "--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu"]
         assert cli.main([*arguments, *(short if arguments[0] == "train" else [])]) == 0, command
     said = capfd.readouterr().out
-    assert "in:  observation [batch, 2] float32, state_0 [batch, 1, " in said
+    assert "in:  observation [batch, 4] float32, state_0 [batch, 1, " in said
     assert re.search(r"policy.onnx \(\d+ kB\): at most [\de.-]+ from `predict` in 100 steps", said)
     lines = [line for line in alone.splitlines() if line]
     assert len(lines) <= 20

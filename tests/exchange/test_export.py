@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import stable_baselines3 as sb3
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecFrameStack, VecNormalize
 from support.agents import CARTPOLE, OFF, ON, PENDULUM, Dictionary, makers, small
@@ -50,14 +51,13 @@ def largest_difference(model: BaseAlgorithm, path: Path, env: VecEnv, n_steps: i
     """:return: over so many steps of the environments; other choices are infinitely far"""
     run, about = loaded(path)
     names = {x["name"] for x in about["inputs"]}
-    raw = env.venv if isinstance(env, VecNormalize) else env
-    obs, starts = env.reset(), np.ones(env.num_envs, dtype=bool)
+    obs: Any = env.reset()  # of a Box
+    starts = np.ones(env.num_envs, dtype=bool)
     ours = {x["input"]: np.array([x["initial"]] * env.num_envs, np.float32) for x in about["state"]}
     state: Any = None
     largest = 0.0
     for _ in range(n_steps):
-        given = env.get_original_obs() if isinstance(env, VecNormalize) else obs
-        assert isinstance(given, np.ndarray) and raw.num_envs == len(given)
+        given: Any = env.get_original_obs() if isinstance(env, VecNormalize) else obs
         out = run({"observation": given, **ours, **({"episode_start": starts} if "episode_start" in names else {})})
         action, state = model.predict(obs, state, starts, deterministic=True)
         assert out["action"].shape == action.shape and out["action"].dtype == action.dtype
@@ -163,6 +163,12 @@ def test_a_state_is_made_new_where_an_episode_begins(tmp_path: Path) -> None:
         np.testing.assert_allclose(out[f"next_state_{i}"][1], later[i][0], atol=1e-6)  # type: ignore[index]
 
 
+def add_to_bias(actor: th.nn.Module, amount: float) -> None:
+    *_, bias = (x for name, x in actor.named_parameters() if name.endswith("bias"))
+    with th.no_grad():
+        bias.add_(amount)
+
+
 def pendulum(**keywords: Any) -> VecNormalize:
     env = VecNormalize(DummyVecEnv([lambda: gym.make(PENDULUM)] * 2), **keywords)
     env.reset()
@@ -175,11 +181,10 @@ def pendulum(**keywords: Any) -> VecNormalize:
 def test_statistics_of_observations_are_in_the_file(tmp_path: Path) -> None:
     env = pendulum(clip_obs=1.5)
     model = sb3_ext.TD3("MlpPolicy", env, **OFF, **small())
-    with th.no_grad():
-        model.actor.mu[-2].bias += 3.0  # actions near the bound, which is 2
+    add_to_bias(model.actor, 3.0)  # actions near the bound, which is 2
     path = export_policy(model, tmp_path / "policy.pt2").path
     assert largest_difference(model, path, env) <= 1e-5
-    obs = env.venv.reset()
+    obs: Any = env.venv.reset()  # of a Box
     run, _ = loaded(path)
     action = run({"observation": obs})["action"]
     np.testing.assert_allclose(action, model.predict(env.normalize_obs(obs), deterministic=True)[0], atol=1e-5)
@@ -195,30 +200,32 @@ def test_statistics_of_another_environment_are_given(tmp_path: Path) -> None:
     assert largest_difference(model, path, env, 20) <= 1e-5
 
 
+class Choosing(Dictionary):
+    action_space = spaces.Discrete(3)  # type: ignore[assignment]  # in place of two choices
+
+
 def test_dictionaries_come_in_as_they_are_given(tmp_path: Path) -> None:
     """Images with their channels last."""
-    model = makers()["ppo dictionary"]()
-    with th.no_grad():
-        model.policy.action_net.weight *= 1e3  # type: ignore[operator, union-attr]  # so that what it sees matters
+    model = sb3.PPO("MultiInputPolicy", Choosing(), batch_size=8, **ON)
     run, about = loaded(export_policy(model, tmp_path / "policy.pt2").path)
     inputs = {x["name"]: (x["shape"][1:], x["dtype"]) for x in about["inputs"]}
     assert inputs == {"observation.image": ([36, 36, 1], "uint8"), "observation.z": ([2], "float32")}
-    given = Dictionary().observation_space
+    given = Choosing().observation_space
     given.seed(0)
-    seen = set()
-    for _ in range(20):
-        obs = given.sample()
-        action, _ = model.predict({key: x[None] for key, x in obs.items()}, deterministic=True)
-        out = run({f"observation.{key}": x[None] for key, x in obs.items()})
-        np.testing.assert_array_equal(out["action"], action)
-        seen.add(tuple(action[0]))
-    assert len(seen) > 1
+    obs = {key: x[None] for key, x in given.sample().items()}
+    out = run({f"observation.{key}": x for key, x in obs.items()})
+    distribution = model.policy.get_distribution(model.policy.obs_to_tensor(obs)[0]).distribution
+    assert isinstance(distribution, th.distributions.Categorical)
+    expected = distribution.probs.detach().numpy()
+    np.testing.assert_allclose(th.as_tensor(out["logits"]).softmax(dim=1).numpy(), expected, atol=1e-6)
+    on_its_side = obs | {"image": obs["image"].swapaxes(1, 2)}
+    other = run({f"observation.{key}": x for key, x in on_its_side.items()})
+    assert np.abs(other["logits"] - out["logits"]).max() > 1e-6, "it would pass with turned images"
 
 
 def test_the_best_policy_is_exported_where_it_is_the_one_that_acts(tmp_path: Path) -> None:
     model = sb3_ext.TD3("MlpPolicy", PENDULUM, checkpoint_episodes=1, **OFF, **small())
-    with th.no_grad():
-        model.best_actor.mu[-2].bias += 1.0
+    add_to_bias(model.best_actor, 1.0)
     env = model.get_env()
     assert env is not None
     assert largest_difference(model, export_policy(model, tmp_path / "policy.pt2").path, env, 10) <= 1e-5
