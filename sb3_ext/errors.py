@@ -1,13 +1,37 @@
 """What the command line says to its user."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 MAX_MESSAGE = 600  # characters of a line that may quote a file
 
 
 class UserError(Exception):
     """Wrong input; the message is the one line to print."""
+
+
+class CannotSetUp(UserError):
+    """What was asked for cannot be made; the cause may have a better line than this message."""
+
+
+@contextmanager
+def setting_up(what: str) -> Iterator[None]:
+    """
+    What goes wrong within the block has a line, whoever raised it: it is made of what the user gave.
+
+    :param what: is made
+    :raises CannotSetUp: for any error
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        said = " ".join(str(error).split())[:300]
+        raise CannotSetUp(
+            f"{what} cannot be set up: {type(error).__name__}{': ' if said else ''}{said}; --traceback shows where"
+        ) from error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

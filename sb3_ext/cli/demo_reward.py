@@ -11,6 +11,7 @@ import numpy as np
 
 from sb3_ext.cli.demo_formats import read
 from sb3_ext.cli.flags import env_kwargs_of, import_packages
+from sb3_ext.cli.values import real
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.experts import default_path
 from sb3_ext.zoo.typed_ids import know_env
@@ -25,10 +26,10 @@ SHOWN = 4  # states with the largest and the smallest rewards
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """:param parser: gets what `reward` reads, beside the flags of a file of demonstrations"""
-    parser.add_argument("--gamma", type=float, default=0.99, help="discount (0.99)")
+    parser.add_argument("--gamma", type=real(0, 1), default=0.99, help="discount (0.99)")
     kinds = "what rewards are of: arriving in a state, or state and action (arrival)"
     parser.add_argument("--features", choices=["arrival", "state_action"], default="arrival", help=kinds)
-    parser.add_argument("--l2", type=float, default=1e-4, help="penalty on large rewards (1e-4)")
+    parser.add_argument("--l2", type=real(0), default=1e-4, help="penalty on large rewards (1e-4)")
     parser.add_argument("-o", "--output", type=Path, help="file to write (demos/ENV.reward.json)")
     parser.add_argument("--overwrite", action="store_true", help="it may exist")
 

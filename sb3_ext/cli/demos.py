@@ -12,6 +12,7 @@ import gymnasium as gym
 from sb3_ext.cli import demo_reward
 from sb3_ext.cli.demo_formats import add_options, formats, read, to_write
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, add_env_flags, agent_of, env_kwargs_of, import_packages
+from sb3_ext.cli.values import real, seed, whole
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import acts_greedily, load_agent
@@ -224,11 +225,11 @@ def _parser() -> Parser:
 
     sub = raw("record", help="run a trained agent, or the best there is", description=RECORD_NOTES)
     add_agent_flags(sub)
-    sub.add_argument("--gamma", type=float, help="discount of the planner (0.99)")
-    sub.add_argument("--epsilon", type=float, help="part of the planner's actions that are drawn at random (0)")
-    sub.add_argument("-n", "--n-episodes", type=int, default=10, help="episodes to keep (10)")
-    sub.add_argument("--min-return", type=float, help="drop episodes with a smaller return")
-    sub.add_argument("--max-episodes", type=int, help="give up after as many (10 times --n-episodes)")
+    sub.add_argument("--gamma", type=real(0, 1), help="discount of the planner (0.99)")
+    sub.add_argument("--epsilon", type=real(0, 1), help="part of the planner's actions that are drawn at random (0)")
+    sub.add_argument("-n", "--n-episodes", type=whole(1), default=10, help="episodes to keep (10)")
+    sub.add_argument("--min-return", type=real(), help="drop episodes with a smaller return")
+    sub.add_argument("--max-episodes", type=whole(1), help="give up after as many (10 times --n-episodes)")
     how = sub.add_mutually_exclusive_group()
     how.add_argument(
         "--deterministic", action="store_true", default=None, help="the default but for Atari and MiniGrid"
@@ -240,10 +241,10 @@ def _parser() -> Parser:
     sub = raw("play", help="play yourself", description="Play, and keep your episodes.", epilog=PLAY_NOTES)
     sub.add_argument("env", type=environment_id, help="environment id, or MODULE:ID")
     sub.add_argument("--keys", help="KEY=ACTION,... in place of the environment's own keys, see below")
-    sub.add_argument("-n", "--n-episodes", "--episodes", type=int, help="end after as many kept ones")
-    sub.add_argument("--fps", type=float, help="steps per second (the environment's own; 0: as fast as possible)")
-    sub.add_argument("--zoom", type=float, help="size of the picture (1; small ones are enlarged)")
-    sub.add_argument("--seed", type=int, help="of the first episode, the next has the next number (drawn)")
+    sub.add_argument("-n", "--n-episodes", "--episodes", type=whole(1), help="end after as many kept ones")
+    sub.add_argument("--fps", type=real(0), help="steps per second (the environment's own; 0: as fast as possible)")
+    sub.add_argument("--zoom", type=real(0, above=True), help="size of the picture (1; small ones are enlarged)")
+    sub.add_argument("--seed", type=seed, help="of the first episode, the next has the next number (drawn)")
     sub.add_argument("--turn-based", action=argparse.BooleanOptionalAction, help="one step per key (for grid worlds)")
     _add_output(sub)
     add_env_flags(sub)
@@ -306,7 +307,7 @@ def _add_input(parser: argparse.ArgumentParser) -> None:
 
 def _add_limit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--max-bytes", type=int, help="of memory that reading may take (256 MiB, or 100 times the size on disk)"
+        "--max-bytes", type=whole(1), help="of memory that reading may take (256 MiB, or 100 times the size on disk)"
     )
 
 

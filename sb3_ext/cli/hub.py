@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of, import_packages
+from sb3_ext.cli.values import device, whole
 from sb3_ext.zoo.agents import Agent, command_of, evaluate, know_names, load_agent, load_to_film
 from sb3_ext.zoo.registry import register
 
@@ -16,7 +17,7 @@ def _push_parser() -> Parser:
     parser = Parser("sb3-ext push_to_hub", description="Evaluate a trained agent and put it on the Hub.")
     add_agent_flags(parser)
     parser.add_argument("--repo-id", required=True, help="user/name")
-    parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="for the card (20; 0: no evaluation)")
+    parser.add_argument("-n", "--n-eval-episodes", type=whole(0), default=20, help="for the card (20; 0: no evaluation)")
     parser.add_argument("--private", action="store_true", default=None, help="a private repository")
     parser.add_argument("--optimizer", action="store_true", help="the optimizers too, to go on training")
     parser.add_argument("--no-zip", action="store_true", help="not SB3's zip, which runs code when it is loaded")
@@ -106,7 +107,7 @@ def _load_parser() -> Parser:
     parser.add_argument("--repo-id", required=True, help="user/name")
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder (logs)")
     parser.add_argument("--revision", help="branch, tag or commit")
-    parser.add_argument("--device", default="cpu", help="PyTorch device (cpu)")
+    parser.add_argument("--device", type=device, default="cpu", help="PyTorch device (cpu)")
     parser.add_argument(
         "--gym-packages", nargs="+", default=[], help="to import: yours that call sb3_ext.exchange.allow"
     )

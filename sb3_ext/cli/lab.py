@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import gymnasium as gym
 
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of, env_kwargs_of, import_packages
+from sb3_ext.cli.values import real, whole
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agents import load_agent
 from sb3_ext.zoo.experts import planner_of
@@ -51,9 +52,9 @@ def _parser() -> Parser:
     parser = Parser("sb3-ext lab", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_agent_flags(parser, required=False)
     shown = "discount (that of the environment with --memory-value, of the agent on the page)"
-    parser.add_argument("--gamma", type=float, help=shown)
+    parser.add_argument("--gamma", type=real(0, 1), help=shown)
     page = parser.add_argument_group("the page")
-    page.add_argument("--port", type=int, help="of 127.0.0.1 (0: any that is free)")
+    page.add_argument("--port", type=whole(0, 2**16 - 1), help="of 127.0.0.1 (0: any that is free)")
     page.add_argument("--stochastic", action="store_true", help="the agent's probabilities, not its best actions alone")
     shown = "of `max_ent_irl`, to see beside the maze's own reward"
     page.add_argument("--reward", type=Path, metavar="FILE.json", help=shown)
@@ -62,9 +63,9 @@ def _parser() -> Parser:
     memory = parser.add_argument_group("what a memory is worth")
     shown = "environment id, or MODULE:ID, of an environment with `pomdp` (sb3_ext.envs.tables)"
     memory.add_argument("--memory-value", metavar="ENV", help=shown)
-    memory.add_argument("--tol", type=float, help="width of the interval at which to stop (1e-5)")
-    memory.add_argument("--max-beliefs", type=int, help="at which to stop: more narrow it (10000)")
-    memory.add_argument("--seconds", type=float, help="at which to stop (60)")
+    memory.add_argument("--tol", type=real(0, above=True), help="width of the interval at which to stop (1e-5)")
+    memory.add_argument("--max-beliefs", type=whole(1), help="at which to stop: more narrow it (10000)")
+    memory.add_argument("--seconds", type=real(0, above=True), help="at which to stop (60)")
     return parser
 
 
@@ -75,8 +76,6 @@ def run(given: argparse.Namespace) -> None:
         if getattr(given, name) is not None:
             why = "has nothing to do with" if for_memory else "is for"
             raise UserError(f"--{name.replace('_', '-')} {why} --memory-value")
-    if given.gamma is not None and not 0.0 <= given.gamma <= 1.0:
-        raise UserError(f"--gamma {given.gamma:g} must lie in [0, 1]")
     if for_memory:
         _memory(given)
     elif given.table is not None:
@@ -95,8 +94,6 @@ def _serve(lab: Lab, port: int) -> None:
     from sb3_ext.viz.lab_server import ADDRESS, LabServer
     from sb3_ext.zoo.interrupts import sigterm_as_ctrl_c
 
-    if not 0 <= port < 2**16:
-        raise UserError(f"--port {port} must lie in [0, 65535]")
     try:
         server = LabServer(lab, port)
     except OSError as error:

@@ -10,7 +10,7 @@ import os
 import traceback
 from types import TracebackType
 
-from sb3_ext.errors import UserError
+from sb3_ext.errors import CannotSetUp, UserError
 
 # Top-level module -> the extra that brings it.
 EXTRAS = {
@@ -53,6 +53,8 @@ SPEAKING_PACKAGES = {"sb3_ext", "rl_zoo3", "stable_baselines3", "sb3_contrib", "
 def one_line(error: Exception) -> str | None:
     """:return: what to print of an error that the user can mend, after the name of the command; None for any other"""
     text = " ".join(str(error).split())
+    if isinstance(error, CannotSetUp) and isinstance(error.__cause__, Exception):
+        return one_line(error.__cause__) or f": {text}"
     extra = _missing_extra(error, text)
     if extra is not None:
         return f' needs the {extra} extra: pip install "sb3-ext[{extra}]"'
@@ -63,10 +65,23 @@ def one_line(error: Exception) -> str | None:
         return f": {text}"
     if _in_expression(error):
         return f""": {text}. Values of -params and --env-kwargs are Python: -params "state_init:'zero'\""""
-    addressed = isinstance(error, OSError) and error.filename is not None
-    if text and (addressed or _is_message(error.__traceback__)):
+    if isinstance(error, OSError) and error.filename is not None:
+        return f": {_about_a_file(error)}"
+    if text and _is_message(error.__traceback__):
         return f": {text}"
     return None
+
+
+def _about_a_file(error: OSError) -> str:
+    """:return: what is wrong with it, without the number that the system has for that"""
+    said = {
+        FileNotFoundError: f"there is no {error.filename}",
+        FileExistsError: f"{error.filename} exists",
+        IsADirectoryError: f"{error.filename} is a folder, where a file is meant",
+        NotADirectoryError: f"{error.filename}: a file stands where a folder is meant",
+        PermissionError: f"{error.filename} may not be read or written by you",
+    }
+    return said.get(type(error), f"{error.filename}: {error.strerror}")
 
 
 def _missing_extra(error: Exception, text: str) -> str | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages
+from sb3_ext.cli.values import MAX_SEED, device, whole
 from sb3_ext.errors import UserError
 from sb3_ext.zoo import scripts
 from sb3_ext.zoo.actors import FLAGS
@@ -75,7 +76,17 @@ def _train_parser() -> StockParser:
     parser = StockParser("sb3-ext train")
     _share_names(parser)
     parser.share("--gym-packages", nargs="+", default=[])
-    parser.add_argument("--final-eval-episodes", type=int)
+    parser.share("--n-timesteps", "-n", type=whole(1))
+    parser.share("--num-threads", type=whole(1, also={-1}))
+    parser.share("--log-interval", type=whole(1, also={-1, -2}))
+    for count in ("--eval-episodes", "--n-eval-envs", "--n-trials", "--max-total-trials", "--n-evaluations"):
+        parser.share(count, type=whole(1))
+    parser.share("--n-jobs", type=whole(1, also={-1}))
+    parser.share("--seed", type=whole(0, MAX_SEED, also={-1}))
+    for count in ("--n-startup-trials", "--trial-id", "--verbose"):
+        parser.share(count, type=whole(0))
+    parser.share("--device", type=device)
+    parser.add_argument("--final-eval-episodes", type=whole(0))
     parser.add_argument("--optimality-gap", type=int, nargs="?", const=1000)
     parser.add_argument("--preset")
     parser.add_argument("--demonstrations")
@@ -98,6 +109,7 @@ def train(given: argparse.Namespace) -> None:
         print(TRAIN_NOTES.format(configs=config_path(imitators[0]).parent, imitators=learn_from))
     imports = (*given.gym_packages, *module_of(given.env))
     _know_names(given)
+    _ask_for_names(given)
     settings = _given(given, ("final_eval_episodes", "optimality_gap", "preset", "demonstrations", "expert", "resume"))
     settings.update(actors=_given(given, FLAGS), imports=imports)
     scripts.train(given.argv(), given.typed, settings)
@@ -114,12 +126,18 @@ def _watch_parser(name: str) -> StockParser:
     flag = parser.add_argument if name == "record_video" else parser.share  # rl-zoo3's does not have it
     flag("--gym-packages", nargs="+", default=[])
     parser.share("--folder", "-f")
-    parser.share("--exp-id", type=int, default=0)
+    parser.share("--exp-id", type=whole(0, also={-1}), default=0)
     parser.share("--load-best", action="store_true")
-    parser.share("--load-checkpoint", type=int)
+    parser.share("--load-checkpoint", type=whole(1))
     parser.share("--load-last-checkpoint", action="store_true")
-    parser.share("--n-timesteps", "-n", "--max-steps", type=int)
+    parser.share("--n-timesteps", "-n", "--max-steps", type=whole(1))
     parser.share("--no-render", action="store_true")
+    parser.share("--n-envs", type=whole(1))
+    parser.share("--seed", type=whole(0, MAX_SEED))
+    if name == "enjoy":  # rl-zoo3's record_video has none of them
+        parser.share("--num-threads", type=whole(1, also={-1}))
+        parser.share("--verbose", type=whole(0))
+        parser.share("--device", type=device)
     return parser
 
 
@@ -184,6 +202,15 @@ def _know_names(given: StockNamespace) -> None:
             import ale_py  # noqa: F401 - a missing one is named by its extra
 
 
+def _ask_for_names(given: StockNamespace) -> None:
+    """:raises UserError: where one is not given; rl-zoo3 would take PPO, and CartPole-v1"""
+    if given.help or (given.algo and given.env):
+        return
+    missing = " and ".join(flag for flag, name in (("--algo", given.algo), ("--env", given.env)) if not name)
+    command = " ".join(given.typed[:2])
+    raise UserError(f"name {missing}, as in `{command} --algo ppo --env CartPole-v1`; see `{command} --help`")
+
+
 def _find_agent(given: StockNamespace) -> None:
     """
     For our algorithms `train`'s log folder is the default, the latest run that has the model is taken, and a missing
@@ -194,10 +221,11 @@ def _find_agent(given: StockNamespace) -> None:
     _know_names(given)
     if given.folder is None and given.algo in ALGORITHMS:
         given.folder = "logs"
-    if given.env is None:
+    if given.help:
         return
+    _ask_for_names(given)
     know_env(given.env, called="--env")
-    if given.algo is None or given.folder is None or given.exp_id != 0:
+    if given.folder is None or given.exp_id != 0:
         return
     ref = AgentRef(given.algo, given.env, Path(given.folder), which=_which(given))
     given.exp_id = ref.latest()

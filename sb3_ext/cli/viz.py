@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of
+from sb3_ext.cli.values import real, whole
 from sb3_ext.errors import UserError
 from sb3_ext.versions import package_versions
 from sb3_ext.zoo.agents import Agent, acts_greedily, command_of, evaluate, load_to_film
@@ -31,7 +32,7 @@ def _video_parser() -> Parser:
     add_agent_flags(parser)
     _add_film_arguments(parser, "-n")
     parser.add_argument("-o", "--output", type=Path, default=Path("replay.mp4"), help=".mp4 or .gif (replay.mp4)")
-    parser.add_argument("--fps", type=float, help="pictures a second (those of the environment)")
+    parser.add_argument("--fps", type=real(0, above=True), help="pictures a second (those of the environment)")
     return parser
 
 
@@ -78,7 +79,7 @@ def _report_parser() -> Parser:
     add_agent_flags(parser)
     _add_film_arguments(parser, default="auto")
     parser.add_argument("-o", "--output", type=Path, default=Path("report.html"), help="(report.html)")
-    parser.add_argument("-n", "--n-eval-episodes", type=int, default=20, help="not steps (20; 0: no evaluation)")
+    parser.add_argument("-n", "--n-eval-episodes", type=whole(0), default=20, help="not steps (20; 0: no evaluation)")
     parser.add_argument("--title", help="of the page")
     return parser
 
@@ -179,7 +180,7 @@ def _plot_parser() -> Parser:
         choices=("evaluations", "monitor"),
         help="evaluations on the way, or training episodes (evaluations where all runs have them)",
     )
-    parser.add_argument("--window", type=int, default=100, help="training episodes to smooth over (100)")
+    parser.add_argument("--window", type=whole(1), default=100, help="training episodes to smooth over (100)")
     parser.add_argument("--title", default="", help="above")
     return parser
 
@@ -265,8 +266,8 @@ def film(
 def _add_film_arguments(parser: argparse.ArgumentParser, *names: str, default: str = "none") -> None:
     """:param names: more of ``--max-steps``"""
     shown = "at most, of the one episode (1000); -n of record_video films on over its end"
-    parser.add_argument(*names, "--max-steps", "--n-timesteps", type=int, default=1000, dest="max_steps", help=shown)
-    parser.add_argument("--max-side", type=int, default=480, help="of a picture, in pixels (480)")
+    parser.add_argument(*names, "--max-steps", "--n-timesteps", type=whole(1), default=1000, dest="max_steps", help=shown)
+    parser.add_argument("--max-side", type=whole(1), default=480, help="of a picture, in pixels (480)")
     parser.add_argument("--stochastic", action="store_true", help="with exploration; Atari's agents always are")
     parser.add_argument(
         "--explain",

@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from sb3_ext.zoo.checked_settings import check_blocks
+
 _IN_WHEEL = Path(__file__).parent / "zoo_configs"
 _IN_REPOSITORY = Path(__file__).parents[2] / "zoo_configs"
 
@@ -29,7 +31,7 @@ def stock_path(algo: str, env_id: str, theirs: str | Path) -> Path | None:
     :return: ours, where it has a block of the environment and theirs has none; else None
     """
     ours = _folder() / "stock" / f"{algo}.yml"
-    if not ours.is_file() or env_id not in _blocks(ours) or env_id in _blocks(theirs):
+    if not ours.is_file() or env_id not in read_blocks(ours) or env_id in read_blocks(theirs):
         return None
     return ours
 
@@ -38,10 +40,16 @@ def _folder() -> Path:
     return _IN_WHEEL if _IN_WHEEL.is_dir() else _IN_REPOSITORY
 
 
-def _blocks(path: str | Path) -> dict[str, dict[str, Any]]:
+def read_blocks(path: str | Path) -> dict[str, dict[str, Any]]:
+    """
+    :param path: of a yml
+    :return: settings by environment
+    :raises UserError: where it holds none
+    """
     import yaml  # of the `zoo` extra: without it `sb3-ext` can still say so
 
     blocks: dict[str, dict[str, Any]] = yaml.safe_load(Path(path).read_text())
+    check_blocks(blocks, path)
     return blocks
 
 
@@ -51,7 +59,7 @@ def read_block(algo: str, env_id: str) -> dict[str, Any]:
     :param env_id: environment
     :return: its block of the yml, unprocessed, or the default block
     """
-    blocks = _blocks(config_path(algo))
+    blocks = read_blocks(config_path(algo))
     block: dict[str, Any] = blocks.get(env_id, blocks["default"])
     return block
 
@@ -61,5 +69,5 @@ def read_presets(path: str | Path) -> dict[str, dict[str, Any]]:
     :param path: of a yml
     :return: settings by name, to be laid over the block of an environment
     """
-    presets: dict[str, dict[str, Any]] = _blocks(path).get("presets", {})
+    presets: dict[str, dict[str, Any]] = read_blocks(path).get("presets", {})
     return presets

@@ -41,6 +41,7 @@ from sb3_ext.zoo.actors import ActorSettings, check_possible, chosen, named, wit
 from sb3_ext.zoo.checkpoints import WholeCheckpointCallback
 from sb3_ext.zoo.env_factory import EnvFactory
 from sb3_ext.zoo.run_keeper import RunKeeper
+from sb3_ext.zoo.studies import opened_storage
 from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv
 
 FINAL_EVAL_EPISODES = 20
@@ -204,6 +205,8 @@ class Experiment(RunKeeper):
         if self.storage is not None and self.study_name is None:
             self.study_name = f"{self.algo}-{self.env_name}-{int(time.time())}"
             print(f"The study is called {self.study_name}; --study-name chooses, and goes on with one")
+        if self.storage is not None:
+            opened_storage(self.storage)
         super().hyperparameters_optimization()
 
     def save_trained_model(self, model: BaseAlgorithm) -> None:

@@ -23,7 +23,9 @@ from sb3_ext.errors import UserError
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
 from sb3_ext.imitation.labels import Expert
 from sb3_ext.td3.noise import Laddered, Scheduled
-from sb3_ext.zoo.configs import config_path, read_presets, stock_path
+from sb3_ext.zoo.checked_settings import check_import, checked
+from sb3_ext.zoo.configs import config_path, read_blocks, read_presets, stock_path
+from sb3_ext.zoo.studies import check_trial
 from sb3_ext.zoo.experts import default_path, expert_of, recorded
 from sb3_ext.zoo.registry import KEYBOARD
 from sb3_ext.zoo.vec_wrappers import normalized_last
@@ -84,8 +86,14 @@ class SettingsReader(ExperimentManager):
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """
         Adds: the preset, that ``--trial-id 0`` means the first trial, which rl-zoo3 takes for none given, and that
-        algorithms which keep raw observations are normalised last.
+        algorithms which keep raw observations are normalised last. What it is read from, and what is set, are checked.
         """
+        if Path(self.config).suffix in (".yml", ".yaml"):
+            read_blocks(self.config)
+        elif Path(self.config).suffix != ".py":
+            check_import("-conf", f"{self.config}.hyperparams")
+        if self.trial_id is not None:
+            check_trial(self.algo, self.storage, self.study_name, self.trial_id)
         if self.preset is not None:
             presets = read_presets(self.config)
             check_keywords([self.preset], set(presets), f"preset of {self.algo}")
@@ -93,7 +101,7 @@ class SettingsReader(ExperimentManager):
         if self.trial_id == 0 and self.storage and self.study_name:
             from_trial = self.load_trial(self.storage, self.study_name, 0)
             self.custom_hyperparams = {**from_trial, **(self.custom_hyperparams or {})}
-        hyperparams, saved = super().read_hyperparameters()
+        hyperparams, saved = (checked(given) for given in super().read_hyperparameters())
         keeps_raw = issubclass(ALGOS[self.algo], OffPolicyAlgorithm) or self.algo in IMITATORS
         if hyperparams.get("normalize") and keeps_raw:
             space = self._observation_space(hyperparams)
