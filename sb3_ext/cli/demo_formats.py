@@ -6,11 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import gymnasium as gym
-
 from sb3_ext.cli.flags import env_kwargs_of, import_packages
 from sb3_ext.errors import UserError, did_you_mean
-from sb3_ext.zoo.typed_ids import know_env
+from sb3_ext.zoo.typed_ids import know_env, made
 
 if TYPE_CHECKING:
     from sb3_ext.demonstrations import Demonstrations
@@ -36,7 +34,7 @@ def read(given: argparse.Namespace) -> Demonstrations:
     if given.env is None:
         raise UserError(f"the {form.name} format does not hold the spaces: name the environment by --env")
     know_env(given.env)
-    env = gym.make(given.env, **env_kwargs_of(given))
+    env = made(given.env, env_kwargs_of(given))
     env.close()
     return load(
         path,

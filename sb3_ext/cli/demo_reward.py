@@ -6,7 +6,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import gymnasium as gym
 import numpy as np
 
 from sb3_ext.cli.demo_formats import read
@@ -14,7 +13,7 @@ from sb3_ext.cli.flags import env_kwargs_of, import_packages
 from sb3_ext.cli.values import real
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.experts import default_path
-from sb3_ext.zoo.typed_ids import know_env
+from sb3_ext.zoo.typed_ids import know_env, made
 
 if TYPE_CHECKING:
     from sb3_ext.imitation import MaxEntReward
@@ -52,7 +51,7 @@ def reward(given: argparse.Namespace) -> int:
     check_target(target, given.overwrite)
     import_packages(given)
     know_env(env_id)
-    env = gym.make(env_id, **env_kwargs_of(given))
+    env = made(env_id, env_kwargs_of(given))
     try:
         mdp = TabularMDP.from_env(env, given.gamma)
     finally:

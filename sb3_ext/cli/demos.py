@@ -19,7 +19,7 @@ from sb3_ext.zoo.agents import acts_greedily, load_agent
 from sb3_ext.zoo.display import progress_bar
 from sb3_ext.zoo.experts import default_path, planner_of
 from sb3_ext.zoo.registry import PLANNER
-from sb3_ext.zoo.typed_ids import environment_id, know_env
+from sb3_ext.zoo.typed_ids import environment_id, know_env, made
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -71,6 +71,8 @@ def record(given: argparse.Namespace) -> None:
     from sb3_ext import demonstrations
 
     ref = agent_of(given)
+    if given.max_episodes is not None and given.max_episodes < given.n_episodes:
+        raise UserError(f"--max-episodes {given.max_episodes} must be at least --n-episodes {given.n_episodes}")
     target = _target(given.output or default_path(ref.env_id), given.overwrite)
     model, env, usually_greedy = _expert(given, ref)
     deterministic = usually_greedy if given.deterministic is None else given.deterministic
@@ -163,7 +165,7 @@ def check(given: argparse.Namespace) -> int:
     if env_id is not None:
         import_packages(given)
         know_env(env_id)
-        env = gym.make(env_id, **env_kwargs_of(given))
+        env = made(env_id, env_kwargs_of(given))
     try:
         findings = check(demos, env)
     finally:

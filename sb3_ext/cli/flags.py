@@ -101,7 +101,9 @@ def add_agent_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
     parser.add_argument("--algo", required=required, help="as for `sb3-ext enjoy`")
     parser.add_argument("--env", required=required, help="environment id, or MODULE:ID")
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
-    parser.add_argument("--exp-id", type=whole(0, also={-1}), default=0, help="run in it (0: the latest, -1: no folder per run)")
+    parser.add_argument(
+        "--exp-id", type=whole(0, also={-1}), default=0, help="run in it (0: the latest, -1: no folder per run)"
+    )
     parser.add_argument("--model", type=Path, help="a zip, with the settings beside it, or a folder of safe files")
     parser.add_argument("--last", action="store_true", help="the last model, although there is a best one")
     parser.add_argument("--seed", type=seed, default=0, help="(0)")

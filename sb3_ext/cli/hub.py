@@ -17,7 +17,9 @@ def _push_parser() -> Parser:
     parser = Parser("sb3-ext push_to_hub", description="Evaluate a trained agent and put it on the Hub.")
     add_agent_flags(parser)
     parser.add_argument("--repo-id", required=True, help="user/name")
-    parser.add_argument("-n", "--n-eval-episodes", type=whole(0), default=20, help="for the card (20; 0: no evaluation)")
+    parser.add_argument(
+        "-n", "--n-eval-episodes", type=whole(0), default=20, help="for the card (20; 0: no evaluation)"
+    )
     parser.add_argument("--private", action="store_true", default=None, help="a private repository")
     parser.add_argument("--optimizer", action="store_true", help="the optimizers too, to go on training")
     parser.add_argument("--no-zip", action="store_true", help="not SB3's zip, which runs code when it is loaded")

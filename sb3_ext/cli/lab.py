@@ -14,7 +14,7 @@ from sb3_ext.errors import UserError
 from sb3_ext.zoo.agents import load_agent
 from sb3_ext.zoo.experts import planner_of
 from sb3_ext.zoo.registry import PLANNER
-from sb3_ext.zoo.typed_ids import environment_id, know_env
+from sb3_ext.zoo.typed_ids import environment_id, know_env, made
 
 if TYPE_CHECKING:
     from sb3_ext.envs.grid_world import GridWorldEnv
@@ -161,7 +161,7 @@ def _maze(given: argparse.Namespace) -> GridWorldEnv:
     import_packages(given)
     env_id = environment_id(given.env or MAZE)
     know_env(env_id)
-    env = gym.make(env_id, **env_kwargs)
+    env = made(env_id, env_kwargs)
     env.close()
     if not isinstance(env.unwrapped, GridWorldEnv):
         raise UserError(f"{env_id} is no maze: the page shows those of {MAZE}")
@@ -213,7 +213,7 @@ def _memory(given: argparse.Namespace) -> None:
     import_packages(given)
     env_id = environment_id(given.memory_value, "--memory-value")
     know_env(env_id)
-    env = gym.make(env_id, **env_kwargs)
+    env = made(env_id, env_kwargs)
     try:
         pomdp = TabularPOMDP.from_env(env, given.gamma)
     finally:

@@ -10,8 +10,8 @@ from typing import Any
 
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages
-from sb3_ext.cli.values import MAX_SEED, device, whole
-from sb3_ext.errors import UserError
+from sb3_ext.cli.values import MAX_SEED, device, real, whole
+from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo import scripts
 from sb3_ext.zoo.actors import FLAGS
 from sb3_ext.zoo.agent_ref import AgentRef, Which
@@ -161,6 +161,19 @@ def record_video(given: argparse.Namespace) -> None:
 
 def _plot_parser(name: str) -> StockParser:
     parser = StockParser(f"sb3-ext {name}")
+    if name != "all_plots":
+        parser.share("--fontsize", type=whole(1))
+        parser.share("--figsize", nargs=2, type=whole(1))
+    if name == "plot_train":
+        parser.share("--algo", "-a")
+        parser.share("--exp-folder", "-f")
+        parser.share("--episode-window", "-w", type=whole(1))
+        parser.share("--max-timesteps", "-max", type=whole(1))
+    if name == "plot_from_file":
+        parser.share("--input", "-i")
+        parser.share("--output", "-o")
+        parser.share("--format")
+        parser.share("--ci-size", "-ci", type=real(0, 1))
     for names in ENVIRONMENTS[name]:
         parser.share(*names, nargs="+")
     return parser
@@ -178,7 +191,40 @@ def plot(name: str, given: argparse.Namespace) -> None:
         typed = getattr(given, flag)
         if typed is not None:  # folders of runs have "-" for the "/" in an id, and no module before it
             setattr(given, flag, [name_in_folders(env) for env in typed])
+    if not given.help:
+        if name == "plot_train":
+            _check_curves(given)
+        elif name == "plot_from_file":
+            _check_file(given)
     scripts.plot(name, given.argv())
+
+
+def _check_curves(given: StockNamespace) -> None:
+    """:raises UserError: where there is nothing to draw; rl-zoo3 would draw empty axes"""
+    if not (given.algo and given.env and given.exp_folder):
+        return  # which the script says
+    runs = Path(given.exp_folder) / given.algo
+    if not runs.is_dir():
+        raise UserError(f"there is no {runs}: -f names the log folder, -a an algorithm that was trained there")
+    names = sorted(path.name for path in runs.iterdir() if any(path.glob("*monitor.csv")))
+    for env in given.env:
+        if not any(env in name for name in names):
+            raise UserError(f"no run of {env} in {runs}{did_you_mean(env, names)}")
+
+
+def _check_file(given: StockNamespace) -> None:
+    """
+    A picture has the format of its name, unless another is asked for.
+
+    :raises UserError: where no file is named, or it is not there
+    """
+    if given.input is None:
+        raise UserError("name the file that all_plots wrote with -o: -i FILE.pkl; see `sb3-ext plot_from_file --help`")
+    path = Path(given.input if given.input.endswith(".pkl") else f"{given.input}.pkl")
+    if not path.is_file():
+        raise UserError(f"there is no {path}, which `sb3-ext all_plots -o {path.stem}` writes")
+    if given.output is not None and given.format is None:
+        given.format = Path(given.output).suffix.removeprefix(".") or None
 
 
 def _share_names(parser: StockParser) -> None:

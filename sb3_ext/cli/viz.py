@@ -89,6 +89,8 @@ def report(given: argparse.Namespace) -> None:
     from sb3_ext.viz.report import ReportData, write_report
     from sb3_ext.viz.video import check_frames
 
+    if given.output.is_dir():
+        raise UserError(f"-o {given.output} is a folder: name a file, as in {given.output / 'report.html'}")
     agent, trouble = load_to_film(agent_of(given))
     notes = [f"{given.output.name}: no pictures, {trouble}"] if trouble else []
     try:
@@ -266,7 +268,9 @@ def film(
 def _add_film_arguments(parser: argparse.ArgumentParser, *names: str, default: str = "none") -> None:
     """:param names: more of ``--max-steps``"""
     shown = "at most, of the one episode (1000); -n of record_video films on over its end"
-    parser.add_argument(*names, "--max-steps", "--n-timesteps", type=whole(1), default=1000, dest="max_steps", help=shown)
+    parser.add_argument(
+        *names, "--max-steps", "--n-timesteps", type=whole(1), default=1000, dest="max_steps", help=shown
+    )
     parser.add_argument("--max-side", type=whole(1), default=480, help="of a picture, in pixels (480)")
     parser.add_argument("--stochastic", action="store_true", help="with exploration; Atari's agents always are")
     parser.add_argument(

@@ -45,18 +45,22 @@ def checked(settings: Mapping[str, Any]) -> dict[str, Any]:
     for key in IMPORTED:
         for name in _names(found.get(key)):
             check_import(key, name)
-    if isinstance(found.get("policy"), str) and "." in found["policy"]:
-        check_import("policy", found["policy"])
-    elif "policy" in found and not isinstance(found["policy"], str):
-        raise UserError(f"policy {found['policy']!r} must be a name, as in policy: MlpPolicy")
+    _check_policy(found.get("policy", ""))
     return found
+
+
+def _check_policy(name: object) -> None:
+    if not isinstance(name, str):
+        raise UserError(f"policy {name!r} must be a name, as in policy: MlpPolicy")
+    if "." in name:
+        check_import("policy", name)
 
 
 def check_schedule(key: str, value: object) -> None:
     """
     :param key: of a setting that may fall during training
     :param value: a number, or ``lin_NUMBER``
-    :raises UserError: for another text, which rl-zoo3 takes for a linear one or does not read, and for a negative number
+    :raises UserError: for another text, which rl-zoo3 takes for linear or does not read, or a negative number
     """
     if isinstance(value, str) and re.fullmatch(f"lin_{NUMBER}", value) is None:
         raise UserError(f"{key} {value!r} must be a number, or lin_NUMBER, which falls from there to 0")
@@ -92,7 +96,9 @@ def check_blocks(blocks: object, path: object) -> None:
     """
     if not isinstance(blocks, Mapping):
         held = "is empty" if blocks is None else f"holds {type(blocks).__name__} {str(blocks)[:40]!r}"
-        raise UserError(f"{path} {held}: it must hold settings by environment, as in CartPole-v1: {{policy: MlpPolicy}}")
+        raise UserError(
+            f"{path} {held}: it must hold settings by environment, as in CartPole-v1: {{policy: MlpPolicy}}"
+        )
     for name, block in blocks.items():
         if not isinstance(block, Mapping):
             raise UserError(f"{path}: the block {name} must hold settings by name, it holds {block!r}")

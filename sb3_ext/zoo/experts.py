@@ -12,7 +12,7 @@ from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import load_agent
 from sb3_ext.zoo.registry import KEYBOARD, PLANNER
-from sb3_ext.zoo.typed_ids import know_env
+from sb3_ext.zoo.typed_ids import know_env, made
 
 if TYPE_CHECKING:
     from stable_baselines3.common.vec_env import VecEnv
@@ -43,7 +43,7 @@ def planner_of(
     from sb3_ext.planning import PlannerPolicy
 
     know_env(env_id)
-    env = gym.make(env_id, **env_kwargs)
+    env = made(env_id, env_kwargs)
     try:
         return PlannerPolicy.from_env(env, gamma, epsilon), env
     except ValueError:

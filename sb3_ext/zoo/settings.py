@@ -25,9 +25,9 @@ from sb3_ext.imitation.labels import Expert
 from sb3_ext.td3.noise import Laddered, Scheduled
 from sb3_ext.zoo.checked_settings import check_import, checked
 from sb3_ext.zoo.configs import config_path, read_blocks, read_presets, stock_path
-from sb3_ext.zoo.studies import check_trial
 from sb3_ext.zoo.experts import default_path, expert_of, recorded
 from sb3_ext.zoo.registry import KEYBOARD
+from sb3_ext.zoo.studies import check_trial
 from sb3_ext.zoo.vec_wrappers import normalized_last
 
 # Keys of a yml that rl-zoo3 uses up itself; all others are keywords of the algorithm.
@@ -78,6 +78,8 @@ class SettingsReader(ExperimentManager):
         self.asks = self.algo in ALGORITHMS and ALGORITHMS[self.algo].asks
         if expert is not None and not self.asks:
             raise UserError(f"--expert {expert}: {self.algo} asks nobody, dagger does")
+        if demonstrations is not None and self.algo not in IMITATORS:
+            raise UserError(f"--demonstrations {demonstrations}: {self.algo} imitates nobody; gail and dac do")
         if self.args.conf_file is None and self.algo in ALGORITHMS:
             self.config = str(config_path(self.algo))
         elif self.args.conf_file is None:

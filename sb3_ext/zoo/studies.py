@@ -25,9 +25,8 @@ def check_trial(algo: str, storage: str | None, study_name: str | None, trial_id
     if not storage or not study_name:
         raise UserError(f"--trial-id {trial_id} needs --storage and --study-name, of the search that tried it")
     file = storage.removeprefix(SQLITE)
-    if storage.startswith(SQLITE) or storage.endswith(".log"):
-        if not Path(file).is_file():
-            raise UserError(f"--storage {storage}: there is no {file}")
+    if (file != storage or storage.endswith(".log")) and not Path(file).is_file():
+        raise UserError(f"--storage {storage}: there is no {file}")
     opened = opened_storage(storage)
     names = optuna.get_all_study_names(opened)
     if study_name not in names:

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Mapping
 from importlib.util import find_spec
+from typing import Any
 
 import gymnasium as gym
 
-from sb3_ext.errors import UserError, did_you_mean
+from sb3_ext.errors import UserError, did_you_mean, setting_up
 
 
 def environment_id(typed: str, flag: str = "--env") -> str:
@@ -46,15 +48,18 @@ def import_typed(module: str, flag: str) -> None:
     """
     :param module: that registers environments
     :param flag: by which it was named, for the message
-    :raises UserError: where there is no such module
+    :raises UserError: where there is no such module, or it cannot be imported
     """
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
-            raise  # a package that the module needs
-        fix = "PYTHONPATH=. finds modules of this folder"
-        raise UserError(f"{flag}: no module named {error.name!r}; {fix}") from error
+    if not all(part.isidentifier() for part in module.split(".")):
+        raise UserError(f"{flag}: {module!r} is no name of a module, as my_envs or my_envs.mazes are")
+    with setting_up(f"{flag}: module {module}"):
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module}.".startswith(f"{error.name}."):
+                raise  # a package that the module needs
+            fix = "PYTHONPATH=. finds modules of this folder"
+            raise UserError(f"{flag}: no module named {error.name!r}; {fix}") from error
 
 
 def know_env(env_id: str, called: str = "environment") -> None:
@@ -74,6 +79,18 @@ def know_env(env_id: str, called: str = "environment") -> None:
         importlib.import_module("rl_zoo3.import_envs")
     if env_id not in gym.registry:
         raise UserError(f"unknown {called} {env_id!r}{did_you_mean(env_id, gym.registry)}")
+
+
+def made(env_id: str, env_kwargs: Mapping[str, Any]) -> gym.Env[Any, Any]:
+    """
+    :param env_id: plain, registered
+    :param env_kwargs: for it
+    :return: the environment
+    :raises CannotSetUp: where it does not take them
+    """
+    given = f" with {dict(env_kwargs)}" if env_kwargs else ""
+    with setting_up(f"{env_id}{given}"):
+        return gym.make(env_id, **env_kwargs)
 
 
 def name_in_folders(typed: str) -> str:

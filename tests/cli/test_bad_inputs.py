@@ -7,11 +7,7 @@ A line there is a command line, ` => ` and what the last line of stderr contains
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn
 
 import numpy as np
 import optuna
@@ -20,8 +16,6 @@ import yaml
 from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
 
-from sb3_ext.cli import main as cli
-from sb3_ext.cli.main import COMMANDS
 from sb3_ext.demonstrations import record, save
 
 LIST = Path(__file__).with_name("bad_inputs.txt")
@@ -74,7 +68,9 @@ def prepare(path: Path) -> None:
     model = PPO("MlpPolicy", "CartPole-v1", device="cpu")
     model.save(run / "CartPole-v1.zip")
     (settings / "config.yml").write_text(yaml.safe_dump(SETTINGS))
-    np.savez(run / "evaluations.npz", timesteps=np.array([50, 100]), results=np.ones((2, 1)), ep_lengths=np.ones((2, 1)))
+    np.savez(
+        run / "evaluations.npz", timesteps=np.array([50, 100]), results=np.ones((2, 1)), ep_lengths=np.ones((2, 1))
+    )
     env = Monitor(__import__("gymnasium").make("CartPole-v1"), str(run / "0"))
     env.reset(seed=0)
     while not any(env.step(0)[2:4]):
