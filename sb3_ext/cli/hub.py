@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of, import_packages
 from sb3_ext.cli.values import device, whole
+from sb3_ext.errors import UserError
 from sb3_ext.zoo.agents import Agent, command_of, evaluate, know_names, load_agent, load_to_film
 from sb3_ext.zoo.registry import register
 
@@ -39,6 +40,8 @@ def push(given: argparse.Namespace) -> None:
     ref = agent_of(given)
     check_env_id(ref.env_id)
     know_names(ref)
+    if given.replay is not None and not given.replay.is_file():
+        raise UserError(f"--replay: there is no {given.replay}")
     reach(given.repo_id)
     films = given.replay is None and not given.no_replay
     agent, trouble = load_to_film(ref, True) if films else (load_agent(ref, keep_settings=True), None)

@@ -192,6 +192,7 @@ def plot(name: str, given: argparse.Namespace) -> None:
         if typed is not None:  # folders of runs have "-" for the "/" in an id, and no module before it
             setattr(given, flag, [name_in_folders(env) for env in typed])
     if not given.help:
+        scripts.plot_function(name)  # a missing extra comes before names
         if name == "plot_train":
             _check_curves(given)
         elif name == "plot_from_file":

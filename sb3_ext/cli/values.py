@@ -27,9 +27,9 @@ def whole(lowest: int, highest: int | None = None, also: Collection[int] = ()) -
             raise argparse.ArgumentTypeError(f"invalid int value: {text!r}") from None
         if value in also or (lowest <= value and (highest is None or value <= highest)):
             return value
-        between = f"at least {lowest}" if highest is None else f"in [{lowest}, {highest}]"
+        wanted = f"be at least {lowest}" if highest is None else f"lie in [{lowest}, {highest}]"
         or_else = "".join(f", or {other}" for other in sorted(also))
-        raise argparse.ArgumentTypeError(f"{value} must be {between}{or_else}")
+        raise argparse.ArgumentTypeError(f"{value} must {wanted}{or_else}")
 
     return read
 

@@ -171,7 +171,7 @@ def _gap_of(folder: Path) -> GapCurve | None:
 def _plot_parser() -> Parser:
     parser = Parser(
         "sb3-ext plot",
-        description="Learning curves: the interquartile mean over runs with its 95 %% interval. Runs of one algorithm "
+        description="Learning curves: the interquartile mean over runs with its 95 % interval. Runs of one algorithm "
         "and environment are one curve; LABEL=FOLDER puts all runs below a folder into the curve of that name.",
     )
     parser.add_argument("folders", nargs="+", metavar="[LABEL=]FOLDER", help="of a run, or with runs below, as logs/")
@@ -217,6 +217,8 @@ def _groups_of(folders: list[str], env: str | None) -> dict[str, list[Path]]:
     groups: dict[str, list[Path]] = {}
     for text in folders:
         label, found, rest = text.partition("=")
+        if found and not rest:
+            raise UserError(f"{text!r} names no folder: LABEL=FOLDER")
         folder = Path(rest if found else text)
         if not folder.is_dir():
             raise UserError(f"there is no folder {folder}")

@@ -48,7 +48,8 @@ def read_blocks(path: str | Path) -> dict[str, dict[str, Any]]:
     """
     import yaml  # of the `zoo` extra: without it `sb3-ext` can still say so
 
-    blocks: dict[str, dict[str, Any]] = yaml.safe_load(Path(path).read_text())
+    with open(path) as file:  # by whose name YAML says where an error is
+        blocks: dict[str, dict[str, Any]] = yaml.safe_load(file)
     check_blocks(blocks, path)
     return blocks
 

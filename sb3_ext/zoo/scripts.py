@@ -12,7 +12,7 @@ import importlib
 import runpy
 import sys
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NoReturn
@@ -68,6 +68,16 @@ def record_video(argv: Sequence[str]) -> None:
         runpy.run_module("rl_zoo3.record_video", run_name="__main__")  # a script without a function to call
 
 
+def plot_function(name: str) -> Callable[[], None]:
+    """
+    :param name: of the function in ``rl_zoo3.plots``
+    :return: it
+    :raises ModuleNotFoundError: where an extra is missing
+    """
+    found: Callable[[], None] = getattr(importlib.import_module("rl_zoo3.plots"), name)
+    return found
+
+
 def plot(name: str, argv: Sequence[str]) -> None:
     """
     :param name: of the function in ``rl_zoo3.plots``
@@ -75,7 +85,7 @@ def plot(name: str, argv: Sequence[str]) -> None:
     """
     from matplotlib import pyplot as plt
 
-    script = getattr(importlib.import_module("rl_zoo3.plots"), name)
+    script = plot_function(name)
     with _as_its_process(name, argv), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*non-interactive.*")  # said better below
         try:

@@ -130,6 +130,8 @@ class SettingsReader(ExperimentManager):
             if key not in hyperparams:
                 raise ValueError(f"the block for {self.env_name.gym_id} in {self.config} lacks {key!r}")
         policy = hyperparams["policy"]
+        if "." not in policy:
+            check_keywords([policy], set(ALGOS[self.algo].policy_aliases), f"policy of {self.algo}")
         processed = super()._preprocess_hyperparams(hyperparams)
         if self._eval_env_kwargs_args is None:  # rl-zoo3 evaluates on the default environment if they come from the yml
             self.eval_env_kwargs = self.env_kwargs

@@ -82,9 +82,6 @@ def test_an_environment_of_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             "with gamma 1 a policy can go on for ever from 2 states (0, 1, ...): what is then best without seeing the "
             "state has no bounds; use gamma < 1",
         ),
-        (["--memory-value", "sb3_ext/Tiger-v0", "--seconds", "0"], "seconds 0.0 must be positive"),
-        (["--memory-value", "sb3_ext/Tiger-v0", "--tol", "0"], "tol 0.0 must be positive"),
-        (["--memory-value", "sb3_ext/Tiger-v0", "--max-beliefs", "-1"], "max_beliefs -1 must be positive"),
     ],
 )
 def test_wrong_input_is_answered_in_one_line(

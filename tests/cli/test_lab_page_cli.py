@@ -173,7 +173,7 @@ def test_a_reward_is_given_with_the_maze_or_without(capsys: pytest.CaptureFixtur
             "--reward of_actions.json is of actions, not of cells: nothing of it can be drawn in a cell",
         ),
         (["garbage.json"], "garbage.json"),
-        (["nothing.json"], "[Errno 2] No such file or directory: 'nothing.json'"),
+        (["nothing.json"], "there is no nothing.json"),
     ):
         capsys.readouterr()
         assert cli.main(["lab", "--reward", *arguments]) == 2
@@ -205,10 +205,6 @@ WRONG: list[tuple[list[str], str]] = [
     (["--env", "sb3_ext/GridWrld-v0"], f"unknown environment 'sb3_ext/GridWrld-v0', did you mean '{MAZE}'?"),
     (["--env-kwargs", "grid:[[0,0],[9,0]]"], "start (1, 0) is a block: give start=(row, column) of a free cell"),
     (["--env-kwargs", "grid:[[0,0],[0]]"], "row 1 of the grid has 1 cells, row 0 has 2: all must be as long"),
-    (["--port", "65536"], "--port 65536 must lie in [0, 65535]"),
-    (["--port", "-1"], "--port -1 must lie in [0, 65535]"),
-    (["--gamma", "nan"], "--gamma nan must lie in [0, 1]"),
-    (["--gamma", "2"], "--gamma 2 must lie in [0, 1]"),
     (
         ["--algo", "planner", "--env", "CliffWalking-v1"],
         "CliffWalking-v1 is no maze, nor a lake, which has a maze's actions; --table draws Q-values of other grid "

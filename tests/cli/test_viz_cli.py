@@ -202,7 +202,6 @@ def test_learning_curves_of_several_runs(capsys: pytest.CaptureFixture[str]) -> 
         (("video", *RECURRENT, "-o", "a.avi"), "a.avi: a video ends in .mp4 or .gif"),
         (("video", *RECURRENT, "--explain", "gradcam"), "Grad-CAM needs a convolutional network"),
         (("video", *RECURRENT, "--explain", "saliency", "--streams", "vale"), "streams ['vale']"),
-        (("video", *RECURRENT, "--max-steps", "0"), "max_steps 0 must be >= 1"),
         (("video", "--algo", "r2d2", "--env", "Pendulum-v1"), "no r2d2 agent for Pendulum-v1"),
         (("report", *PIXELS, "--explain", "gradcam", "--streams", "q"), "streams ['q']"),
         (("plot", "nowhere"), "there is no folder nowhere"),

@@ -44,7 +44,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
         ),
         ("train --algo r2d2 --env CartPole-v1 --preset fast", "unknown preset of r2d2: 'fast'"),
         ("train --algo r2d2 --env CartPole-v1 -params period:3+", "Values of -params and --env-kwargs are Python"),
-        ("train --algo r2d2 --env CartPole-v1 -conf none.yml", "No such file or directory: 'none.yml'"),
+        ("train --algo r2d2 --env CartPole-v1 -conf none.yml", "there is no none.yml"),
         ("train --algo r2d2 --env CartPole-v1 -conf bad.yml", "the block for CartPole-v1 in bad.yml lacks 'policy'"),
         ("train --algo r2d2 --env CartPole-v1 -i none.zip", "The trained_agent must be a valid path to a .zip file"),
         ("train --algo r2d2 --env Pendulum-v1", "as action spaces but Box"),

@@ -71,6 +71,7 @@ def test_a_study_without_a_name_gets_one_and_its_storage_is_not_shown(
     """rl-zoo3's warning would show the password."""
     seen: list[Any] = []
     monkeypatch.setattr(optuna, "create_study", lambda **keywords: seen.append(keywords))
+    monkeypatch.setattr("sb3_ext.zoo.experiment.opened_storage", lambda storage: storage)  # no database is asked
     experiment = Experiment.of("r2d2", ENV, n_timesteps=64, verbose=0, storage="mysql://me:pw@host/db")
     with warnings.catch_warnings(), contextlib.suppress(AttributeError):
         warnings.simplefilter("error")

@@ -101,7 +101,7 @@ def test_what_is_wrong_with_one_is_said_in_a_line(
 def test_the_parts_of_a_command() -> None:
     assert environment_id("CartPole-v1") == "CartPole-v1"
     assert name_in_folders("typed_here:typed/Pole-v0") == "typed-Pole-v0"
-    with pytest.raises(ModuleNotFoundError, match="not_there_either"):
+    with pytest.raises(UserError, match="not_there_either"):
         environment_id("typed_broken:X-v0")
     with pytest.raises(UserError, match=r"no module named 'typed_here\.no'"):
         environment_id("typed_here.no:X-v0")
