@@ -105,6 +105,11 @@ class TableMixin(BaseAlgorithm):
         if not (issubclass(policy, self.policy_base) and policy.n_tables == self.policy_base.n_tables):
             raise ValueError(f"policy {policy.__name__} is not for {name}: use {' or '.join(self.policy_aliases)}")
         StateNumbers(self.observation_space, name)
+        if len(self.observation_space.shape or ()) > 1:  # SB3's buffers would flatten it, and not what is seen
+            raise ValueError(
+                f"{name} keeps a table: MultiDiscrete observations must have one axis, got "
+                f"{self.observation_space.shape}: flatten them in a gymnasium.ObservationWrapper"
+            )
         if not isinstance(self.action_space, spaces.Discrete):
             raise ValueError(
                 f"{name} keeps a table: it needs Discrete actions, got {type(self.action_space).__name__}"

@@ -27,13 +27,13 @@ from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
-from stable_baselines3.common.vec_env import SubprocVecEnv, VecEnv, sync_envs_normalization
+from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, sync_envs_normalization
 
 from sb3_ext import nested
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.distributed.envs import ActorEnvs
 from sb3_ext.distributed.monitor_file import MonitorFile
-from sb3_ext.errors import UserError
+from sb3_ext.errors import UserError, setting_up
 from sb3_ext.planning import gap_file
 from sb3_ext.planning.callbacks import OptimalityGap
 from sb3_ext.replaced import replaced
@@ -226,7 +226,8 @@ class Experiment(RunKeeper):
         if not path.is_file():
             path = Path(self.save_path) / f"{self.env_name}.zip"
         n_episodes = self.final_eval_episodes
-        env = self.create_envs(min(n_episodes, 10), eval_env=True)
+        with replaced(self, "vec_env_class", DummyVecEnv):  # not ten workers more for a few episodes
+            env = self.create_envs(min(n_episodes, 10), eval_env=True)
         try:
             env.seed(self.seed + FINAL_EVAL_SEED_OFFSET)
             if self.normalize:
@@ -248,6 +249,15 @@ class Experiment(RunKeeper):
             print("Evaluation interrupted; the model is saved")
         finally:
             env.close()
+
+
+class TypedExperiment(Experiment):
+    """What cannot be set up has one line: it was typed, or stands in a yml."""
+
+    def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
+        """:raises CannotSetUp: for any error"""
+        with setting_up(f"{self.algo} on {self.env_name.gym_id}"):
+            return super().setup_experiment()
 
 
 class LatestBestCallback(EvalCallback):

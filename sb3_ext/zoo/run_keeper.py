@@ -26,7 +26,7 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecEnv
 
 from sb3_ext.distributed.faults import ActorsFailed
-from sb3_ext.errors import UserError, setting_up
+from sb3_ext.errors import UserError
 from sb3_ext.exchange.redaction import redacted_arguments, redacted_data
 from sb3_ext.exchange.trust import load_statistics, say_trusted
 from sb3_ext.metrics import LearnerMetrics
@@ -75,8 +75,7 @@ class RunKeeper(SettingsReader):
     def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
         """Adds: a run without a model leaves no folder behind, where `enjoy` would look for the latest model."""
         try:
-            with setting_up(f"{self.algo} on {self.env_name.gym_id}"):
-                result = super().setup_experiment()
+            result = super().setup_experiment()
         except BaseException:  # Ctrl-C too; the folder goes, the error is raised again
             self._drop_folder()
             raise
