@@ -43,7 +43,7 @@ def one_line(error: pytest.ExceptionInfo[ValueError]) -> str:
         (seen_as(spaces.MultiBinary(3)), "got MultiBinary(3,)"),
         (seen_as(spaces.Dict({"a": spaces.Discrete(3)})), "got Dict: number them"),
         (seen_as(spaces.Tuple([spaces.Discrete(3), spaces.Box(0, 1)])), "needs a Tuple of Discrete observations, got "),
-        (seen_as(spaces.MultiDiscrete(np.array([[2, 3], [2, 3]]))), "observations must have one axis, got (2, 2): flatten them"),
+        (seen_as(spaces.MultiDiscrete(np.array([[2, 3], [2, 3]]))), "must have one axis, got (2, 2): flatten them"),
         (acting_in(spaces.Box(-1, 1, (2,))), "it needs Discrete actions, got Box(2,): number them in a "
                                              "gymnasium.ActionWrapper, or use stable_baselines3.PPO"),
         (acting_in(spaces.MultiDiscrete([2, 3])), "it needs Discrete actions, got MultiDiscrete(2,)"),
