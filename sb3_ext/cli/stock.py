@@ -176,6 +176,9 @@ def _plot_parser(name: str) -> StockParser:
         parser.share("--ci-size", "-ci", type=real(0, 1))
     for names in ENVIRONMENTS[name]:
         parser.share(*names, nargs="+")
+    if name == "all_plots":
+        parser.share("-a", "--algos", "--algo", nargs="+")
+        parser.share("-f", "--exp-folders", "--exp-folder", nargs="+")
     return parser
 
 
@@ -197,6 +200,8 @@ def plot(name: str, given: argparse.Namespace) -> None:
             _check_curves(given)
         elif name == "plot_from_file":
             _check_file(given)
+        elif name == "all_plots":
+            _check_table(given)
     scripts.plot(name, given.argv())
 
 
@@ -226,6 +231,17 @@ def _check_file(given: StockNamespace) -> None:
         raise UserError(f"there is no {path}, which `sb3-ext all_plots -o {path.stem}` writes")
     if given.output is not None and given.format is None:
         given.format = Path(given.output).suffix.removeprefix(".") or None
+
+
+def _check_table(given: StockNamespace) -> None:
+    """:raises UserError: where `all_plots` would write numbers that no run has"""
+    from sb3_ext.zoo.evaluated import check_cells
+
+    flags = {"-a": given.algos, "-e": given.env, "-f": given.exp_folders}
+    missing = [flag for flag, typed in flags.items() if typed is None]
+    if missing:
+        raise UserError(f"the following arguments are required: {', '.join(missing)}; see `sb3-ext all_plots --help`")
+    check_cells(given.algos, given.env, given.exp_folders)
 
 
 def _share_names(parser: StockParser) -> None:

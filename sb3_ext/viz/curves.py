@@ -12,13 +12,14 @@ import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+
+from sb3_ext.viz.bootstrap import N_BOOTSTRAP, seeded
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +31,6 @@ COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))  # once the colours are used up
 WINDOW = 100  # episodes: of `ep_rew_mean` in SB3's log
 MOST_POINTS = 200  # of a curve over runs
-N_BOOTSTRAP = 2000
 
 
 @dataclass(frozen=True)
@@ -203,7 +203,7 @@ def _band(name: str, curves: Sequence[Curve], window: int, n_bootstrap: int, see
     from rliable.library import get_interval_estimates
     from scipy.stats import trim_mean
 
-    with _seeded(seed):
+    with seeded(seed):
         points, intervals = get_interval_estimates(
             {name: scores[:, None]},  # of one task
             # rliable's own interquartile mean takes one point at a time; this is the same of all at once.
@@ -212,17 +212,6 @@ def _band(name: str, curves: Sequence[Curve], window: int, n_bootstrap: int, see
         )
     low, high = intervals[name]
     return Band(steps, points[name], low, high, len(curves))
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """rliable draws from NumPy's global generator, whatever ``random_state`` it is given. It is put back as it was."""
-    before = np.random.get_state()
-    np.random.seed(seed)
-    try:
-        yield
-    finally:
-        np.random.set_state(before)
 
 
 def _common_steps(name: str, curves: Sequence[Curve]) -> np.ndarray:

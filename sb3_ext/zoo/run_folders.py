@@ -7,6 +7,8 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+_NAME = re.compile(r"(.*)_(\d+)((?:_[0-9a-f-]{36})?)", re.DOTALL)
+
 
 def take_folder(first: Path) -> Path:
     """
@@ -49,8 +51,18 @@ def latest_run(runs: Path, name: str, wanted: Sequence[str]) -> int:
     return 0
 
 
+def task_of(run: str) -> str:
+    """
+    :param run: name of its folder
+    :return: its environment, as in the names of files: "ENV" of "ENV_3" and of "ENV_3_uuid"; a name without a number is
+        all of it
+    """
+    found = _NAME.fullmatch(run)
+    return run if found is None else found[1]
+
+
 def _parts(name: str) -> tuple[str, int, str]:
     """:return: of "ENV_3_uuid": "ENV", 3 and "_uuid" """
-    found = re.fullmatch(r"(.*)_(\d+)((?:_[0-9a-f-]{36})?)", name, re.DOTALL)
+    found = _NAME.fullmatch(name)
     assert found is not None, name  # rl-zoo3 made it
     return found[1], int(found[2]), found[3]

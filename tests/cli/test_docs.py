@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import pytest
 from rl_zoo3.utils import ALGOS
 from support.hub_server import TOKEN, reachable
@@ -97,6 +98,32 @@ def test_the_page_about_dagger_does_what_it_says(
     for command in commands:
         short = ["-n", "300", "--eval-freq", "-1", "--final-eval-episodes", "0", "--device", "cpu"]
         assert cli.main([*shlex.split(command), *short]) == 0, command
+
+
+def test_tables_are_written_as_their_page_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").symlink_to(DOCS.parent / "benchmarks")
+    for name, score in (
+        ("logs/r2d2", 400.0),
+        ("logs/ppo_lstm", 100.0),
+        ("runs/a/r2d2", 300.0),
+        ("runs/b/r2d2", 200.0),
+    ):
+        for seed in range(2):
+            run = tmp_path / name / f"CartPoleNoVel-v1_{seed + 1}"
+            run.mkdir(parents=True)
+            np.savez(run / "evaluations.npz", timesteps=[100, 200], results=[[0.0, 1.0], [score, score + seed]])
+    commands = re.findall(r"^sb3-ext (table .*)$", (DOCS / "report.md").read_text(), flags=re.MULTILINE)
+    assert len(commands) == 6
+    for command in commands:
+        assert cli.main(shlex.split(command)) == 0, command
+        said = capsys.readouterr()
+        assert not said.err
+        assert ("burn-in,2,200" in said.out) == ("zero-state" in command)
+    assert "| CartPoleNoVel-v1 | r2d2 | 2 | 200 | 400.2 | " in (tmp_path / "scores.md").read_text()
+    assert "normalised" in (tmp_path / "scores.tex").read_text()
 
 
 @pytest.mark.filterwarnings("ignore")  # rl-zoo3's scripts are not ours to keep free of deprecations

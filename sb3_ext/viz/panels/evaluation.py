@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from sb3_ext.viz.curves import N_BOOTSTRAP
+from sb3_ext.viz.bootstrap import N_BOOTSTRAP
 from sb3_ext.viz.report_data import Panel, ReportData, card, number, span
 
 
