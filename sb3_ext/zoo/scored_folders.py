@@ -54,10 +54,10 @@ def scored(
     runs: list[Run] = []
     notes: list[str] = []
     notes += _of_several_folders(groups)
-    every = {run.resolve() for group in groups.values() for run in group}
     for (task, algorithm), folders in groups.items():
         ended = [run for run in folders if unfinished or _has_ended(run, notes)]
-        curves = _curves([run for run in ended if _is_independent(run, every, notes)], source, notes)
+        read = _curves(ended, source, notes)
+        curves = {run: curve for run, curve in read.items() if _is_independent(run, read, notes)}
         notes += _of_one_seed(curves)
         runs += _at_common_step(task, algorithm, curves, window, notes)
     return runs, notes
@@ -104,14 +104,14 @@ def _has_ended(run: Path, notes: list[str]) -> bool:
     return False
 
 
-def _is_independent(run: Path, every: set[Path], notes: list[str]) -> bool:
+def _is_independent(run: Path, others: Iterable[Path], notes: list[str]) -> bool:
     """:return: False where it went on, by ``-i``, from a run that counts itself"""
     words = _command_of(run)
     for flag in ("-i", "--trained-agent"):
         if flag in words[:-1]:
             parent = Path(words[words.index(flag) + 1]).parent.parts[-2:]
-            if any(other.parts[-2:] == parent for other in every - {run.resolve()}):
-                notes.append(f"{run}: goes on from {'/'.join(parent)}, which counts, and is left out")
+            if any(other != run and other.resolve().parts[-2:] == parent for other in others):
+                notes.append(f"{run}: goes on, by {flag}, from {'/'.join(parent)}, and is left out beside it")
                 return False
     return True
 

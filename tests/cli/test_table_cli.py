@@ -95,12 +95,17 @@ def test_a_run_that_went_on_counts_once(capsys: pytest.CaptureFixture[str]) -> N
     run("dqn/E_3", 1, 2, 3, 6, command="--seed 5")
     run("dqn/E_4", 9, 9, 9, 9, command="-i logs/dqn/E_3/rl_model_100_steps.zip")
     run("dqn/F_1", 9, command="-i elsewhere/dqn/F_9/F.zip")
+    run("dqn/F_2", 9, command="-i logs/dqn/E_3/E.zip")  # another task, to which nothing was added
+    run("dqn/G_1", 1)
+    Path("logs/dqn/G_1/interrupted.json").write_text("{")
+    run("dqn/G_2", 8, command="--trained-agent logs/dqn/G_1/rl_model_50_steps.zip")
     rows, lines = table("logs", capsys=capsys)
-    assert [(row["runs"], row["mean"]) for row in rows] == [("2", "5.0"), ("1", "9.0")]
+    assert [(row["runs"], row["mean"]) for row in rows] == [("2", "5.0"), ("2", "9.0"), ("1", "8.0")]
     assert lines == [
         "logs/dqn/E_1: has not ended, and is left out; --unfinished counts it",
-        "logs/dqn/E_4: goes on from dqn/E_3, which counts, and is left out",
+        "logs/dqn/E_4: goes on, by -i, from dqn/E_3, and is left out beside it",
         "logs/dqn/E_2, logs/dqn/E_3: all of --seed 5, and each counts as a run",
+        "logs/dqn/G_1: has not ended, and is left out; --unfinished counts it",
     ]
     assert cli.main(["table", "logs", "--unfinished"]) == 2
     line = "logs/dqn/E_1 ends at step 200, before logs/dqn/E_2 begins at 300: there is no step to compare them at"
