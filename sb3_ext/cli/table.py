@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import math
 import sys
 from collections.abc import Sequence
@@ -83,13 +84,12 @@ def table(given: argparse.Namespace) -> None:
     if given.output is None:
         print(text, end="")
         return
-    content = text.encode()
-    write_whole(given.output, format_, lambda file: _write(file, content))
+
+    def write(file: io.BufferedIOBase) -> None:
+        file.write(text.encode())
+
+    write_whole(given.output, format_, write)
     print(f"{len(rows)} rows of {len(runs)} runs: {given.output}")
-
-
-def _write(file: object, content: bytes) -> None:
-    file.write(content)  # type: ignore[attr-defined]
 
 
 def _format_of(given: argparse.Namespace) -> str:

@@ -45,7 +45,7 @@ def test_runs_of_folders(capsys: pytest.CaptureFixture[str]) -> None:
         run(f"dqn/MyEnv-v0_{i + 1}", 0, end)
         run(f"ppo/MyEnv-v0_{i + 1}_0b56ad40-95cd-4c4a-9d3f-2a8d1e5c7f10", 0, 5 * i)
     run("ppo/Other-v0_1", 7)
-    rows, lines = table("logs", "logs/ppo", "--versus", "ppo", capsys=capsys)
+    rows, lines = table("logs", "logs/../logs/ppo", "--versus", "ppo", capsys=capsys)
     assert not lines
     assert [(row["env"], row["algorithm"], row["runs"], row["env_steps"]) for row in rows] == [
         ("MyEnv-v0", "dqn", "3", "200"),
