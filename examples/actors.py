@@ -13,7 +13,8 @@ from sb3_ext.distributed import ActorEnvs
 def main(steps: int) -> None:
     make_envs = partial(make_vec_env, "CartPole-v1")  # a number of environments -> a VecEnv
     envs = ActorEnvs(make_envs, n_actors=2, envs_per_actor=8)
-    model = R2D2("MlpLstmPolicy", envs, seed=0).learn(steps)
+    # The default is an update for 16 steps of each environment: 16 of them have 16 updates for the same 16 steps.
+    model = R2D2("MlpLstmPolicy", envs, gradient_steps=16, seed=0).learn(steps)
     envs.close()
     mean, _ = evaluate_policy(model, make_envs(1), n_eval_episodes=10)
     print(f"{model.num_timesteps} steps of two actors: mean return {mean:.0f}")

@@ -11,7 +11,6 @@ import gymnasium as gym
 import numpy as np
 import pytest
 from gymnasium import spaces
-from rl_zoo3.utils import get_wrapper_class
 from stable_baselines3 import PPO
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
@@ -136,7 +135,8 @@ def test_a_network_learns_a_drawn_reward_against_the_environments_own() -> None:
 def test_it_can_be_copied_pickled_normalised_and_named_in_a_yml(tmp_path: Path) -> None:
     found = max_ent_irl(MDP, shown_by(MDP, soft_expert(MDP, 0.5), 5, limit=10))
     found.save(tmp_path / "reward.json")
-    wrap = get_wrapper_class(
+    zoo = pytest.importorskip("rl_zoo3.utils", reason="rl-zoo3 asks for a newer SB3 than the oldest that is tested")
+    wrap = zoo.get_wrapper_class(
         {"env_wrapper": [{"sb3_ext.imitation.RewardTable": {"reward": f"{tmp_path}/reward.json"}}]}
     )
     assert wrap is not None

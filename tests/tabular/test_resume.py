@@ -106,16 +106,16 @@ def test_what_is_under_way_between_two_rollouts_goes_on(
 ) -> None:
     """The action that is drawn already, and the episodes that have begun."""
     given: dict[str, Any] = {"seed": 3, "n_steps": 4}
-    whole = algorithm("TablePolicy", made("Taxi-v4", n_envs), **given).learn(240)
+    whole = algorithm("TablePolicy", made(TAXI, n_envs), **given).learn(240)
     whole.learn(1200, reset_num_timesteps=False)
-    model = algorithm("TablePolicy", made("Taxi-v4", n_envs), **given).learn(240)
+    model = algorithm("TablePolicy", made(TAXI, n_envs), **given).learn(240)
     model.save(tmp_path / "model")
     np.random.seed(99)
     loaded = algorithm.load(tmp_path / "model", env=model.get_env(), force_reset=False)
     loaded.learn(1200, reset_num_timesteps=False)
     assert_equal(*({k: x.numpy() for k, x in m.policy.state_dict().items()} for m in (loaded, whole)))
     assert loaded.policy.visits.sum() > 100
-    elsewhere = algorithm.load(tmp_path / "model", env=made("Taxi-v4", n_envs + 1))
+    elsewhere = algorithm.load(tmp_path / "model", env=made(TAXI, n_envs + 1))
     elsewhere.learn(100, reset_num_timesteps=False)  # and begins its episodes there
 
 
