@@ -336,4 +336,4 @@ def _tell(demos: Demonstrations, target: Path) -> None:
     print(f"Saved {target}")
 
 
-DEMOS = Command("demos", "record, play, inspect, convert, push and pull expert demonstrations", _parser, run)
+DEMOS = Command("demos", "record, play, inspect, check, convert, push and pull expert demonstrations", _parser, run)

@@ -303,4 +303,4 @@ def test_help(capsys: pytest.CaptureFixture[str]) -> None:
             demos(command, "--help")
         assert f"usage: sb3-ext demos {command}" in capsys.readouterr().out
     assert cli.main(["--help"]) == 0
-    assert "record, play, inspect, check and convert expert demonstrations" in capsys.readouterr().out
+    assert "record, play, inspect, check, convert, push and pull expert demonstrations" in capsys.readouterr().out
