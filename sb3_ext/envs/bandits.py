@@ -3,6 +3,7 @@ Bandits: one state, and arms that pay at random. What pulls cost against the bes
 render "rgb_array" because SB3's ``make_vec_env`` asks every environment for it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ from sb3_ext.envs.tables import TransitionTable
 COINS = (0.1, 0.5, 0.1, 0.9, 0.1)
 
 
-class BanditEnv(gym.Env[np.int64, np.int64]):
+class BanditEnv(gym.Env[np.int64, np.int64], ABC):
     """
     What bandits have in common.
 
@@ -55,16 +56,16 @@ class BanditEnv(gym.Env[np.int64, np.int64]):
             return np.tile(self.given, (n, 1))
         return self._drawn((n, self.n_arms), rng)
 
+    @abstractmethod
     def pay(self, means: np.ndarray, rng: np.random.Generator) -> np.ndarray:
         """
         :param means: [n] of arms that are pulled
         :return: [n] float64 rewards
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def _drawn(self, shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
         """:return: means of this shape from the prior"""
-        raise NotImplementedError
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -6,6 +6,7 @@ compute with their mean weights. A module of here owns a copy of the networks, s
 from __future__ import annotations
 
 import copy
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,7 +34,7 @@ from sb3_ext.tabular.policy import QTablePolicy
 from sb3_ext.td3.best_policy import BestPolicyMixin
 
 
-class ActingGraph(nn.Module):
+class ActingGraph(nn.Module, ABC):
     """Base of those without a state."""
 
     values_name: str | None = None
@@ -43,6 +44,7 @@ class ActingGraph(nn.Module):
         """:return: of one sequence, [1, ...] each; None = there is none"""
         return None
 
+    @abstractmethod
     def forward(
         self, obs: PyTorchObs, state: Sequence[th.Tensor], episode_start: th.Tensor | None
     ) -> tuple[th.Tensor, ...]:
@@ -52,7 +54,6 @@ class ActingGraph(nn.Module):
         :param episode_start: [B] bool, there the state is made new; None without a state
         :return: action, then the values where there are some, then the leaves of the next state
         """
-        raise NotImplementedError
 
 
 class GreedyGraph(ActingGraph):

@@ -8,6 +8,7 @@ gives the columns in a random order, as the tables do. Time t of the equations i
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from math import inf, isfinite
 from typing import NamedTuple
@@ -28,7 +29,7 @@ class Counts(NamedTuple):
     """[E, A], mean of the square of what it paid"""
 
 
-class _ByCounts:
+class _ByCounts(ABC):
     """What these strategies have in common. Here `Counts` are [E, A], and a value is given to each action."""
 
     def choose(self, q_values: np.ndarray, progress_remaining: float) -> np.ndarray:
@@ -46,13 +47,13 @@ class _ByCounts:
         """:return: 0: what is left to explore stands in the counts, not on the clock"""
         return 0.0
 
+    @abstractmethod
     def worth(self, counts: Counts) -> np.ndarray:
         """
         :return: [E, A] of which the largest is taken, in units of the reward; of any value for an action that was never
             tried
         :raises ValueError: for rewards that the strategy is not made for
         """
-        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from sb3_ext.ops.tabular import bootstrapped
 from sb3_ext.tabular.q_learning import Steps, TableAlgorithm
 
@@ -23,6 +21,6 @@ class ExpectedSARSA(TableAlgorithm):
         super()._check_settings()
         self._check_probabilities(self._told_exploration())
 
-    def _targets(self, steps: Steps) -> np.ndarray:
+    def _learn(self, steps: Steps) -> None:
         next_value = (self.probabilities(steps.next_state) * self.policy.values(steps.next_state)).sum(axis=1)
-        return bootstrapped(steps.reward, steps.terminated, next_value, self.gamma)
+        self._move_by(steps, bootstrapped(steps.reward, steps.terminated, next_value, self.gamma))

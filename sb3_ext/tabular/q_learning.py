@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import pathlib
+from abc import abstractmethod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -183,13 +184,16 @@ class TableAlgorithm(TableMixin, ClampedClockMixin, AtomicReplaySaveMixin, OffPo
             )
         )
 
+    @abstractmethod
     def _learn(self, steps: Steps) -> None:
         """:param steps: to learn from, once"""
-        self._move(steps.state * int(self.action_space.n) + steps.action, self._targets(steps))
 
-    def _targets(self, steps: Steps) -> np.ndarray:
-        """:return: [n] float64, what the values move towards"""
-        raise NotImplementedError
+    def _move_by(self, steps: Steps, targets: np.ndarray) -> None:
+        """
+        :param steps: whose cells move
+        :param targets: [n] float64, where to
+        """
+        self._move(steps.state * int(self.action_space.n) + steps.action, targets)
 
     def dump_logs(self) -> None:
         """Adds: how it explores and steps now."""
@@ -269,6 +273,6 @@ class QLearning(TableAlgorithm):
     :param _init_setup_model: make the table now
     """
 
-    def _targets(self, steps: Steps) -> np.ndarray:
+    def _learn(self, steps: Steps) -> None:
         next_value = self.policy.values(steps.next_state).max(axis=1)
-        return bootstrapped(steps.reward, steps.terminated, next_value, self.gamma)
+        self._move_by(steps, bootstrapped(steps.reward, steps.terminated, next_value, self.gamma))
