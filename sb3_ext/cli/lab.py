@@ -92,7 +92,7 @@ def run(given: argparse.Namespace) -> None:
 def _serve(lab: Lab, port: int) -> None:
     """Until Ctrl-C or SIGTERM."""
     from sb3_ext.viz.lab_server import ADDRESS, LabServer
-    from sb3_ext.zoo.interrupts import sigterm_as_ctrl_c
+    from sb3_ext.zoo.signals import sigterm_as_ctrl_c
 
     try:
         server = LabServer(lab, port)

@@ -32,7 +32,7 @@ def train(argv: Sequence[str], typed: Sequence[str], settings: Mapping[str, Any]
     script = importlib.import_module("rl_zoo3.train")
     from sb3_ext.exchange.redaction import redacted_arguments
     from sb3_ext.zoo.experiment import TypedExperiment
-    from sb3_ext.zoo.interrupts import sigterm_as_ctrl_c
+    from sb3_ext.zoo.signals import sigterm_as_ctrl_c
 
     made = functools.partial(TypedExperiment, **settings, command=typed)
     with (

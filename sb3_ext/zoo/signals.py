@@ -1,0 +1,44 @@
+"""Ctrl-C and SIGTERM, heard by whoever asks for them. Nothing here needs SB3: who only waits shall be small."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+def sigterm_as_ctrl_c() -> contextlib.AbstractContextManager[None]:
+    """:return: block in which SIGTERM raises `KeyboardInterrupt` too"""
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    return heard(interrupt, (signal.SIGTERM,))
+
+
+@contextlib.contextmanager
+def heard(by: Callable[[int, FrameType | None], None], signals: tuple[signal.Signals, ...] = SIGNALS) -> Iterator[None]:
+    """
+    :param by: is called in the block; outside the main thread signals do what they did before
+    :param signals: that it hears
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, by) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def say(text: str) -> None:
+    """:param text: line for the terminal, past `sys.stdout`: a signal may come while that one is being written to"""
+    with contextlib.suppress(OSError):  # nobody reads
+        os.write(2, f"\n{text}\n".encode())
