@@ -110,7 +110,6 @@ def test_noise_is_right_directly_after_load(tmp_path: Path) -> None:
         (lambda: Scheduled(0.1), "noise 0.1 must be an ActionNoise"),  # type: ignore[arg-type]
         (lambda: Laddered(VectorizedActionNoise(noise(), 2)), "must be an ActionNoise of one environment"),
     ],
-    ids=str,
 )
 def test_impossible_scales_are_named(make: Callable[[], ActionNoise], message: str) -> None:
     with pytest.raises(ValueError, match=message):
