@@ -96,7 +96,8 @@ def _curve(agent: Agent, path: Path) -> Path | None:
     """:return: a picture of the evaluations on the way, None where there are none or matplotlib is missing"""
     try:
         from sb3_ext.saving import save_figure
-        from sb3_ext.viz.curves import aggregate, plot_curves, read_evaluations
+        from sb3_ext.viz.curve_pictures import plot_curves
+        from sb3_ext.viz.curves import aggregate, read_evaluations
 
         bands = aggregate({agent.ref.algo: [read_evaluations(agent.path.parent)]})
         return save_figure(plot_curves(bands, title=agent.ref.env_id), path)

@@ -24,7 +24,7 @@ SUFFIXES = {".md": "markdown", ".tex": "latex", ".csv": "csv"}
 def _parser() -> Parser:
     parser = Parser(
         "sb3-ext table",
-        description="A table of scores: runs, mean, standard deviation, interquartile mean with its 95 %% interval, "
+        description="A table of scores: runs, mean, standard deviation, interquartile mean with its 95 % interval, "
         "CPU seconds. Of folders of runs, as logs/, or of CSV files with a run a line, as benchmarks/results/*.csv.",
     )
     parser.add_argument("sources", nargs="+", metavar="[LABEL=]SOURCE", help="folder of runs, or CSV file")
@@ -155,7 +155,8 @@ def _runs_of(typed: Sequence[tuple[str | None, Path]], given: argparse.Namespace
     :return: runs, and lines about what was left out
     :raises UserError: for an algorithm of two sources, whose runs might be the same ones
     """
-    from sb3_ext.zoo.scored_folders import find_runs, groups_of, scored
+    from sb3_ext.zoo.run_curves import find_runs, groups_of
+    from sb3_ext.zoo.scored_folders import scored
 
     env = None if given.env is None else name_in_folders(given.env)
     lines: list[str] = []

@@ -1,4 +1,4 @@
-"""`sb3-ext video`, `report` and `plot`: agents of the log folder as pictures."""
+"""`sb3-ext video` and `report`: agents of the log folder as pictures."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from sb3_ext.errors import UserError
 from sb3_ext.versions import package_versions
 from sb3_ext.zoo.agents import Agent, acts_greedily, command_of, evaluate, load_to_film
 from sb3_ext.zoo.display import progress_bar
-from sb3_ext.zoo.typed_ids import name_in_folders
 
 if TYPE_CHECKING:
     from sb3_ext.planning.gap_file import GapCurve
@@ -168,72 +167,6 @@ def _gap_of(folder: Path) -> GapCurve | None:
     return read_gap(folder) if (folder / NAME).is_file() else None
 
 
-def _plot_parser() -> Parser:
-    parser = Parser(
-        "sb3-ext plot",
-        description="Learning curves: the interquartile mean over runs with its 95 % interval. Runs of one algorithm "
-        "and environment are one curve; LABEL=FOLDER puts all runs below a folder into the curve of that name.",
-    )
-    parser.add_argument("folders", nargs="+", metavar="[LABEL=]FOLDER", help="of a run, or with runs below, as logs/")
-    parser.add_argument("--env", help="only runs of this environment")
-    parser.add_argument("-o", "--output", type=Path, default=Path("curves.png"), help="picture (curves.png)")
-    parser.add_argument(
-        "--source",
-        choices=("evaluations", "monitor"),
-        help="evaluations on the way, or training episodes (evaluations where all runs have them)",
-    )
-    parser.add_argument("--window", type=whole(1), default=100, help="training episodes to smooth over (100)")
-    parser.add_argument("--title", default="", help="above")
-    return parser
-
-
-def plot(given: argparse.Namespace) -> None:
-    """:param given: by the flags of `plot`"""
-    from sb3_ext.saving import save_figure
-    from sb3_ext.viz.curves import aggregate, plot_curves, read_evaluations, read_monitor
-
-    groups = _groups_of(given.folders, given.env)
-    runs = [run for group in groups.values() for run in group]
-    source = given.source
-    if source is None:
-        source = "evaluations" if all((run / "evaluations.npz").is_file() for run in runs) else "monitor"
-    read = {"evaluations": read_evaluations, "monitor": read_monitor}[source]
-    bands = aggregate({name: [read(run) for run in group] for name, group in groups.items()}, window=given.window)
-    for name, band in bands.items():
-        interval = "" if band.low is None or band.high is None else f" [{band.low[-1]:.2f}, {band.high[-1]:.2f}]"
-        n_runs = f"{band.n_runs} run{'s' if band.n_runs > 1 else ''}"
-        print(f"{name}: {band.iqm[-1]:.2f}{interval} after {band.steps[-1]} env steps, {n_runs} ({source})")
-    print(save_figure(plot_curves(bands, title=given.title), given.output, dpi=150))
-
-
-def _groups_of(folders: list[str], env: str | None) -> dict[str, list[Path]]:
-    """
-    :param folders: as typed
-    :param env: only its runs
-    :return: folders of runs by the name of their curve
-    :raises UserError: where there are none
-    """
-    wanted = None if env is None else name_in_folders(env)
-    groups: dict[str, list[Path]] = {}
-    for text in folders:
-        label, found, rest = text.partition("=")
-        if found and not rest:
-            raise UserError(f"{text!r} names no folder: LABEL=FOLDER")
-        folder = Path(rest if found else text)
-        if not folder.is_dir():
-            raise UserError(f"there is no folder {folder}")
-        files = [*folder.rglob("evaluations.npz"), *folder.rglob("*monitor.csv")]
-        for run in sorted({path.parent for path in files}):
-            name = run.resolve().name
-            task = name.rpartition("_")[0] if name.rpartition("_")[2].isdigit() else name
-            if wanted in (None, task):
-                groups.setdefault(label if found else f"{run.resolve().parent.name} {task}", []).append(run)
-    if not groups:
-        runs_of = f" of {env}" if env else ""
-        raise UserError(f"no runs{runs_of} in {', '.join(folders)}: no evaluations.npz and no monitor.csv")
-    return groups
-
-
 def film(
     agent: Agent,
     max_steps: int = 1000,
@@ -295,4 +228,3 @@ VIDEO = Command("video", "film a trained agent: MP4 or GIF, with what its decisi
 REPORT = Command(
     "report", "one HTML page about a trained agent: curves, an episode to step through, scores", _report_parser, report
 )
-PLOT = Command("plot", "learning curves of several runs, with intervals", _plot_parser, plot)

@@ -1,5 +1,5 @@
 """
-Learning curves: read from a run's folder, put together over runs, drawn.
+Learning curves: read from a run's folder, put together over runs.
 
 The x axis is always environment steps, over all environments of a run.
 """
@@ -14,21 +14,12 @@ import pathlib
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 
 from sb3_ext.viz.bootstrap import N_BOOTSTRAP, seeded
 
-if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
-
-INK, FAINT, GRID = "#2b2f36", "#767c86", "#e3e6ea"
-# Okabe and Ito's, which the colour-blind can tell apart, without black and with a yellow that is seen on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#a99a00")
-DASHES = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))  # once the colours are used up
 WINDOW = 100  # episodes: of `ep_rew_mean` in SB3's log
 MOST_POINTS = 200  # of a curve over runs
 
@@ -222,100 +213,3 @@ def _common_steps(name: str, curves: Sequence[Curve]) -> np.ndarray:
     steps = np.unique(np.concatenate([curve.steps for curve in curves]))
     steps = steps[(steps >= first) & (steps <= last)]
     return steps if len(steps) <= MOST_POINTS else np.linspace(first, last, MOST_POINTS)
-
-
-def plot_curves(bands: Mapping[str, Band], *, title: str = "", ylabel: str = "return") -> Figure:
-    """
-    Draw a line and its interval for each group, with its name beside the line's end.
-
-    :param bands: of `aggregate`
-    :param title: above
-    :param ylabel: what the curves are
-    :return: a figure that is no part of pyplot: no window, nothing to close
-    :raises ValueError: for no band
-    """
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-    from matplotlib.ticker import EngFormatter, MaxNLocator
-
-    if not bands:
-        raise ValueError("bands: nothing to draw; give `aggregate` at least one group")
-    # The layout leaves a line free at the bottom.
-    figure = Figure(figsize=(8, 4.6), layout=ConstrainedLayoutEngine(rect=(0, 0.045, 1, 0.955)), facecolor="white")
-    axes = figure.add_subplot()
-    for i, band in enumerate(bands.values()):
-        colour, dashes = _style(i)
-        if band.low is not None and band.high is not None:
-            axes.fill_between(band.steps, band.low, band.high, color=colour, alpha=0.16, linewidth=0)
-        marker = "o" if len(band.steps) == 1 else None
-        axes.plot(band.steps, band.iqm, color=colour, linewidth=2, linestyle=dashes, marker=marker, zorder=3)
-    axes.margins(x=0)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.spines[["left", "bottom"]].set_color(GRID)
-    axes.tick_params(colors=INK, length=0)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.set_ylabel(ylabel, color=INK)
-    axes.set_xlabel("environment steps", color=INK)
-    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True))
-    axes.set_title(title.replace("$", r"\$"), color=INK, loc="left", fontweight="bold")
-    _label_ends(axes, bands)
-    figure.text(0.995, 0.0, _legend_of(bands), ha="right", va="bottom", fontsize=8, color=FAINT)
-    return figure
-
-
-def _style(i: int) -> tuple[str, str | tuple[int, tuple[float, ...]]]:
-    return COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS) % len(DASHES)]
-
-
-def _label_ends(axes: Axes, bands: Mapping[str, Band]) -> None:
-    """Names right of the axes, each with its line's colour and as near to the line's end as the others allow."""
-    low, high = axes.get_ylim()
-    # Fixed, so that a name stays beside its line.
-    axes.set_ylim(low, high)
-    gap = max(min(0.062, 1 / len(bands)), 0.03)  # of the height: a line of text, less where there are many
-    wanted = [(float(band.iqm[-1]) - low) / (high - low) for band in bands.values()]
-    heights = _spread(wanted, gap)
-    for i, ((name, band), height) in enumerate(zip(bands.items(), heights, strict=True)):
-        colour, dashes = _style(i)
-        axes.plot(
-            (1.015, 1.055),
-            (height, height),
-            transform=axes.transAxes,
-            color=colour,
-            linewidth=2,
-            linestyle=dashes,
-            clip_on=False,
-        )
-        runs = "1 run" if band.n_runs == 1 else f"{band.n_runs} runs"
-        axes.text(
-            1.07,
-            height,
-            # A name is text, not a formula, whatever it has between dollar signs.
-            f"{name} ({runs})".replace("$", r"\$"),
-            transform=axes.transAxes,
-            va="center",
-            color=INK,
-            fontsize=10 if gap > 0.045 else 7,
-        )
-
-
-def _spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """:return: heights in the same order, at least ``gap`` apart, up from the lowest and then down from the top"""
-    order = sorted(range(len(wanted)), key=lambda i: wanted[i])
-    heights = list(wanted)
-    for below, above in pairwise(order):
-        heights[above] = max(heights[above], heights[below] + gap)
-    top = 1.0
-    for i in reversed(order):
-        heights[i] = min(heights[i], top)
-        top = heights[i] - gap
-    return heights
-
-
-def _legend_of(bands: Mapping[str, Band]) -> str:
-    if all(band.low is None for band in bands.values()):
-        return "Single runs: no interval."
-    text = "Line: interquartile mean over runs. Band: its 95 % interval (stratified bootstrap)."
-    return text + (" A single run has none." if any(band.low is None for band in bands.values()) else "")

@@ -9,29 +9,14 @@ import contextlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
 from sb3_ext.errors import UserError
-from sb3_ext.viz.curves import WINDOW, Curve, read_evaluations, read_monitor
+from sb3_ext.viz.curves import WINDOW, Curve
 from sb3_ext.viz.score_table import Run
 from sb3_ext.zoo.checkpoints import Interrupted
-from sb3_ext.zoo.run_folders import task_of
-
-Source = Literal["evaluations", "monitor"]
-READERS = {"evaluations": read_evaluations, "monitor": read_monitor}
-SAME_LENGTH = 0.99  # of the longest run: training episodes and rounds of several environments end where they end
-
-
-def find_runs(folder: Path) -> list[Path]:
-    """
-    :param folder: of a run, or with runs below
-    :return: folders of runs, also of those that have no return yet
-    """
-    of_returns = (path.parent for pattern in ("evaluations.npz", "*monitor.csv") for path in folder.rglob(pattern))
-    of_settings = (path.parent.parent for path in folder.rglob("args.yml"))
-    return sorted({*of_returns, *of_settings})
+from sb3_ext.zoo.run_curves import Source, common_end, curves_of, of_several_folders
 
 
 def scored(
@@ -52,43 +37,14 @@ def scored(
     :raises UserError: for runs of a group without a common step
     """
     runs: list[Run] = []
-    notes: list[str] = []
-    notes += _of_several_folders(groups)
+    notes = of_several_folders(groups, "row")
     for (task, algorithm), folders in groups.items():
         ended = [run for run in folders if unfinished or _has_ended(run, notes)]
-        read = _curves(ended, source, notes)
+        read = curves_of(ended, source, notes)
         curves = {run: curve for run, curve in read.items() if _is_independent(run, read, notes)}
         notes += _of_one_seed(curves)
         runs += _at_common_step(task, algorithm, curves, window, notes)
     return runs, notes
-
-
-def groups_of(folders: Iterable[tuple[str | None, Path]], env: str | None) -> dict[tuple[str, str], list[Path]]:
-    """
-    :param folders: with the name that takes the place of the algorithm's, if any
-    :param env: only its runs, as in the names of files
-    :return: folders of runs by task and algorithm, each once
-    """
-    groups: dict[tuple[str, str], list[Path]] = {}
-    seen: set[Path] = set()
-    for label, folder in folders:
-        for run in find_runs(folder):
-            whole = run.resolve()
-            task = task_of(whole.name)
-            if whole not in seen and env in (None, task):
-                seen.add(whole)
-                groups.setdefault((task, label or whole.parent.name), []).append(run)
-    return groups
-
-
-def _of_several_folders(groups: Mapping[tuple[str, str], Sequence[Path]]) -> list[str]:
-    """:return: a line for each algorithm whose runs may be those of several experiments; one with a label was asked"""
-    lines = []
-    for (task, algorithm), runs in groups.items():
-        parents = list(dict.fromkeys(str(run.parent) for run in runs))
-        if len(parents) > 1 and {run.resolve().parent.name for run in runs} == {algorithm}:
-            lines.append(f"{algorithm} on {task}: one row of {' and '.join(parents)}; LABEL=FOLDER makes two")
-    return lines
 
 
 def _has_ended(run: Path, notes: list[str]) -> bool:
@@ -125,16 +81,6 @@ def _command_of(run: Path) -> list[str]:
         return []
 
 
-def _curves(folders: Sequence[Path], source: Source, notes: list[str]) -> dict[Path, Curve]:
-    curves = {}
-    for run in folders:
-        try:
-            curves[run] = READERS[source](run)
-        except ValueError as error:
-            notes.append(f"{error}; the run is left out")
-    return curves
-
-
 def _of_one_seed(curves: Mapping[Path, Curve]) -> list[str]:
     """:return: a line for each seed that was typed for several runs"""
     runs: dict[str, list[Path]] = {}
@@ -152,17 +98,7 @@ def _at_common_step(
     if not curves:
         notes.append(f"{algorithm} on {task}: no run is left, and so no row")
         return []
-    first = min(curves, key=lambda run: curves[run].steps[-1])
-    begins_last = max(curves, key=lambda run: curves[run].steps[0])
-    step, begin = int(curves[first].steps[-1]), int(curves[begins_last].steps[0])
-    if begin > step:
-        raise UserError(
-            f"{first} ends at step {step}, before {begins_last} begins at {begin}: there is no step to compare them "
-            "at; leave one out"
-        )
-    longest = max(int(curve.steps[-1]) for curve in curves.values())
-    if step < SAME_LENGTH * longest:
-        notes.append(f"{first} ends at step {step}, where all runs of {algorithm} on {task} are cut; one has {longest}")
+    step = common_end(task, algorithm, curves, notes)
     return [
         Run(task, algorithm, str(run), float(np.interp(step, curve.steps, curve.smoothed(window))), step)
         for run, curve in curves.items()

@@ -8,9 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.fake_runs import fake_monitor
+from support.fake_runs import fake_run as run
 
 from sb3_ext.cli import main as cli
-from sb3_ext.zoo.scored_folders import groups_of, scored
+from sb3_ext.zoo.run_curves import groups_of
+from sb3_ext.zoo.scored_folders import scored
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 
@@ -18,19 +21,6 @@ RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-
-
-def run(name: str, *scores: float, begin: int = 100, every: int = 100, command: str = "") -> Path:
-    """A folder as `sb3-ext train` leaves it, evaluated by two episodes at a time, whose mean is the score."""
-    folder = Path("logs") / name
-    (folder / "ENV").mkdir(parents=True)
-    (folder / "ENV" / "args.yml").write_text("seed: 1\n")
-    (folder / "ENV" / "command.txt").write_text(f"sb3-ext train {command}")
-    steps = begin + every * np.arange(len(scores))
-    results = np.array(scores)[:, None] + [-1, 1]
-    if scores:
-        np.savez(folder / "evaluations.npz", timesteps=steps, results=results)
-    return folder
 
 
 def table(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[list[dict[str, str]], list[str]]:
@@ -127,8 +117,7 @@ def test_runs_of_several_experiments_are_told_apart_by_labels(capsys: pytest.Cap
 def test_training_episodes_are_cut_where_the_first_run_ends() -> None:
     for number, n_episodes in ((1, 10), (2, 5)):
         folder = run(f"dqn/E_{number}")
-        written = "".join(f"{i + number},10,{i}\n" for i in range(n_episodes))
-        (folder / "0.monitor.csv").write_text('#{"t_start": 1.0}\nr,l,t\n' + written)
+        fake_monitor(folder, *range(number, n_episodes + number))
     runs, lines = scored(groups_of([(None, Path("logs"))], None), "monitor", window=2)
     assert [x.score for x in runs] == [4.5, 5.5] and [x.steps for x in runs] == [50, 50]
     assert lines == ["logs/dqn/E_2 ends at step 50, where all runs of dqn on E are cut; one has 100"]

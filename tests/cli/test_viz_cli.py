@@ -182,14 +182,14 @@ def test_a_report_of_a_recurrent_agent_on_vectors() -> None:
 def test_learning_curves_of_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["plot", "logs"]) == 0
     out = capsys.readouterr().out
-    assert "r2d2 CartPoleNoVel-v1: " in out and "after 200 env steps, 2 runs (evaluations)" in out
-    assert "rainbow sb3_ext-PendulumPixels-v0: " in out and "1 run (" in out and "curves.png" in out
+    assert "r2d2 on CartPoleNoVel-v1: " in out and "after 200 env steps, 2 runs (evaluations)" in out
+    assert "rainbow on sb3_ext-PendulumPixels-v0: " in out and "1 run (" in out and "curves.png" in out
     with Image.open("curves.png") as image:
         assert image.size[0] > 800
     command = ["plot", "ours=logs", "-o", "b.svg", "--env", "sb3_ext/PendulumPixels-v0", "--source", "evaluations"]
     assert cli.main(command) == 0
     out = capsys.readouterr().out
-    assert out.startswith("ours: ") and "2 runs" not in out
+    assert out.startswith("ours on sb3_ext-PendulumPixels-v0: ") and "2 runs" not in out
     assert (
         cli.main(["plot", "logs/r2d2/CartPoleNoVel-v1_1", "-o", "c.png", "--source", "monitor", "--window", "3"]) == 0
     )

@@ -15,12 +15,12 @@ from stable_baselines3.common.results_plotter import ts2xy
 from support.worlds import TaggedEnv
 
 from sb3_ext.saving import save_figure
+from sb3_ext.viz.curve_pictures import plot_curves, plot_panels
 from sb3_ext.viz.curves import (
     MOST_POINTS,
     Band,
     Curve,
     aggregate,
-    plot_curves,
     read_evaluations,
     read_monitor,
 )
@@ -158,7 +158,7 @@ def test_the_interquartile_mean_is_rliables() -> None:
 
 def test_the_interval_is_that_of_resampled_runs() -> None:
     values = np.random.RandomState(2).randn(8) * 10
-    band = aggregate({"a": [evaluations([5], [v]) for v in values]}, n_bootstrap=20_000)["a"]
+    band = aggregate({"a": [evaluations([5], [v]) for v in values]}, n_bootstrap=4_000)["a"]
     rng = np.random.RandomState(3)
     means = [np.sort(rng.choice(values, 8))[2:6].mean() for _ in range(20_000)]
     assert band.low is not None and band.high is not None
@@ -250,6 +250,29 @@ def test_the_figure_says_what_has_no_interval() -> None:
     assert plot_curves({"a": single}).axes[0].texts[0].get_text() == "a (1 run)"
     with pytest.raises(ValueError, match="nothing to draw"):
         plot_curves({})
+
+
+@pytest.mark.parametrize(("n_panels", "grid"), [(2, (1, 2)), (3, (2, 2)), (7, (3, 3))])
+def test_a_panel_for_each_environment(n_panels: int, grid: tuple[int, int]) -> None:
+    shown = {f"Task-v{i}": bands(3 + i % 2) for i in range(n_panels)}
+    shown["Task-v1"] = dict(reversed(shown["Task-v1"].items()))
+    figure = plot_panels(shown, title="A $title$ of $5")
+    figure.draw_without_rendering()
+    assert [axes.get_title("left") for axes in figure.axes] == list(shown)
+    place = figure.axes[0].get_subplotspec()
+    assert place is not None and place.get_gridspec().get_geometry() == grid
+    colours: dict[str, set[str]] = {}
+    for axes, names in zip(figure.axes, shown.values(), strict=True):
+        lines = [line for line in axes.lines if len(line.get_xdata()) == 3]  # type: ignore[arg-type]
+        for name, line in zip(names, lines, strict=True):
+            colours.setdefault(name, set()).add(str(line.get_color()))
+    assert all(len(found) == 1 for found in colours.values()) and len(set.union(*colours.values())) == 4
+    boxes = [text.get_window_extent() for axes in figure.axes for text in axes.texts]
+    boxes += [axes.get_window_extent() for axes in figure.axes]
+    assert not any(box.overlaps(other) for i, box in enumerate(boxes) for other in boxes[:i])
+    assert all(box.x0 >= 0 and box.x1 <= figure.bbox.x1 for box in boxes)
+    with pytest.raises(ValueError, match=r"nothing to draw in \['Empty-v0'\]"):
+        plot_panels({**shown, "Empty-v0": {}})
 
 
 def test_pictures_by_suffix(tmp_path: Path) -> None:
