@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from sb3_ext.cli.values import device, seed, whole
 from sb3_ext.errors import UserError
+from sb3_ext.zoo.agent_folders import said_by
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.typed_ids import environment_id, import_typed
 
@@ -98,17 +99,41 @@ def add_agent_flags(parser: argparse.ArgumentParser, required: bool = True) -> N
     :param parser: gets what `agent_of` reads
     :param required: whether it must be given
     """
-    parser.add_argument("--algo", required=required, help="as for `sb3-ext enjoy`")
-    parser.add_argument("--env", required=required, help="environment id, or MODULE:ID")
+    names = (
+        parser.add_argument("--algo", required=required, help="as for `sb3-ext enjoy`"),
+        parser.add_argument("--env", required=required, help="environment id, or MODULE:ID"),
+    )
     parser.add_argument("-f", "--folder", type=Path, default=Path("logs"), help="log folder of the training (logs)")
     parser.add_argument(
         "--exp-id", type=whole(0, also={-1}), default=0, help="run in it (0: the latest, -1: no folder per run)"
     )
-    parser.add_argument("--model", type=Path, help="a zip, with the settings beside it, or a folder of safe files")
+    shown = "a zip, with the settings beside it, or a folder of safe files, which says its --algo and --env"
+    parser.add_argument("--model", "--agent", type=Path, action=_Model, names=names, help=shown)
     parser.add_argument("--last", action="store_true", help="the last model, although there is a best one")
     parser.add_argument("--seed", type=seed, default=0, help="(0)")
     parser.add_argument("--device", type=device, default="auto", help="PyTorch device")
     add_env_flags(parser)
+
+
+class _Model(argparse.Action):
+    """
+    A folder of safe files says whose it is.
+
+    :param names: the flags that are not needed then
+    """
+
+    def __init__(self, *args: Any, names: Sequence[argparse.Action], **kwargs: Any) -> None:  # Any: argparse's, unread
+        super().__init__(*args, **kwargs)
+        self._names = names
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, given: argparse.Namespace, value: Any, flag: str | None = None
+    ) -> None:
+        """Keep the path."""
+        setattr(given, self.dest, value)
+        if not value.is_file():  # that there is no such folder is said later
+            for name in self._names:
+                name.required = False
 
 
 def add_env_flags(parser: argparse.ArgumentParser) -> None:
@@ -121,12 +146,16 @@ def agent_of(given: argparse.Namespace) -> AgentRef:
     """
     :param given: by the flags of `add_agent_flags`
     :return: the agent that they mean; the modules of its environment are imported
+    :raises UserError: where its folder says another, or does not say which
     """
     env_kwargs = env_kwargs_of(given)
     import_packages(given)
+    algo, env = given.algo, given.env
+    if given.model is not None and not given.model.is_file() and (given.model.is_dir() or None in (algo, env)):
+        algo, env = names_in(given.model, algo, env)
     return AgentRef(
-        given.algo,
-        environment_id(given.env),
+        algo,
+        environment_id(env),
         given.folder,
         given.exp_id,
         "last" if given.last else "best or last",
@@ -135,6 +164,23 @@ def agent_of(given: argparse.Namespace) -> AgentRef:
         given.seed,
         given.device,
     )
+
+
+def names_in(folder: Path, algo: str | None, env: str | None) -> tuple[str, str]:
+    """
+    :param folder: of safe files
+    :param algo: as typed, if it was
+    :param env: as typed, if it was, in place of what the folder says
+    :return: algorithm and environment
+    :raises UserError: where it is another algorithm's agent, or nobody says the environment
+    """
+    said = said_by(folder)
+    if algo not in (None, said.algo):
+        raise UserError(f"--algo {algo}: {folder} holds an agent of {said.algo}")
+    env_id = said.env_id if env is None else environment_id(env)
+    if env_id is None:
+        raise UserError(f"{folder} does not say what it was trained on: name it by --env")
+    return said.algo, env_id
 
 
 def env_kwargs_of(given: argparse.Namespace) -> dict[str, Any]:

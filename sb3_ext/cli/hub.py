@@ -127,8 +127,8 @@ def load(given: argparse.Namespace) -> None:
     register()
     import_packages(given)
     begin = time.perf_counter()
-    run = download_run(given.repo_id, given.folder, given.revision, given.device)
-    print(f"Loaded {given.repo_id} ({run.n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run.folder}")
+    run, n_bytes = download_run(given.repo_id, given.folder, given.revision, given.device)
+    print(f"Loaded {given.repo_id} ({n_bytes} bytes, {time.perf_counter() - begin:.1f} s) into {run.folder}")
     if run.is_watchable:
         print(f"Watch it with `sb3-ext enjoy --algo {run.algo} --env {run.env_id} -f {given.folder}`")
 

@@ -11,6 +11,7 @@ import gymnasium as gym
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of, env_kwargs_of, import_packages
 from sb3_ext.cli.values import real, whole
 from sb3_ext.errors import UserError
+from sb3_ext.zoo.agent_folders import said_by
 from sb3_ext.zoo.agents import load_agent
 from sb3_ext.zoo.experts import planner_of
 from sb3_ext.zoo.registry import PLANNER
@@ -182,11 +183,13 @@ class _Agent(NamedTuple):
 
 def _agent(given: argparse.Namespace) -> _Agent | None:
     """:return: None where there is none"""
-    if given.algo is None:
-        if given.model is not None:
-            raise UserError(f"--model {given.model} needs --algo, which it is a model of")
+    if given.algo is None and given.model is None:
         return None
-    given.env = given.env or MAZE
+    if given.algo is None and given.model.is_file():
+        raise UserError(f"--model {given.model} needs --algo, which it is a model of")
+    is_folder = given.model is not None and given.model.is_dir()
+    if given.env is None and not (is_folder and said_by(given.model).env_id):
+        given.env = MAZE
     ref = agent_of(given)
     if ref.algo == PLANNER:
         if ref.path is not None:

@@ -32,7 +32,7 @@ EXTRAS = {
     "rliable": "viz",
     "rich": "zoo",
     "rl_zoo3": "zoo",
-    "safetensors": "hub",
+    "safetensors": "zoo",
     "scipy": "lab",
     "seaborn": "zoo",
     "tensorboard": "zoo",

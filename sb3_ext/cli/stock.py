@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from sb3_ext.algorithms import ALGORITHMS
-from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages
+from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages, names_in
 from sb3_ext.cli.values import MAX_SEED, device, real, whole
 from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo import scripts
 from sb3_ext.zoo.actors import FLAGS
+from sb3_ext.zoo.agent_folders import run_of
 from sb3_ext.zoo.agent_ref import AgentRef, Which
 from sb3_ext.zoo.configs import config_path
 from sb3_ext.zoo.display import draw_without_a_display, has_display
@@ -60,6 +61,7 @@ WATCH_NOTES = """Differences from rl-zoo3:
   --exp-id                 without it, the latest run that has the model; one that was killed early has none
   --max-steps              is -n, as in `sb3-ext video`: all steps, over the ends of episodes
   --gym-packages           `record_video` imports them too
+  --agent FOLDER           `enjoy` plays an agent of safe files, which say its algorithm and environment; none runs code
   --no-render              is implied for `enjoy` where there is no display
   --traceback              all of an error, and not its one line
 """
@@ -138,17 +140,41 @@ def _watch_parser(name: str) -> StockParser:
         parser.share("--num-threads", type=whole(1, also={-1}))
         parser.share("--verbose", type=whole(0))
         parser.share("--device", type=device)
+        parser.add_argument("--agent", type=Path)
     return parser
 
 
 def enjoy(given: argparse.Namespace) -> None:
     """:param given: by the flags of `enjoy`"""
     assert isinstance(given, StockNamespace)
+    if given.agent is not None and not given.help:
+        _enjoy_folder(given)
+        return
     _find_agent(given)
+    _watch(given)
+
+
+def _enjoy_folder(given: StockNamespace) -> None:
+    """:raises UserError: for flags that name another agent"""
+    register()
+    for name in ("folder", "exp_id", "load_best", "load_checkpoint", "load_last_checkpoint"):
+        if getattr(given, name):
+            raise UserError(
+                f"--{name.replace('_', '-')} is for runs of a log folder, and --agent {given.agent} is none"
+            )
+    import_packages(given)
+    _, env_id = names_in(given.agent, given.algo, given.env)
+    with run_of(given.agent, env_id) as run:
+        given.algo, given.env, given.folder, given.exp_id = run.algo, run.env_id, run.folder.parents[1], 1
+        _watch(given, is_ours=True)
+
+
+def _watch(given: StockNamespace, is_ours: bool = False) -> None:
+    """:param is_ours: its files were just made by us"""
     if not has_display() and not given.no_render and not given.help:
         print("No display: running with --no-render")
         given.no_render = True
-    scripts.enjoy(given.argv())
+    scripts.enjoy(given.argv(), is_ours)
 
 
 def record_video(given: argparse.Namespace) -> None:

@@ -109,7 +109,7 @@ def report(given: argparse.Namespace) -> None:
         algorithm=name,
         env_id=agent.ref.env_id,
         trace=_with_usual_changes(trace),
-        curves=_curves_of(agent.path.parent, given.algo),
+        curves=_curves_of(agent.path.parent, agent.ref.algo),
         gap=_gap_of(agent.path.parent),
         env_steps=agent.model.num_timesteps,
         returns=returns,

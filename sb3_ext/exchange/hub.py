@@ -9,8 +9,6 @@ its weights, nothing else, unless its code is trusted.
 from __future__ import annotations
 
 import io
-import json
-import math
 import os
 import pathlib
 import re
@@ -22,9 +20,10 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecNormalize
 
 from sb3_ext.errors import UserError
-from sb3_ext.exchange.environments import check_env_id, checked_environment
+from sb3_ext.exchange.agent_files import RESULTS as RESULTS
+from sb3_ext.exchange.agent_files import Score as Score
+from sb3_ext.exchange.agent_files import agent_files
 from sb3_ext.exchange.hub_card import CARD as CARD
-from sb3_ext.exchange.hub_card import Score as Score
 from sb3_ext.exchange.hub_card import card, file_name
 from sb3_ext.exchange.hub_source import Source, named_errors
 from sb3_ext.exchange.hub_source import reach as reach
@@ -36,15 +35,13 @@ from sb3_ext.exchange.safe_files import (
     load_safe,
     load_safe_policy,
     read_json,
-    safe_files,
 )
 from sb3_ext.exchange.safe_optimizers import OPTIMIZER
 from sb3_ext.exchange.sb3_zip import load_zip_weights as load_zip_weights
-from sb3_ext.exchange.strict_json import MAX_JSON_BYTES, json_bytes
+from sb3_ext.exchange.strict_json import MAX_JSON_BYTES
 from sb3_ext.exchange.tensor_files import MAX_WEIGHT_BYTES
 from sb3_ext.planning import PlannerPolicy
 
-RESULTS = "results.json"
 MAX_ZIP_BYTES = 4 * MAX_WEIGHT_BYTES  # weights, and two numbers of Adam for each
 # Bytes, by name of a file; statistics are two numbers for each of an observation.
 LIMITS = {
@@ -101,18 +98,8 @@ def push_to_hub(
     """
     from huggingface_hub import CommitOperationAdd, HfApi  # of the extra `hub`
 
-    check_env_id(env_id)
-    checked_environment(environment)
-    if score is not None and not (math.isfinite(score.mean) and math.isfinite(score.std)):
-        raise UserError(f"score {score.mean} +- {score.std} must be finite")
-    if vec_normalize is None and isinstance(model, BaseAlgorithm):
-        vec_normalize = model.get_vec_normalize_env()
-    files: dict[str, bytes | str] = dict(safe_files(model, optimizer, vec_normalize))
-    config = {**json.loads(files[CONFIG]), "env_id": env_id, "environment": environment or {}}
-    files[CONFIG] = json_bytes(config, CONFIG)
+    files: dict[str, bytes | str] = {**agent_files(model, env_id, environment, score, vec_normalize, optimizer)}
     name = file_name(f"{type(model).__name__.lower()}-{env_id}")
-    if score is not None:
-        files[RESULTS] = json_bytes({"env_id": env_id, **score._asdict()}, RESULTS)
     for kind, given in (("replay", replay), ("curve", curve)):
         if given is not None:
             path = pathlib.Path(given)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from sb3_ext.exchange.agent_files import Score
 from sb3_ext.exchange.known_algorithms import name_of
 from sb3_ext.exchange.policy_files import KIND
 from sb3_ext.exchange.redaction import redacted_command
@@ -16,16 +16,6 @@ from sb3_ext.planning import PlannerPolicy
 from sb3_ext.versions import package_versions
 
 CARD = "README.md"
-
-
-class Score(NamedTuple):
-    """What an agent reached."""
-
-    mean: float
-    """return of an episode"""
-    std: float
-    """over the episodes"""
-    n_episodes: int
 
 
 def card(

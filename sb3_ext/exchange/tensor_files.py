@@ -138,5 +138,5 @@ def _safetensors(module: str) -> Any:  # Any: a module
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        message = f'safe files need the hub extra: pip install "sb3-ext[hub]" ({error})'
+        message = f'safe files need the zoo extra: pip install "sb3-ext[zoo]" ({error})'
         raise ModuleNotFoundError(message, name=error.name) from error

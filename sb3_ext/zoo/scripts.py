@@ -44,10 +44,13 @@ def train(argv: Sequence[str], typed: Sequence[str], settings: Mapping[str, Any]
         script.train()
 
 
-def enjoy(argv: Sequence[str]) -> None:
-    """:param argv: of rl-zoo3's script"""
+def enjoy(argv: Sequence[str], is_ours: bool = False) -> None:
+    """
+    :param argv: of rl-zoo3's script
+    :param is_ours: the agent's files were just made by us
+    """
     script = importlib.import_module("rl_zoo3.enjoy")
-    with _as_its_process("enjoy", argv), _loading_as_we_do(script):
+    with _as_its_process("enjoy", argv), _loading_as_we_do(script, is_ours):
         script.enjoy()
 
 
@@ -117,11 +120,12 @@ def _as_its_process(command: str, argv: Sequence[str]) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _loading_as_we_do(script: ModuleType) -> Iterator[None]:
+def _loading_as_we_do(script: ModuleType, is_ours: bool = False) -> Iterator[None]:
     """
     Within the block it says whose files are trusted, takes safe statistics where they are, and closes its workers.
 
     :param script: in whose name space `get_model_path` is looked up
+    :param is_ours: the files were just made by us
     """
     utils = importlib.import_module("rl_zoo3.utils")
     from sb3_ext.exchange.trust import beside, load_statistics, say_trusted
@@ -131,7 +135,8 @@ def _loading_as_we_do(script: ModuleType) -> Iterator[None]:
 
     def get_model_path(exp_id: int, folder: str, algo: str, env_name: str, *args: Any) -> tuple[str, str, str]:
         prefix, path, run = find(exp_id, folder, algo, env_name, *args)
-        say_trusted([path, *beside(Path(run) / env_name)])
+        if not is_ours:
+            say_trusted([path, *beside(Path(run) / env_name)])
         return prefix, path, run
 
     with (
