@@ -10,10 +10,23 @@ def without_resume(arguments: list[str]) -> list[str]:
     :param arguments: of the command line
     :return: without ``--resume FOLDER``
     """
-    if "--resume" not in arguments:
-        return arguments
-    at = arguments.index("--resume")
-    return arguments[:at] + arguments[at + 2 :]
+    return without_flag(arguments, "--resume")
+
+
+def without_flag(arguments: list[str], flag: str) -> list[str]:
+    """
+    :param arguments: of the command line
+    :param flag: that takes a value
+    :return: without both, also where they are one word, ``--flag=value``
+    """
+    rest: list[str] = []
+    words = iter(arguments)
+    for word in words:
+        if word == flag:
+            next(words, None)
+        elif not word.startswith(f"{flag}="):
+            rest.append(word)
+    return rest
 
 
 def without_secrets(arguments: list[str]) -> list[str]:
