@@ -81,7 +81,7 @@ def push(given: argparse.Namespace) -> None:
 def _replay(agent: Agent, path: Path) -> tuple[Path | None, str | None]:
     """:return: a video; or None, and why there is none: an agent can be shared without"""
     try:
-        from sb3_ext.cli.viz import film
+        from sb3_ext.cli.filming import film
         from sb3_ext.viz.video import write_video
 
         trace = film(agent)

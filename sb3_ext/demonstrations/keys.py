@@ -191,6 +191,16 @@ _OLD_CODES |= {303: "right shift", 304: "left shift", 305: "right ctrl", 306: "l
 _OLD_CODES |= {307: "right alt", 308: "left alt"}
 
 
+def key_name(key: str | int) -> str:
+    """
+    :param key: of a map of gymnasium's: a character, a name or a code
+    :return: its name
+    """
+    if isinstance(key, str):
+        return "space" if key == " " else key
+    return _OLD_CODES.get(key) or (key_name(chr(key)) if chr(key).isprintable() else str(key))
+
+
 def _code(key: Any) -> int:  # Any: a name or a code
     """
     :return: the code that pygame's events have

@@ -43,7 +43,11 @@ class GridWorldEnv(gym.Env[np.int64, np.int64]):
         given twice, ``move_prob`` is no probability, or ``default_reward`` is not finite
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - gymnasium declares it so
+    metadata = {  # noqa: RUF012 - gymnasium declares it so
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": 4,
+        "action_names": ["left", "down", "right", "up"],
+    }
 
     def __init__(
         self,

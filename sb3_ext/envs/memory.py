@@ -130,7 +130,12 @@ class MemoryChainEnv(gym.Env[np.ndarray, np.int64]):
     :raises ValueError: if ``length`` is below 1
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - gymnasium declares it so
+    metadata = {  # noqa: RUF012 - gymnasium declares it so
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": 4,
+        "observation_names": ["cue", "time", "query"],
+        "action_names": ["bit 0", "bit 1"],
+    }
 
     def __init__(self, length: int = 10, render_mode: str | None = None) -> None:
         if length < 1:

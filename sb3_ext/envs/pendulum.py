@@ -76,6 +76,10 @@ class DiscreteTorque(gym.ActionWrapper[np.ndarray, np.int64, np.ndarray], Record
         """
         return self.torques[[int(action)]]
 
+    def get_action_meanings(self) -> list[str]:
+        """:return: The torques, as Atari's environments name their actions"""
+        return [f"torque {torque:g}" for torque in self.torques]
+
 
 class PendulumPixelsEnv(gym.Env[np.ndarray, Any]):
     """Pendulum-v1 seen as one 84 x 84 picture per step: the velocity is hidden. Id ``sb3_ext/PendulumPixels-v0``.
@@ -99,6 +103,10 @@ class PendulumPixelsEnv(gym.Env[np.ndarray, Any]):
         self._driven: gym.Env = self.pendulum if n_torques is None else DiscreteTorque(self.pendulum, n_torques)
         self.action_space = self._driven.action_space
         self.observation_space = spaces.Box(0, 255, (SIZE, SIZE, 1), np.uint8)
+
+    def get_action_meanings(self) -> list[str]:
+        """:return: The torques that can be chosen, none where they are a Box"""
+        return self._driven.get_action_meanings() if isinstance(self._driven, DiscreteTorque) else []
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None

@@ -38,7 +38,11 @@ class TMazeEnv(gym.Env[np.int64, np.int64]):
     :raises ValueError: if ``length`` is below 1
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - gymnasium declares it so
+    metadata = {  # noqa: RUF012 - gymnasium declares it so
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": 4,
+        "action_names": ["left", "down", "right", "up"],
+    }
 
     def __init__(self, length: int = 10, render_mode: str | None = None) -> None:
         if length < 1:

@@ -45,7 +45,11 @@ class TigerEnv(gym.Env[np.int64, np.int64]):
     :raises ValueError: if ``accuracy`` is no probability
     """
 
-    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 4}  # noqa: RUF012 - gymnasium declares it so
+    metadata = {  # noqa: RUF012 - gymnasium declares it so
+        "render_modes": ["ansi", "rgb_array"],
+        "render_fps": 4,
+        "action_names": ["listen", "open left", "open right"],
+    }
 
     def __init__(self, accuracy: float = 0.85, render_mode: str | None = None) -> None:
         if not 0.0 <= accuracy <= 1.0:

@@ -92,7 +92,7 @@ def _action_names(trace: Trace) -> list[str]:
     if trace.actions.ndim != 1:
         return []
     n_actions = int(trace.actions.max()) + 1 if table is None else table.shape[1]
-    return list(trace.action_names) or [str(a) for a in range(n_actions)]
+    return list(trace.names.actions) or [str(a) for a in range(n_actions)]
 
 
 def _parts_at(place: str, data: ReportData, found: dict[Panel, dict[str, Any]]) -> str:

@@ -8,12 +8,11 @@ begun the next episode by then, so it is taken inside of the environment.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
-from gymnasium import spaces
 from PIL import Image
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.monitor import Monitor
@@ -22,6 +21,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 from sb3_ext import nested
 from sb3_ext.demonstrations.record import LearnerView, executed
 from sb3_ext.viz.insight import Insight, Mind, State, mind_of
+from sb3_ext.viz.names import Names, names_of
 from sb3_ext.viz.video import WITHOUT_A_DISPLAY
 
 Observations = np.ndarray | dict[str, np.ndarray]
@@ -47,8 +47,10 @@ class Trace:
     """neither of both: `max_steps` were over"""
     fps: float
     """of the environment"""
-    action_names: tuple[str, ...] = ()
-    """of a Discrete space, where the environment knows them"""
+    names: Names = field(default_factory=Names)
+    """of inputs and actions, as far as they are known"""
+    seed: int | None = None
+    """with which the episode began; None = as it came"""
     values: np.ndarray | None = None
     """[T]"""
     q_values: np.ndarray | None = None
@@ -83,6 +85,7 @@ def watch(
     film: bool = True,
     max_side: int | None = None,
     explain: Explain | None = None,
+    names: Names | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> Trace:
     """
@@ -98,10 +101,11 @@ def watch(
     :param film: keep the frames, for which the environment needs ``render_mode="rgb_array"``
     :param max_side: of a frame, in pixels; larger ones are made smaller. 500 frames of CartPole's size are 360 MB
     :param explain: attributions of each step, see `sb3_ext.viz.attribution`
+    :param names: of inputs and actions, before those that the environment gives, see `names_of`
     :param on_step: is given the number of steps so far, for a progress bar
     :return: the episode
-    :raises ValueError: for several environments, for one that cannot be filmed, and for ``max_steps`` or
-        ``max_side`` < 1
+    :raises ValueError: for several environments, for one that cannot be filmed, for ``max_steps`` or
+        ``max_side`` < 1, and where there is not a name for each input or action
     """
     for name, bound in (("max_steps", max_steps), ("max_side", max_side)):
         if bound is not None and bound < 1:
@@ -109,10 +113,12 @@ def watch(
     view = LearnerView(env, stays_normalized=True)
     ends = _EndsOf(view.env, film, max_side)
     mind = mind_of(model)
+    known = names_of(ends.inner, model.observation_space, model.action_space, names)
     if seed is not None:
         view.env.seed(seed)
     with view, ends:
-        return _play(model, view, ends, mind, deterministic, max_steps, film, explain, on_step)
+        trace = _play(model, view, ends, mind, deterministic, max_steps, film, explain, on_step)
+    return replace(trace, names=known, seed=seed)
 
 
 def _play(
@@ -171,7 +177,6 @@ def _play(
         terminated=is_over and not truncated,
         truncated=truncated,
         fps=ends.fps,
-        action_names=ends.action_names,
         values=_column(insights, "value"),
         q_values=_column(insights, "q_values"),
         probabilities=_column(insights, "probabilities"),
@@ -204,31 +209,30 @@ class _EndsOf:
                 "in a DummyVecEnv"
             )
         self._base = base
-        self._inner: gym.Env = base.envs[0]
-        if film and self._inner.render_mode != "rgb_array":
+        self.inner: gym.Env = base.envs[0]
+        if film and self.inner.render_mode != "rgb_array":
             raise ValueError(
-                f"env: render_mode {self._inner.render_mode!r} cannot be filmed; make the environment with "
+                f"env: render_mode {self.inner.render_mode!r} cannot be filmed; make the environment with "
                 'render_mode="rgb_array"'
             )
         self._film = film
         self._max_side = max_side
-        spec = self._inner.spec
+        spec = self.inner.spec
         self.env_id = None if spec is None else spec.id
-        self.fps = float(self._inner.metadata.get("render_fps") or 30)
+        self.fps = float(self.inner.metadata.get("render_fps") or 30)
         self.is_monitored = env.env_is_wrapped(Monitor)[0]
-        self.action_names = _action_names(self._inner)
-        self._last = _LastFrame(self._inner)
+        self._last = _LastFrame(self.inner)
 
     def __enter__(self) -> None:
         if self._film:
             self._base.envs[0] = self._last
 
     def __exit__(self, *_: object) -> None:
-        self._base.envs[0] = self._inner
+        self._base.envs[0] = self.inner
 
     def frame(self) -> np.ndarray:
         """:return: [height, width, 3] uint8 of now"""
-        return _as_frame(_rendered(self._inner), self._max_side)
+        return _as_frame(_rendered(self.inner), self._max_side)
 
     @property
     def last_frame(self) -> np.ndarray | None:
@@ -257,15 +261,6 @@ def _as_frame(frame: Any, max_side: int | None) -> np.ndarray:
     image = Image.fromarray(frame)
     image.thumbnail((max_side, max_side), Image.Resampling.BOX)
     return np.asarray(image)
-
-
-def _action_names(env: gym.Env) -> tuple[str, ...]:
-    """:return: of Atari's actions"""
-    meanings = getattr(env.unwrapped, "get_action_meanings", None)
-    if meanings is None or not isinstance(env.action_space, spaces.Discrete):
-        return ()
-    names = tuple(str(name) for name in meanings())
-    return names if len(names) == env.action_space.n else ()
 
 
 def _column(insights: list[Insight], name: str) -> np.ndarray | None:

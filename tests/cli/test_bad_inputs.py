@@ -25,7 +25,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.policies import BasePolicy
 
 from sb3_ext import demonstrations
-from sb3_ext.cli import hub, viz
+from sb3_ext.cli import hub, report, video
 from sb3_ext.cli import main as cli
 from sb3_ext.cli.main import COMMANDS
 from sb3_ext.viz.lab_server import LabServer
@@ -43,8 +43,9 @@ WORK: list[tuple[Any, str]] = [
     (ExperimentManager, "learn"),
     (optuna.study.Study, "optimize"),
     (BasePolicy, "predict"),
-    (viz, "film"),
-    (viz, "evaluate"),
+    (video, "film"),
+    (report, "film"),
+    (report, "evaluate"),
     (hub, "evaluate"),
     (demonstrations, "record"),
     (LabServer, "serve_forever"),

@@ -18,8 +18,10 @@ from PIL import Image
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
+from sb3_ext.cli.filming import STREAMS
 from sb3_ext.envs import PendulumPixelsEnv
 from sb3_ext.exchange.safe_files import save_safe
+from sb3_ext.viz import insight
 
 
 @pytest.fixture(scope="module")
@@ -131,6 +133,14 @@ def test_the_latest_run_with_a_model_is_filmed(capsys: pytest.CaptureFixture[str
         shutil.rmtree(run)
 
 
+def test_the_flag_knows_the_streams_of_every_family() -> None:
+    families = [insight.Mind]
+    for family in families:
+        families += family.__subclasses__()
+    known = {stream for family in families for stream in family.streams} | {"value", "advantage"}  # QMind's own are two
+    assert set(STREAMS) == known | {"q"}
+
+
 @pytest.mark.parametrize("how", ["saliency", "gradcam"])
 def test_streams_are_shown_beside_the_frame(how: str) -> None:
     assert cli.main(["video", *PIXELS, "-o", f"{how}.gif", "--explain", how, "--max-steps", "5"]) == 0
@@ -201,7 +211,7 @@ def test_learning_curves_of_several_runs(capsys: pytest.CaptureFixture[str]) -> 
     [
         (("video", *RECURRENT, "-o", "a.avi"), "a.avi: a video ends in .mp4 or .gif"),
         (("video", *RECURRENT, "--explain", "gradcam"), "Grad-CAM needs a convolutional network"),
-        (("video", *RECURRENT, "--explain", "saliency", "--streams", "vale"), "streams ['vale']"),
+        (("video", *RECURRENT, "--explain", "saliency", "--streams", "vale"), "no stream 'vale'"),
         (("video", "--algo", "r2d2", "--env", "Pendulum-v1"), "no r2d2 agent for Pendulum-v1"),
         (("report", *PIXELS, "--explain", "gradcam", "--streams", "q"), "streams ['q']"),
         (("plot", "nowhere"), "there is no folder nowhere"),

@@ -13,6 +13,7 @@ from PIL import Image
 
 from sb3_ext.planning.gap_file import EXACT, GapCurve, Yardstick
 from sb3_ext.viz.curves import Curve
+from sb3_ext.viz.names import Names
 from sb3_ext.viz.report import ReportData
 from sb3_ext.viz.trace import Trace
 
@@ -49,7 +50,7 @@ def traces() -> dict[str, Trace]:
         "recurrent_q": bare_trace(
             frames=frames(),
             actions=q_values.argmax(axis=1),
-            action_names=("NOOP", "LEFT", "RIGHT"),
+            names=Names(actions=("NOOP", "LEFT", "RIGHT")),
             values=q_values.max(axis=1),
             q_values=q_values,
             hidden=rng.randn(T, 16).astype(np.float32),

@@ -12,6 +12,7 @@ import support.browser as driver
 from support.browser import Browser
 from support.reports import HEIGHT, WIDTH, T, bare_trace, curves, estimated_gap, gap, report, traces
 
+from sb3_ext.viz.names import Names
 from sb3_ext.viz.report import ReportData, write_report
 
 # A browser is no Python package, so a user's machine may lack one; `.ci/run` installs it where it can.
@@ -197,7 +198,7 @@ def test_the_numbers_of_a_step_are_the_traces(browser: Browser, tmp_path: Path) 
     assert trace.values is not None and trace.q_values is not None
     for t in range(T):
         browser.evaluate(f"show({t})")
-        assert page.text("#action") == trace.action_names[trace.actions[t]]
+        assert page.text("#action") == trace.names.actions[trace.actions[t]]
         assert page.text("#reward") == shown(trace.rewards[t])
         assert page.text("#return") == shown(trace.rewards[: t + 1].sum())
         assert page.text("#value") == shown(trace.values[t])
@@ -206,7 +207,7 @@ def test_the_numbers_of_a_step_are_the_traces(browser: Browser, tmp_path: Path) 
         chosen = browser.evaluate(
             "[...document.querySelectorAll('#choices [aria-current] .name')].map(x => x.innerText)"
         )
-        assert chosen == [trace.action_names[trace.actions[t]]]
+        assert chosen == [trace.names.actions[trace.actions[t]]]
         widths = browser.evaluate(
             "[...document.querySelectorAll('#choices i')].map(bar => parseFloat(bar.style.width))"
         )
@@ -330,7 +331,7 @@ NASTY = (
 def test_no_text_breaks_out_of_the_page(browser: Browser, tmp_path: Path, nasty: str) -> None:
     trace = replace(
         traces()["recurrent_q"],
-        action_names=(nasty, nasty, nasty),
+        names=Names(actions=(nasty, nasty, nasty)),
         attributions={nasty: np.ones((T, 3, 3)), f"{nasty}2": np.ones((T, 4))},
     )
     named = [replace(curve, name=nasty) for curve in curves()]
