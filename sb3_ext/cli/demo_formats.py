@@ -1,10 +1,16 @@
-"""Files of demonstrations by the flags of `sb3-ext demos`: `--from`, `--to`, and one for each option of a format."""
+"""
+Files of demonstrations by the flags of `sb3-ext demos`: `--from`, `--to`, and one for each option of a format. What
+flags say of our formats is written down here: importing them takes torch, which is longer than `--help` may.
+tests/cli/test_help.py compares it with the formats.
+"""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from sb3_ext.cli.flags import env_kwargs_of, import_packages
 from sb3_ext.errors import UserError, did_you_mean
@@ -13,6 +19,49 @@ from sb3_ext.zoo.typed_ids import know_env, made
 if TYPE_CHECKING:
     from sb3_ext.demonstrations import Demonstrations
     from sb3_ext.demonstrations.formats import Format, Option
+
+
+class FormatHelp(NamedTuple):
+    """What is said of a format while flags are read."""
+
+    suffixes: tuple[str, ...]
+    options: Mapping[str, OptionHelp]
+    """by their names in the format"""
+
+
+class OptionHelp(NamedTuple):
+    """What is said of an option."""
+
+    help: str
+    words: tuple[str, ...] = ()
+    """to choose from; none = any text"""
+    writing: bool = False
+    """whether it is for writing, else for reading"""
+
+
+_TERMINATED = OptionHelp(
+    "how episodes end where the file does not say; time-limit: those as long as the environment's were cut, shorter "
+    "ones terminated",
+    ("yes", "no", "time-limit", "unknown"),
+)
+_FINAL_OBSERVATION = OptionHelp(
+    "where the last observation is missing, say so, repeat the one before, or drop the last step and with it the end "
+    "(unknown)",
+    ("unknown", "repeat", "drop"),
+)
+OURS = {
+    "npz": FormatHelp((".npz",), {}),
+    "minari": FormatHelp(
+        (),
+        {
+            "dataset_id": OptionHelp("its name, as cartpole/expert-v0 (the folder's)", writing=True),
+            "data_format": OptionHelp("its storage (hdf5)", ("hdf5", "arrow", "parquet"), writing=True),
+        },
+    ),
+    "imitation": FormatHelp((), {"terminated": _TERMINATED}),
+    "sb2": FormatHelp((), {"terminated": _TERMINATED, "final_observation": _FINAL_OBSERVATION}),
+    "d3rlpy": FormatHelp((".h5", ".hdf5"), {"final_observation": _FINAL_OBSERVATION}),
+}
 
 
 def read(given: argparse.Namespace) -> Demonstrations:
@@ -68,6 +117,21 @@ def formats() -> dict[str, type[Format]]:
     return FORMATS
 
 
+def help_of(kind: type[Format]) -> FormatHelp:
+    """:return: what is said of it while flags are read"""
+    options = {
+        name: OptionHelp(option.help, tuple(word for word, _ in option.choices), option.writing)
+        for name, option in kind.options().items()
+    }
+    return FormatHelp(tuple(kind.suffixes), options)
+
+
+def known_formats() -> Mapping[str, FormatHelp]:
+    """:return: by their names: those of this process, a user's too, where they are there already, or else ours"""
+    there = sys.modules.get("sb3_ext.demonstrations.formats")
+    return OURS if there is None else {name: help_of(kind) for name, kind in there.FORMATS.items()}
+
+
 def add_options(parser: argparse.ArgumentParser, writing: bool) -> None:
     """
     What the formats ask. Those that share a flag mean the same by it.
@@ -75,10 +139,16 @@ def add_options(parser: argparse.ArgumentParser, writing: bool) -> None:
     :param parser: gets the flags
     :param writing: whether those for writing, else those for reading
     """
-    for flag, takers in _options(writing).items():
-        option = next(iter(takers.values()))
-        words = [word for word, _ in option.choices] or None
-        parser.add_argument(_typed(flag), choices=words, help=f"{', '.join(takers)}: {option.help}")
+    takers: dict[str, list[str]] = {}
+    options: dict[str, OptionHelp] = {}
+    for name, form in known_formats().items():
+        for flag, option in form.options.items():
+            if option.writing == writing:
+                takers.setdefault(flag, []).append(name)
+                options.setdefault(flag, option)
+    for flag, option in options.items():
+        said = f"{', '.join(takers[flag])}: {option.help}"
+        parser.add_argument(_typed(flag), choices=option.words or None, help=said)
 
 
 def _named(name: str) -> type[Format]:

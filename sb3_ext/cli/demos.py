@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import gymnasium as gym
 
 from sb3_ext.cli import demo_reward
-from sb3_ext.cli.demo_formats import add_options, formats, read, to_write
+from sb3_ext.cli.demo_formats import add_options, known_formats, read, to_write
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, add_env_flags, agent_of, env_kwargs_of, import_packages
 from sb3_ext.cli.values import real, seed, whole
 from sb3_ext.errors import UserError
@@ -282,10 +282,10 @@ def _parser() -> Parser:
     demo_reward.add_flags(sub)
     sub.set_defaults(run=demo_reward.reward)
 
-    sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(formats())}.")
+    sub = raw("convert", help="to and from other formats", description=f"Formats: {', '.join(known_formats())}.")
     _add_input(sub)
     sub.add_argument("output", type=Path, help="file or folder to write")
-    known = ", ".join(kind.suffixes[0] for kind in formats().values() if kind.suffixes)
+    known = ", ".join(form.suffixes[0] for form in known_formats().values() if form.suffixes)
     sub.add_argument("--to", metavar="FORMAT", help=f"format to write (by the suffix: {known})")
     add_options(sub, writing=True)
     sub.add_argument("--overwrite", action="store_true", help="the file to write may exist")
@@ -300,7 +300,7 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
 
 def _add_input(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("path", help="file or folder; for minari also the id of a data set on this machine")
-    parser.add_argument("--from", dest="source", metavar="FORMAT", help=f"{', '.join(formats())} (found out)")
+    parser.add_argument("--from", dest="source", metavar="FORMAT", help=f"{', '.join(known_formats())} (found out)")
     parser.add_argument("--env", type=environment_id, help="environment id, or MODULE:ID (the one in the file)")
     add_options(parser, writing=False)
     _add_limit(parser)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from sb3_ext.cli.stock_help import StockHelp
 from sb3_ext.cli.values import device, seed, whole
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agent_folders import said_by
@@ -65,10 +66,15 @@ class StockNamespace(argparse.Namespace):
 class StockParser(Parser):
     """Of a script of rl-zoo3: those of its flags that we read too, and ours. All others are the script's."""
 
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, add_help=False, allow_abbrev=False)
+    def __init__(self, prog: str, text: StockHelp) -> None:
+        super().__init__(prog, allow_abbrev=False)
         self._shared: list[argparse.Action] = []
-        self.share("--help", "-h", action="store_true")
+        self.text = text
+        """of ``--help``"""
+
+    def format_help(self) -> str:
+        """:return: also of the flags that the script alone reads"""
+        return self.text.shown()
 
     def share(self, *names: str, **settings: Any) -> None:  # Any: argparse's
         """A flag that the script reads too, by the first of its names."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import textwrap
 from collections.abc import Sequence
 
 import sb3_ext
@@ -32,10 +33,12 @@ def usage() -> str:
         kind: "\n".join(f"  {command.name:15} {command.help}" for command in commands)
         for kind, commands in (("stock", stock.COMMANDS), ("ours", OURS))
     }
+    algorithms = textwrap.fill(
+        f"rl-zoo3's scripts with the algorithms of sb3_ext ({', '.join(ALGORITHMS)}) beside the stock ones:", 100
+    )
     return f"""usage: sb3-ext [--version] [-h] [--traceback] COMMAND ...
 
-rl-zoo3's scripts with the algorithms of sb3_ext ({", ".join(ALGORITHMS)}) beside the
-stock ones:
+{algorithms}
 
 {lines["stock"]}
 
@@ -43,10 +46,10 @@ and its own:
 
 {lines["ours"]}
 
-`sb3-ext COMMAND --help` lists the flags, which are rl-zoo3's for its scripts. Where something goes wrong,
-`--traceback` shows more than the one line. Example:
+`sb3-ext COMMAND --help` lists the flags, which are rl-zoo3's for its scripts, and ours. Where something
+goes wrong, `--traceback` shows more than the one line. Example:
 
-  sb3-ext train --algo r2d2 --env CartPoleNoVel-v1 -P
+  sb3-ext train --algo r2d2 --env CartPoleNoVel-v1
 """
 
 

@@ -10,61 +10,18 @@ from typing import Any
 
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages, names_in
+from sb3_ext.cli.stock_help import ALL_PLOTS, ENJOY, PLOT_FROM_FILE, PLOT_TRAIN, RECORD_VIDEO, TRAIN
 from sb3_ext.cli.values import MAX_SEED, device, real, whole
 from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo import scripts
 from sb3_ext.zoo.actors import FLAGS
 from sb3_ext.zoo.agent_folders import run_of
 from sb3_ext.zoo.agent_ref import AgentRef, Which
-from sb3_ext.zoo.configs import config_path
 from sb3_ext.zoo.display import draw_without_a_display, has_display
 from sb3_ext.zoo.registry import check_algorithm, register
 from sb3_ext.zoo.typed_ids import environment_id, know_env, module_of, name_in_folders
 
-TRAIN_NOTES = """Beyond rl-zoo3's flags, listed below:
-  --preset NAME            lay the settings of this name, under `presets` in the yml, over those of the environment
-  --demonstrations FILE    what {imitators} learn from (default: demos/ENV.npz)
-  --expert WHO             whom dagger asks: planner, keyboard, or the algorithm of a trained agent (default: the yml's)
-  --resume FOLDER          go on with an interrupted run, to the steps that it was to make
-  --actors N               N processes collect, each with its share of the environments, while this one learns (r2d2,
-                           rainbow and rainbowr). `actors:` in a yml takes N, or by name what the flags below say, as
-                           in {{n_actors: 2, envs_per_actor: 8, backend: ray}}
-  --envs-per-actor E       N x E environments in place of as many as the yml says
-  --keep-ratio             with another number of environments: scale train_freq and gradient_steps, so that updates
-                           per env step stay those of the yml
-  --backend NAME           process (default), ray: on a Ray cluster, or inline: all in this process, for a debugger
-  --ray-address ADDRESS    of the cluster, as `ray start` takes it (default: RAY_ADDRESS, or a Ray of this run alone)
-  --chunk K                steps of each environment that an actor sends at once
-  --orders N               blocks that an actor may be ahead (default: 2)
-  --lockstep               actors wait for the learner and for each other: the same run with every backend
-  --optimality-gap [EVERY] every so many steps (1000), how far the policy is from the best one, exactly, for any
-                           algorithm where the environment publishes its table (FrozenLake-v1, Taxi-v4, ...); recurrent
-                           ones are estimated. It is logged as lab/..., and kept in the run's optimality.csv
-  --final-eval-episodes N  episodes of the evaluation printed at the end for our algorithms (default: 20, 0: none)
-  --traceback              all of an error, and not its one line
-Differences from rl-zoo3:
-  --env                    MODULE:ID imports the module first
-  Ctrl-C, SIGTERM          end training after the step under way; model, replay and statistics are saved, and the
-                           command that goes on is printed
-  --save-freq              checkpoints hold statistics too, and with --save-replay-buffer the replay, of which the
-                           newest is kept: --resume goes on from there if the run is killed
-  -i                       a checkpoint is gone on with from its own step, and -n counts from there
-  -conf                    without it, our algorithms read their yml in {configs}, and
-                           stock ones the one in its stock/ where rl-zoo3's has no block of the environment
-  --num-threads            without it and without OMP_NUM_THREADS, torch uses 1 thread unless observations are images:
-                           small networks are slower with more
-"""
-
-WATCH_NOTES = """Differences from rl-zoo3:
-  --env                    MODULE:ID imports the module first
-  -f                       without it, our algorithms are looked for in logs/, where `sb3-ext train` saves them
-  --exp-id                 without it, the latest run that has the model; one that was killed early has none
-  --max-steps              is -n, as in `sb3-ext video`: all steps, over the ends of episodes
-  --gym-packages           `record_video` imports them too
-  --agent FOLDER           `enjoy` plays an agent of safe files, which say its algorithm and environment; none runs code
-  --no-render              is implied for `enjoy` where there is no display
-  --traceback              all of an error, and not its one line
-"""
+PLOTS = {"plot_train": PLOT_TRAIN, "all_plots": ALL_PLOTS, "plot_from_file": PLOT_FROM_FILE}
 
 # Flags of the plots whose values are environments.
 ENVIRONMENTS: dict[str, list[tuple[str, ...]]] = {
@@ -75,7 +32,7 @@ ENVIRONMENTS: dict[str, list[tuple[str, ...]]] = {
 
 
 def _train_parser() -> StockParser:
-    parser = StockParser("sb3-ext train")
+    parser = StockParser("sb3-ext train", TRAIN)
     _share_names(parser)
     parser.share("--gym-packages", nargs="+", default=[])
     parser.share("--n-timesteps", "-n", type=whole(1))
@@ -85,8 +42,9 @@ def _train_parser() -> StockParser:
         parser.share(count, type=whole(1))
     parser.share("--n-jobs", type=whole(1, also={-1}))
     parser.share("--seed", type=whole(0, MAX_SEED, also={-1}))
-    for count in ("--n-startup-trials", "--trial-id", "--verbose"):
+    for count in ("--n-startup-trials", "--trial-id"):
         parser.share(count, type=whole(0))
+    parser.share("--verbose", "-v", type=whole(0))
     parser.share("--device", type=device)
     parser.add_argument("--final-eval-episodes", type=whole(0))
     parser.add_argument("--optimality-gap", type=int, nargs="?", const=1000)
@@ -105,10 +63,6 @@ def _train_parser() -> StockParser:
 def train(given: argparse.Namespace) -> None:
     """:param given: by the flags of `train`"""
     assert isinstance(given, StockNamespace)
-    if given.help:
-        imitators = [algo for algo, row in ALGORITHMS.items() if row.imitates]
-        learn_from = f"{', '.join(imitators[:-1])} and {imitators[-1]}"
-        print(TRAIN_NOTES.format(configs=config_path(imitators[0]).parent, imitators=learn_from))
     imports = (*given.gym_packages, *module_of(given.env))
     _know_names(given)
     _ask_for_names(given)
@@ -123,7 +77,7 @@ def _given(given: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:  
 
 
 def _watch_parser(name: str) -> StockParser:
-    parser = StockParser(f"sb3-ext {name}")
+    parser = StockParser(f"sb3-ext {name}", ENJOY if name == "enjoy" else RECORD_VIDEO)
     _share_names(parser)
     flag = parser.add_argument if name == "record_video" else parser.share  # rl-zoo3's does not have it
     flag("--gym-packages", nargs="+", default=[])
@@ -138,7 +92,7 @@ def _watch_parser(name: str) -> StockParser:
     parser.share("--seed", type=whole(0, MAX_SEED))
     if name == "enjoy":  # rl-zoo3's record_video has none of them
         parser.share("--num-threads", type=whole(1, also={-1}))
-        parser.share("--verbose", type=whole(0))
+        parser.share("--verbose", "-v", type=whole(0))
         parser.share("--device", type=device)
         parser.add_argument("--agent", type=Path)
     return parser
@@ -147,7 +101,7 @@ def _watch_parser(name: str) -> StockParser:
 def enjoy(given: argparse.Namespace) -> None:
     """:param given: by the flags of `enjoy`"""
     assert isinstance(given, StockNamespace)
-    if given.agent is not None and not given.help:
+    if given.agent is not None:
         _enjoy_folder(given)
         return
     _find_agent(given)
@@ -171,7 +125,7 @@ def _enjoy_folder(given: StockNamespace) -> None:
 
 def _watch(given: StockNamespace, is_ours: bool = False) -> None:
     """:param is_ours: its files were just made by us"""
-    if not has_display() and not given.no_render and not given.help:
+    if not has_display() and not given.no_render:
         print("No display: running with --no-render")
         given.no_render = True
     scripts.enjoy(given.argv(), is_ours)
@@ -186,7 +140,7 @@ def record_video(given: argparse.Namespace) -> None:
 
 
 def _plot_parser(name: str) -> StockParser:
-    parser = StockParser(f"sb3-ext {name}")
+    parser = StockParser(f"sb3-ext {name}", PLOTS[name])
     if name != "all_plots":
         parser.share("--fontsize", type=whole(1))
         parser.share("--figsize", nargs=2, type=whole(1))
@@ -220,14 +174,13 @@ def plot(name: str, given: argparse.Namespace) -> None:
         typed = getattr(given, flag)
         if typed is not None:  # folders of runs have "-" for the "/" in an id, and no module before it
             setattr(given, flag, [name_in_folders(env) for env in typed])
-    if not given.help:
-        scripts.plot_function(name)  # a missing extra comes before names
-        if name == "plot_train":
-            _check_curves(given)
-        elif name == "plot_from_file":
-            _check_file(given)
-        elif name == "all_plots":
-            _check_table(given)
+    scripts.plot_function(name)  # a missing extra comes before names
+    if name == "plot_train":
+        _check_curves(given)
+    elif name == "plot_from_file":
+        _check_file(given)
+    elif name == "all_plots":
+        _check_table(given)
     scripts.plot(name, given.argv())
 
 
@@ -293,7 +246,7 @@ def _know_names(given: StockNamespace) -> None:
 
 def _ask_for_names(given: StockNamespace) -> None:
     """:raises UserError: where one is not given; rl-zoo3 would take PPO, and CartPole-v1"""
-    if given.help or (given.algo and given.env):
+    if given.algo and given.env:
         return
     missing = " and ".join(flag for flag, name in (("--algo", given.algo), ("--env", given.env)) if not name)
     command = " ".join(given.typed[:2])
@@ -305,13 +258,9 @@ def _find_agent(given: StockNamespace) -> None:
     For our algorithms `train`'s log folder is the default, the latest run that has the model is taken, and a missing
     agent is named before rl-zoo3 looks elsewhere.
     """
-    if given.help:
-        print(WATCH_NOTES)
     _know_names(given)
     if given.folder is None and given.algo in ALGORITHMS:
         given.folder = "logs"
-    if given.help:
-        return
     _ask_for_names(given)
     know_env(given.env, called="--env")
     if given.folder is None or given.exp_id != 0:
