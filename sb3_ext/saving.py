@@ -24,6 +24,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
 
+from sb3_ext.locks import IS_WINDOWS, try_lock
 from sb3_ext.replaced import replaced
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
 HOST = platform.node() or "localhost"
 """process ids mean something on one machine only, and folders may be shared"""
-IS_WINDOWS = os.name == "nt"
 _TEMPORARY = re.compile(rf"\..*\.{re.escape(HOST)}\.(\d{{1,9}})-\d+\.tmp", re.DOTALL)
 _count = itertools.count()
 _under_way: set[pathlib.Path] = set()
@@ -137,7 +137,7 @@ class TellingFile(io.FileIO):
     def __init__(self, path: pathlib.Path, mode: int | None) -> None:
         self.failure: OSError | None = None
         super().__init__(path, "x", opener=lambda name, flags: os.open(name, flags, 0o666 if mode is None else mode))
-        _lock(self.fileno())
+        try_lock(self.fileno())
         # Where it is right already it is left: some file systems have one mode for all, and refuse any other.
         if mode is not None and mode != stat.S_IMODE(os.fstat(self.fileno()).st_mode):
             os.chmod(path, mode)  # also what the umask took away
@@ -235,24 +235,9 @@ def _held(path: pathlib.Path) -> Iterator[bool]:
         return
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        yield _lock(descriptor)
+        yield try_lock(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    """:return: False where someone else has the lock; where there are no locks, everyone has it"""
-    if IS_WINDOWS:
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        pass  # a file system without locks
-    return True
 
 
 def _remove(path: pathlib.Path) -> None:

@@ -187,6 +187,11 @@ STATE: dict[str, Callable[..., Any]] = {
     "_vec_normalize_env": BaseAlgorithm.set_env,
     "_custom_logger": BaseAlgorithm.set_logger,
     "_stats_window_size": BaseAlgorithm.__init__,
+    "best_mean_reward": EvalCallback.__init__,
+    **dict.fromkeys(
+        ("evaluations_timesteps", "evaluations_results", "evaluations_length", "evaluations_successes"),
+        EvalCallback.__init__,
+    ),
 }
 FUNCTIONS = [
     (evaluation, "evaluate_policy",

@@ -4,8 +4,7 @@ What a run that did not end left to go on with: a model, its replay and its stat
 ```
 rl_model_200_steps.zip  rl_model_replay_buffer_200_steps.pkl  rl_model_vecnormalize_200_steps.pkl     checkpoint
 ENV.zip                 replay_buffer.pkl                     ENV/vecnormalize.pkl                    end
-interrupted.json        until the end: the steps that it was to make, and its actors; after Ctrl-C also those steps that
-                        the end has
+run.json                of the moment of the newest of them, which it tells
 ```
 """
 
@@ -15,16 +14,14 @@ import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.callbacks import CheckpointCallback
 
 from sb3_ext.errors import UserError
-from sb3_ext.saving import write_whole
-from sb3_ext.zoo.actors import ActorSettings
+from sb3_ext.zoo.manifests import Manifest
 
 _CHECKPOINT = re.compile(r"(.+)_(\d+)_steps\.zip", re.DOTALL)  # as SB3's `CheckpointCallback` names them
 
@@ -72,99 +69,74 @@ def saved_with(model: Path, env_name: str) -> SavedSet:
     )
 
 
-@dataclass(frozen=True)
-class Interrupted:
-    """A run that has not ended: it was stopped or killed, or goes on."""
+def newest_whole(
+    folder: Path, manifest: Manifest, env_name: str, needs_replay: bool, needs_statistics: bool
+) -> SavedSet:
+    """
+    :param folder: of a run that has not finished
+    :param manifest: its
+    :param env_name: as in the names of files
+    :param needs_replay: the algorithm learns from one
+    :param needs_statistics: its observations or rewards are normalised
+    :return: what to go on with
+    :raises UserError: where there is nothing whole, or the run was of another environment
+    """
+    if not (folder / env_name).is_dir():
+        raise UserError(f"{folder} has no {env_name}: it was a run of another environment")
+    for found in _newest_first(folder, manifest, env_name):
+        if found.is_whole(needs_replay, needs_statistics):
+            return found
+    parts = ["a model", *["its replay"] * needs_replay, *["its statistics"] * needs_statistics]
+    flags = f"--save-freq{' and --save-replay-buffer' if needs_replay else ''}"
+    models = sorted(folder.glob("rl_model_*_steps.zip"), key=lambda path: path.stat().st_mtime)
+    fix = f"; without them `-i {models[-1]}` goes on" if models else ""
+    raise UserError(f"{folder} has no whole set of {', '.join(parts)}: {flags} write them on the way{fix}")
 
-    folder: Path
-    n_timesteps: int
-    """that it was to make"""
-    num_timesteps: int | None = None
-    """that the model of its end has made; None where it could not save one"""
-    tensorboard: str | None = None
-    """folder of its curves"""
-    actors: ActorSettings | None = None
-    """that collected for it"""
 
-    NAME: ClassVar[str] = "interrupted.json"
+def _newest_first(folder: Path, manifest: Manifest, env_name: str) -> list[SavedSet]:
+    found = [saved_with(path, env_name) for path in folder.glob("*_steps.zip")]
+    sets = [x for x in found if x.num_timesteps is not None]
+    end = saved_with(folder / f"{env_name}.zip", env_name)
+    # A manifest that tells of its steps was written after all that lies beside it.
+    if manifest.ended in ("interrupted", "failed") and steps_of(end.model) == manifest.num_timesteps:
+        sets.append(end._replace(num_timesteps=manifest.num_timesteps))
+    return sorted(sets, key=lambda x: x.num_timesteps or 0, reverse=True)
 
-    def write(self) -> None:
-        """Whole or not at all."""
-        content = json.dumps({key: x for key, x in asdict(self).items() if key != "folder"}).encode()
 
-        def write(file: io.BufferedIOBase) -> None:
-            file.write(content)
-
-        write_whole(self.folder / self.NAME, "json", write)
-
-    def remove(self) -> None:
-        """The run has ended."""
-        (self.folder / self.NAME).unlink(missing_ok=True)
-
-    @classmethod
-    def read(cls, folder: Path) -> Interrupted:
-        """
-        :param folder: of the run
-        :raises UserError: where no run was interrupted
-        """
-        path = folder / cls.NAME
-        if not path.is_file():
-            raise UserError(f"{folder} holds no interrupted run: there is no {path.name}; -i goes on from any model")
-        try:
-            data = json.loads(path.read_text())
-            made = data["num_timesteps"]
-            curves = data["tensorboard"]
-            actors = data.get("actors")  # runs of earlier versions had none
-            return cls(
-                folder,
-                int(data["n_timesteps"]),
-                None if made is None else int(made),
-                None if curves is None else str(curves),
-                None if actors is None else ActorSettings(**actors),
-            )
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f"{path} is broken; -i goes on from any model") from None
-
-    def newest_whole(self, env_name: str, needs_replay: bool, needs_statistics: bool) -> SavedSet:
-        """
-        :param env_name: as in the names of files
-        :param needs_replay: the algorithm learns from one
-        :param needs_statistics: its observations or rewards are normalised
-        :return: what to go on with
-        :raises UserError: where there is nothing whole, or the run was of another environment
-        """
-        if not (self.folder / env_name).is_dir():
-            raise UserError(f"{self.folder} has no {env_name}: it was a run of another environment")
-        for found in self._newest_first(env_name):
-            if found.is_whole(needs_replay, needs_statistics):
-                return found
-        parts = ["a model", *["its replay"] * needs_replay, *["its statistics"] * needs_statistics]
-        flags = f"--save-freq{' and --save-replay-buffer' if needs_replay else ''}"
-        models = sorted(self.folder.glob("rl_model_*_steps.zip"), key=lambda path: path.stat().st_mtime)
-        fix = f"; without them `-i {models[-1]}` goes on" if models else ""
-        raise UserError(f"{self.folder} has no whole set of {', '.join(parts)}: {flags} write them on the way{fix}")
-
-    def _newest_first(self, env_name: str) -> Iterator[SavedSet]:
-        if self.num_timesteps is not None:
-            yield saved_with(self.folder / f"{env_name}.zip", env_name)._replace(num_timesteps=self.num_timesteps)
-        sets = [saved_with(path, env_name) for path in self.folder.glob("*_steps.zip")]
-        yield from sorted(
-            (found for found in sets if found.num_timesteps is not None),
-            key=lambda x: x.num_timesteps or 0,
-            reverse=True,
-        )
+def steps_of(model: Path) -> int | None:
+    """
+    :param model: zip of SB3
+    :return: env steps that it has made; None where that cannot be read
+    """
+    try:
+        with zipfile.ZipFile(model) as file:
+            steps = json.loads(file.read("data"))["num_timesteps"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+    return steps if isinstance(steps, int) else None
 
 
 class WholeCheckpointCallback(CheckpointCallback):
-    """Adds: of the replays, which are as large as in memory, only the newest is kept, and only once it is whole."""
+    """
+    Adds: of the replays, which are as large as in memory, only the newest is kept, and only once it is whole.
+
+    :param wrote: is called after each checkpoint, with its steps
+    :param kwargs: of SB3's
+    """
+
+    def __init__(self, *, wrote: Callable[[int], None], **kwargs: Any) -> None:  # Any: SB3's, unread
+        super().__init__(**kwargs)
+        self._wrote = wrote
 
     def _on_step(self) -> bool:
         going_on = super()._on_step()
-        newest = Path(self._checkpoint_path("replay_buffer_", "pkl"))
-        if self.n_calls % self.save_freq == 0 and newest.is_file():
-            for path in newest.parent.glob(f"{self.name_prefix}_replay_buffer_*_steps.pkl"):
-                if path != newest:
-                    path.unlink()
+        if self.n_calls % self.save_freq == 0:
+            newest = Path(self._checkpoint_path("replay_buffer_", "pkl"))
+            if newest.is_file():
+                for path in newest.parent.glob(f"{self.name_prefix}_replay_buffer_*_steps.pkl"):
+                    if path != newest:
+                        path.unlink()
+            self._wrote(self.num_timesteps)
         return going_on
 
 

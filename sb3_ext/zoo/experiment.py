@@ -98,7 +98,7 @@ class Experiment(RunKeeper):
         """Adds: actors, if any; what they cannot do is refused here."""
         hyperparams, saved = super().read_hyperparameters()
         self.wrappers = {key: hyperparams.get(key) for key in ("env_wrapper", "vec_env_wrapper")}
-        of_yml, before = named(hyperparams.pop("actors", None)), None if self.resume is None else self.resume.actors
+        of_yml, before = named(hyperparams.pop("actors", None)), None if self.resumed is None else self.resumed.actors
         saved.pop("actors", None)
         if of_yml or self.actors_given or before:
             has_workers = issubclass(self.vec_env_class, SubprocVecEnv)
@@ -164,7 +164,10 @@ class Experiment(RunKeeper):
         kept in the run's folder.
         """
         checkpoints = functools.partial(
-            WholeCheckpointCallback, save_replay_buffer=self.save_replay_buffer, save_vecnormalize=True
+            WholeCheckpointCallback,
+            save_replay_buffer=self.save_replay_buffer,
+            save_vecnormalize=True,
+            wrote=self.note_checkpoint,
         )
         with contextlib.ExitStack() as stack:
             stack.enter_context(replaced(exp_manager, "CheckpointCallback", checkpoints))
@@ -182,8 +185,8 @@ class Experiment(RunKeeper):
         path = Path(self.save_path) / gap_file.NAME
         for callback in found[:1]:
             callback.path, callback.verbose = path, 1
-            if self.resume is not None and (self.resume.folder / path.name).is_file():
-                shutil.copyfile(self.resume.folder / path.name, path)
+            if self.resume is not None and (self.resume / path.name).is_file():
+                shutil.copyfile(self.resume / path.name, path)
 
     def learn(self, model: BaseAlgorithm) -> None:
         """Adds: with actors, the learner writes monitor.csv, and says what came over the wire."""

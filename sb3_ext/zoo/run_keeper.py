@@ -9,15 +9,13 @@ import argparse
 import contextlib
 import errno
 import inspect
+import os
 import shlex
 import shutil
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rl_zoo3.utils import ALGOS
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
@@ -33,10 +31,13 @@ from sb3_ext.metrics import LearnerMetrics
 from sb3_ext.replaced import replaced
 from sb3_ext.saving import remove_leftovers, whole_saves
 from sb3_ext.zoo.actors import ActorSettings
-from sb3_ext.zoo.checkpoints import Interrupted, SavedSet, saved_with
+from sb3_ext.zoo.checkpoints import SavedSet, newest_whole, saved_with
 from sb3_ext.zoo.interrupts import StopAtStep
+from sb3_ext.zoo.manifests import Ended, read_unfinished, under_way
 from sb3_ext.zoo.run_folders import take_folder
+from sb3_ext.zoo.run_records import RunRecord
 from sb3_ext.zoo.settings import SettingsReader
+from sb3_ext.zoo.taken_over import take_over
 from sb3_ext.zoo.typed_command import without_resume, without_secrets
 from sb3_ext.zoo.workers import deaths
 
@@ -61,12 +62,15 @@ class RunKeeper(SettingsReader):
         """that ended training"""
         self.cause: Exception | None = None
         """of the trouble"""
+        self.record: RunRecord | None = None
+        """once training has begun"""
         self.actors: ActorSettings | None = None
         """that collect for it"""
         self._new_tensorboard: str | None = None
         self._until_saved = contextlib.ExitStack()
         self.command = list(command)
-        self.resume = None if resume is None else Interrupted.read(Path(resume))
+        self.resume = None if resume is None else Path(resume)
+        self.resumed = None if self.resume is None else read_unfinished(self.resume)
         self.saved: SavedSet | None = None
         """to go on with"""
         if self.continue_training:
@@ -113,11 +117,12 @@ class RunKeeper(SettingsReader):
     ) -> tuple[dict[str, Any], Callable[..., Any] | None, list[BaseCallback], Callable[..., Any] | None]:
         """Adds: what an interrupted run goes on with, and whose files are trusted."""
         processed = super()._preprocess_hyperparams(hyperparams)
-        if self.resume is not None:
+        if self.resume is not None and self.resumed is not None:
             needs_replay = issubclass(ALGOS[self.algo], OffPolicyAlgorithm)
-            self.saved = self.resume.newest_whole(str(self.env_name), needs_replay, bool(self.normalize))
+            name, has_statistics = str(self.env_name), bool(self.normalize)
+            self.saved = newest_whole(self.resume, self.resumed, name, needs_replay, has_statistics)
             self.trained_agent, self.continue_training = str(self.saved.model), True
-            remove_leftovers(self.resume.folder)
+            remove_leftovers(self.resume)
         if self.saved is not None:
             say_trusted([self.saved.model, self.saved.replay, self.saved.statistics])
         return processed
@@ -161,13 +166,13 @@ class RunKeeper(SettingsReader):
         """
         self.callbacks += [LearnerMetrics(), self.stop]
         with contextlib.ExitStack() as stack:
-            stack.push(self._drop_folder_of_a_failure)
+            stack.push(self._note_a_failure)
+            stack.enter_context(under_way(Path(self.save_path)))
             stack.enter_context(whole_saves())
             stack.enter_context(self.stop.listening())
             tensorboard = self._log_to_tensorboard(model)
             with self._going_on(model) as n_timesteps:
-                self.run = Interrupted(Path(self.save_path), n_timesteps, tensorboard=tensorboard, actors=self.actors)
-                self.run.write()
+                self.record = self._begin_record(model, n_timesteps, tensorboard)
                 try:
                     super().learn(model)
                 except (OSError, EOFError, ActorsFailed) as error:
@@ -176,6 +181,26 @@ class RunKeeper(SettingsReader):
             asked = self.stop.is_asked or self.trouble is not None
             self.is_interrupted = asked and model.num_timesteps < n_timesteps
             self._until_saved = stack.pop_all()
+
+    def _begin_record(self, model: BaseAlgorithm, n_timesteps: int, tensorboard: str | None) -> RunRecord:
+        counts_on = self.saved is not None and self.saved.num_timesteps is not None
+        return RunRecord(
+            Path(self.save_path),
+            algorithm=self.algo,
+            env_id=self.env_name.gym_id,
+            seed=self.seed,
+            n_timesteps=n_timesteps,
+            num_timesteps=model.num_timesteps if counts_on else 0,
+            model=None if self.saved is None else self.saved.model,
+            command=self.command,
+            tensorboard=tensorboard,
+            actors=self.actors,
+        )
+
+    def note_checkpoint(self, num_timesteps: int) -> None:
+        """:param num_timesteps: of the checkpoint that was written"""
+        if self.record is not None:
+            self.record.saved(num_timesteps)
 
     def _log_to_tensorboard(self, model: BaseAlgorithm) -> str | None:
         """
@@ -186,15 +211,24 @@ class RunKeeper(SettingsReader):
         """
         if model.tensorboard_log is None:
             return None
-        folder = None if self.resume is None else self.resume.tensorboard
+        folder = self._tensorboard_before()
         if folder is None or not Path(folder).is_dir():
             name = inspect.signature(type(model).learn).parameters["tb_log_name"].default or type(model).__name__
             folder = self._new_tensorboard = str(take_folder(Path(model.tensorboard_log) / f"{name}_1"))
         model.set_logger(configure(folder, ["stdout", "tensorboard"] if self.verbose > 0 else ["tensorboard"]))
         return folder
 
-    def _drop_folder_of_a_failure(self, kind: type[BaseException] | None, *_: object) -> None:
-        """A run that failed before its first step leaves none; what failed is raised again."""
+    def _tensorboard_before(self) -> str | None:
+        """:return: folder of the curves of the run that goes on"""
+        if self.resume is None or self.resumed is None or self.resumed.tensorboard is None:
+            return None
+        told = self.resumed.tensorboard
+        return os.path.normpath(self.resume / told) if self.resumed.id else told
+
+    def _note_a_failure(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        """A run that failed before its first step leaves no folder; what failed is raised again."""
+        if error is not None and self.stop.n_calls > 0 and self.record is not None:
+            self.record.failed(error)
         if kind is not None and self.stop.n_calls == 0:
             self._drop_folder()
             if self._new_tensorboard is not None:
@@ -233,9 +267,10 @@ class RunKeeper(SettingsReader):
         if self.saved is None or self.saved.num_timesteps is None:
             yield self.n_timesteps
             return
-        if self.resume is not None:
-            self.n_timesteps = self.resume.n_timesteps - model.num_timesteps
-            self._take_over_the_best(self.resume)
+        if self.resume is not None and self.resumed is not None:
+            self.n_timesteps = self.resumed.n_timesteps - model.num_timesteps
+            folder, name = Path(self.save_path), str(self.env_name)
+            take_over(self.resume, folder, name, model.num_timesteps, self.callbacks)
         goal = model.num_timesteps + self.n_timesteps
         print(f"Going on after {model.num_timesteps} of {goal} steps")
         cls = type(model)
@@ -247,20 +282,6 @@ class RunKeeper(SettingsReader):
         # On the class: an attribute of the model would be saved with it.
         with replaced(cls, "learn", learn_on):
             yield goal
-
-    def _take_over_the_best(self, resume: Interrupted) -> None:
-        """The best model so far and its score; a worse one of the steps that are left does not replace it."""
-        evaluations = resume.folder / "evaluations.npz"
-        if not zipfile.is_zipfile(evaluations):  # none, or the run was killed while it wrote them
-            return
-        for name in ("best_model.zip", "evaluations.npz"):
-            if (resume.folder / name).is_file():
-                shutil.copyfile(resume.folder / name, Path(self.save_path) / name)
-        with np.load(evaluations, allow_pickle=False) as file:
-            best = float(file["results"].mean(axis=1).max())
-        for callback in self.callbacks:
-            if isinstance(callback, EvalCallback):
-                callback.best_mean_reward = best
 
     def save_trained_model(self, model: BaseAlgorithm) -> None:
         """
@@ -281,6 +302,7 @@ class RunKeeper(SettingsReader):
 
     def _save(self, model: BaseAlgorithm) -> None:
         """:raises UserError: where the disk does not take it; the replay, which is large, comes last"""
+        assert self.record is not None  # it has learnt
         saves_replay = self.save_replay_buffer or self.is_interrupted
         self.save_replay_buffer = False
         try:
@@ -288,10 +310,8 @@ class RunKeeper(SettingsReader):
             if saves_replay and isinstance(model, OffPolicyAlgorithm):
                 print("Saving replay buffer")
                 model.save_replay_buffer(Path(self.save_path) / "replay_buffer.pkl")
-            if not self.is_interrupted:
-                self.run.remove()
-                return
-            replace(self.run, num_timesteps=model.num_timesteps).write()
+            how: Ended = "finished" if not self.is_interrupted else "interrupted" if self.trouble is None else "failed"
+            self.record.ended(how, model.num_timesteps, self.trouble)
         except OSError as error:
             if not self._is_about_the_disk(error):
                 raise
@@ -299,5 +319,7 @@ class RunKeeper(SettingsReader):
                 f"{error.strerror}, writing {error.filename}: what was saved before is whole; once that is mended, "
                 f"`--resume {self.save_path}` goes on from the newest checkpoint"
             ) from error
-        print(f"Interrupted after {model.num_timesteps} of {self.run.n_timesteps} steps. Go on with")
+        if not self.is_interrupted:
+            return
+        print(f"Interrupted after {model.num_timesteps} of {self.record.manifest.n_timesteps} steps. Go on with")
         print("  " + shlex.join(without_secrets([*without_resume(self.command), "--resume", str(self.save_path)])))

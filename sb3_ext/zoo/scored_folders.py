@@ -5,7 +5,6 @@ out, or may count twice, is said in a line.
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,7 +14,7 @@ import numpy as np
 from sb3_ext.errors import UserError
 from sb3_ext.viz.curves import WINDOW, Curve
 from sb3_ext.viz.score_table import Run
-from sb3_ext.zoo.checkpoints import Interrupted
+from sb3_ext.zoo.manifests import Manifest, read_earlier
 from sb3_ext.zoo.run_curves import Source, common_end, curves_of, of_several_folders
 
 
@@ -48,15 +47,15 @@ def scored(
 
 
 def _has_ended(run: Path, notes: list[str]) -> bool:
-    """`train` leaves a note while a run is under way, which the folder of one that was resumed keeps."""
-    if not (run / Interrupted.NAME).is_file():
+    try:
+        manifest = Manifest.read(run) or read_earlier(run)
+    except UserError as error:
+        notes.append(f"{error}; the run is left out")
+        return False
+    if manifest is None or manifest.ended == "finished":
         return True
-    steps = ""
-    with contextlib.suppress(UserError):
-        read = Interrupted.read(run)
-        made = "" if read.num_timesteps is None else f"{read.num_timesteps} of "
-        steps = f" ({made}{read.n_timesteps} steps)"
-    notes.append(f"{run}: has not ended{steps}, and is left out; --unfinished counts it")
+    steps = f"{manifest.num_timesteps} of {manifest.n_timesteps} steps"
+    notes.append(f"{run}: has not ended ({steps}), and is left out; --unfinished counts it")
     return False
 
 

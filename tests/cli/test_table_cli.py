@@ -92,10 +92,10 @@ def test_a_run_that_went_on_counts_once(capsys: pytest.CaptureFixture[str]) -> N
     rows, lines = table("logs", capsys=capsys)
     assert [(row["runs"], row["mean"]) for row in rows] == [("2", "5.0"), ("2", "9.0"), ("1", "8.0")]
     assert lines == [
-        "logs/dqn/E_1: has not ended, and is left out; --unfinished counts it",
+        "logs/dqn/E_1/interrupted.json is broken; the run is left out",
         "logs/dqn/E_4: goes on, by -i, from dqn/E_3, and is left out beside it",
         "logs/dqn/E_2, logs/dqn/E_3: all of --seed 5, and each counts as a run",
-        "logs/dqn/G_1: has not ended, and is left out; --unfinished counts it",
+        "logs/dqn/G_1/interrupted.json is broken; the run is left out",
     ]
     assert cli.main(["table", "logs", "--unfinished"]) == 2
     line = "logs/dqn/E_1 ends at step 200, before logs/dqn/E_2 begins at 300: there is no step to compare them at"

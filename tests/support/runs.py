@@ -15,7 +15,9 @@ from sb3_ext import saving
 from sb3_ext.cli import main as cli
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.zoo import register
+from sb3_ext.zoo.checkpoints import SavedSet, newest_whole
 from sb3_ext.zoo.experiment import Experiment
+from sb3_ext.zoo.manifests import Manifest, read_unfinished
 
 register()
 ENV, NAME = "sb3_ext/MemoryChain-v0", "sb3_ext-MemoryChain-v0"
@@ -76,3 +78,15 @@ def on_write(part: str, do: Callable[[], None], monkeypatch: pytest.MonkeyPatch)
 
 def experiment(**settings: Any) -> Experiment:
     return Experiment.of("r2d2", ENV, n_timesteps=64, verbose=0, hyperparams=settings, device="cpu")
+
+
+def manifest_of(name: str) -> Manifest:
+    """Of a run of R2D2."""
+    manifest = Manifest.read(RUNS / name)
+    assert manifest is not None
+    return manifest
+
+
+def saved_in(name: str, needs_statistics: bool = False) -> SavedSet:
+    """What that run would go on with."""
+    return newest_whole(RUNS / name, read_unfinished(RUNS / name), NAME, True, needs_statistics)

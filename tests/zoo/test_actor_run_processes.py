@@ -17,8 +17,9 @@ from support.runs import NAME, RUNS, command
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
-from sb3_ext.zoo import checkpoints
 from sb3_ext.zoo.actors import ActorSettings
+from sb3_ext.zoo.checkpoints import newest_whole
+from sb3_ext.zoo.manifests import read_unfinished
 
 
 @pytest.mark.filterwarnings("ignore")  # of the stock scripts
@@ -74,9 +75,9 @@ def test_sigterm_to_the_whole_process_group_saves(headless_folder: Path) -> None
         assert time.monotonic() < give_up
         time.sleep(0.1)
     first = monitor.parent
-    found = checkpoints.Interrupted.read(first)
+    found = read_unfinished(first)
     assert found.actors == ActorSettings(2, 2)
-    saved = found.newest_whole("Elsewhere-v0", True, False)
+    saved = newest_whole(first, found, "Elsewhere-v0", True, False)
     model = R2D2.load(saved.model, device="cpu")
     assert model.num_timesteps == saved.num_timesteps and model.num_timesteps > 100 and model._n_updates > 0
     assert set(load_results(str(first))["l"]) == {7}

@@ -16,13 +16,12 @@ import torch as th
 import yaml
 from stable_baselines3.common.monitor import load_results
 from support.hub_server import TOKEN, reachable
-from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed
+from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed, manifest_of, saved_in
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.exchange import hub as sb3_hub
-from sb3_ext.zoo import checkpoints
 from sb3_ext.zoo.actors import ActorSettings
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
@@ -70,7 +69,7 @@ def test_the_result_is_watched_plotted_reported_and_shared_as_any_other(
     assert "Evaluation of best_model.zip: mean return" in out and "over 3 episodes" in out
     assert "2 actors of 1 environments" in out and "Actors sent " in out and " bytes per env step\n" in out
     assert list(tmp_path.glob("tb/**/events*"))
-    assert not (RUNS / f"{NAME}_1" / "interrupted.json").exists()
+    assert manifest_of(f"{NAME}_1").ended == "finished"
 
     assert cli.main(["enjoy", *AGENT, "-n", "30", "--load-best"]) == 0
     assert cli.main(["plot_train", "-a", "r2d2", "-e", ENV, "-f", "logs", "-w", "2"]) == 0
@@ -96,9 +95,9 @@ def test_an_interrupted_run_goes_on_with_its_actors_or_split_otherwise(
         assert cli.main(command(*INLINE, "--chunk", "5", settings=four)) == 0
     first = RUNS / f"{NAME}_1"
     assert "Interrupted after " in capsys.readouterr().out
-    written = json.loads((first / "interrupted.json").read_text())
+    written = json.loads((first / "run.json").read_text())
     own = ActorSettings(2, 2, "inline", chunk=5)
-    assert written["actors"] == asdict(own) and checkpoints.Interrupted.read(first).actors == own
+    assert written["actors"] == asdict(own) and manifest_of(first.name).actors == own
 
     assert cli.main(command("--resume", str(first), "--actors", "3", settings=four)) == 2
     assert "4 environments do not split into 3 actors: --actors 2 or 4" in capsys.readouterr().err
@@ -171,7 +170,7 @@ def test_actors_that_fail_again_and_again_end_training_and_nothing_is_lost(
     assert 60 < n_steps <= 150
     assert line.endswith(f": training ended after {n_steps} steps, and all is saved")
     assert f"Interrupted after {n_steps} of 300 steps" in out
-    saved = checkpoints.Interrupted.read(RUNS / f"{NAME}_1").newest_whole(NAME, True, False)
+    saved = saved_in(f"{NAME}_1")
     assert saved.num_timesteps == n_steps
 
 

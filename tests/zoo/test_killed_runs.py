@@ -15,13 +15,11 @@ import pytest
 import yaml
 from gymnasium import spaces
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.save_util import load_from_pkl
-from support.runs import ENV, NAME, RUNS, at_step, command, experiment, kill, killed, on_write
+from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed, manifest_of, on_write, saved_in
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
-from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.zoo import checkpoints
 from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv, deaths
 
@@ -58,7 +56,7 @@ def test_a_killed_run_goes_on_from_its_newest_whole_checkpoint(
     resumed = R2D2.load(RUNS / f"{NAME}_2" / f"{NAME}.zip", device="cpu")
     assert resumed.num_timesteps == 300
     assert (RUNS / f"{NAME}_2" / "best_model.zip").is_file(), "the best one so far"
-    assert not (RUNS / f"{NAME}_2" / "interrupted.json").exists()
+    assert manifest_of(f"{NAME}_2").ended == "finished"
 
 
 def test_what_is_missing_for_going_on_is_named(
@@ -127,23 +125,6 @@ def test_a_set_that_is_cut_off_is_not_whole(tmp_path: Path) -> None:
     assert not moved.is_whole(True, True), "statistics of the end are not those of step 20"
 
 
-def test_the_best_model_so_far_is_taken_over_with_its_score(tmp_path: Path) -> None:
-    first = tmp_path / "first"
-    first.mkdir()
-    np.savez(first / "evaluations.npz", results=np.array([[1.0, 3.0], [0.0, 1.0]]))
-    (first / "best_model.zip").write_bytes(b"best")
-    whole = (first / "evaluations.npz").read_bytes()
-    for content, score, n_files in ((whole, 2.0, 2), (whole[:-40], -np.inf, 0)):  # killed while it wrote
-        (first / "evaluations.npz").write_bytes(content)
-        run = experiment()
-        run.create_log_folder()
-        callback = EvalCallback(MemoryChainEnv())
-        run.callbacks = [callback]
-        run._take_over_the_best(checkpoints.Interrupted(first, 100))
-        assert callback.best_mean_reward == score
-        assert len([path for path in Path(run.save_path).iterdir() if path.is_file()]) == n_files
-
-
 # ---------------------------------------------------------------------- workers
 
 
@@ -197,7 +178,7 @@ def test_a_killed_worker_ends_training_and_nothing_is_lost(
         "sb3-ext train: worker 2 of 2 was ended by SIGKILL: training ended after 118 steps, and all is saved\n"
     )
     assert "Interrupted after 118 of 300 steps" in out
-    saved = checkpoints.Interrupted.read(RUNS / f"{NAME}_1").newest_whole(NAME, True, False)
+    saved = saved_in(f"{NAME}_1")
     assert saved.num_timesteps == R2D2.load(saved.model, device="cpu").num_timesteps == 118
 
 

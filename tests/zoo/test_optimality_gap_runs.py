@@ -75,7 +75,7 @@ def test_an_interrupted_run_is_measured_on(monkeypatch: pytest.MonkeyPatch) -> N
         at_step(200, kill(signal.SIGINT), patch, FrozenLakeEnv)
         assert train("dqn", "--optimality-gap", "80", "-params", "n_envs:1") == 0
     assert read_gap(run_of("dqn")).steps.tolist() == [0, 80, 160, 200]
-    assert json.loads((run_of("dqn") / "interrupted.json").read_text())["num_timesteps"] == 200
+    assert json.loads((run_of("dqn") / "run.json").read_text())["num_timesteps"] == 200
     assert train("dqn", "--optimality-gap", "80", "-params", "n_envs:1", "--resume", str(run_of("dqn"))) == 0
     first, whole = (read_gap(run_of("dqn", n)) for n in (1, 2))
     assert whole.steps.tolist() == [0, 80, 160, 200, 240, 320, 400]

@@ -9,13 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.runs import NAME, RUNS, at_step, command, experiment, kill, on_write
+from support.runs import NAME, RUNS, at_step, command, experiment, kill, manifest_of, on_write, saved_in
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.errors import UserError
-from sb3_ext.zoo import checkpoints
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.experiment import Experiment
 from sb3_ext.zoo.run_folders import latest_run, take_folder
@@ -156,9 +155,7 @@ def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     assert signal.getsignal(signal.SIGTERM) is before
     out, err = capfd.readouterr()
     assert "SIGTERM: ending after this step or rollout" in err and "Interrupted after 150 of 300 steps" in out
-    assert {"interrupted.json", "replay_buffer.pkl", f"{NAME}.zip"} <= {
-        path.name for path in (RUNS / f"{NAME}_1").iterdir()
-    }
+    assert {"run.json", "replay_buffer.pkl", f"{NAME}.zip"} <= {path.name for path in (RUNS / f"{NAME}_1").iterdir()}
 
 
 @pytest.mark.parametrize("what", [f"{NAME}.zip", "replay_buffer.pkl", "vecnormalize.pkl"])
@@ -170,7 +167,7 @@ def test_ctrl_c_during_the_last_save_waits_for_it(
     assert cli.main(command(settings=("normalize:True",))) == 0
     out, err = capfd.readouterr()
     assert "Ctrl-C: what is under way is saved first, then it ends" in err and "Interrupted after 100 of 300" in out
-    saved = checkpoints.Interrupted.read(RUNS / f"{NAME}_1").newest_whole(NAME, True, True)
+    saved = saved_in(f"{NAME}_1", needs_statistics=True)
     assert saved.model.name == f"{NAME}.zip" and saved.num_timesteps == 100
     assert R2D2.load(saved.model, device="cpu").num_timesteps == 100
 
@@ -200,7 +197,7 @@ def test_ctrl_c_while_the_result_is_saved_skips_the_evaluation(
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
     assert "Evaluation" not in out and "Interrupted" not in out, "it had made all of its steps"
-    assert not (RUNS / f"{NAME}_1" / "interrupted.json").exists()
+    assert manifest_of(f"{NAME}_1").ended == "finished"
 
 
 def test_each_run_has_its_own_curves_and_goes_on_with_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,6 +20,7 @@ import torch as th
 from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
 
+from sb3_ext import locks as locks_of_files
 from sb3_ext import saving
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.saving import whole_saves, write_folder_whole, write_whole
@@ -116,7 +117,7 @@ def test_a_pipe_is_written_to_and_not_replaced(tmp_path: Path) -> None:
 def locks(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Some file systems have none; then only ids of processes tell who lives."""
     if request.param == "without":
-        monkeypatch.setattr(saving, "_lock", lambda _: True)
+        monkeypatch.setattr(saving, "try_lock", lambda _: True)
 
 
 @pytest.mark.usefixtures("locks")
@@ -189,7 +190,8 @@ def test_on_windows_which_has_no_fcntl_and_opens_no_folders_both_are_written(
             raise PermissionError(errno.EACCES, "Permission denied", path)
         return open_file(path, *args, **kwargs)
 
-    monkeypatch.setattr(saving, "IS_WINDOWS", True)
+    for module in (locks_of_files, saving):
+        monkeypatch.setattr(module, "IS_WINDOWS", True)
     monkeypatch.setitem(sys.modules, "fcntl", None)
     with monkeypatch.context() as patch:
         patch.setattr(os, "open", open_as_there)

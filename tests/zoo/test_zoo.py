@@ -151,7 +151,10 @@ def test_ctrl_c_loses_nothing_and_the_printed_command_goes_on(
     assert resumed.num_timesteps == 512 if algo == "r2d2" else 512 <= resumed.num_timesteps < 512 + 64
     assert resumed._n_updates > first._n_updates > 0 and "learn" not in vars(resumed)
     assert cli.main([*begin, "--resume", str(second.parent)]) == 2
-    assert "holds no interrupted run: there is no interrupted.json" in capsys.readouterr().err
+    assert (
+        f"{second.parent} has finished, after {resumed.num_timesteps} steps; -i goes on from any model"
+        in capsys.readouterr().err
+    )
 
 
 def test_without_a_command_line_an_episode_may_end(tmp_path: Path) -> None:
