@@ -282,10 +282,12 @@ def main() -> int:
     arguments.add_argument(
         "--work", type=Path, default=ROOT / "runs" / "agents", help="where runs are kept (runs/agents)"
     )
+    arguments.add_argument("--only", nargs="+", choices=[recipe.name for recipe in RECIPES], help="of the agents (all)")
     args = arguments.parse_args()
     th.set_num_threads(1)
     if not args.quick:
-        make(RECIPES, AGENTS, args.work, N_EPISODES)
+        chosen = tuple(recipe for recipe in RECIPES if args.only is None or recipe.name in args.only)
+        make(chosen, AGENTS, args.work, N_EPISODES)
         return 0
     with tempfile.TemporaryDirectory() as folder:
         make((QUICK,), Path(folder) / "agents", Path(folder) / "work", 2)

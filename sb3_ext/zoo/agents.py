@@ -15,6 +15,7 @@ from sb3_ext.errors import UserError
 from sb3_ext.replaced import replaced
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.display import draw_without_a_display, progress_bar
+from sb3_ext.zoo.manifests import Manifest
 from sb3_ext.zoo.registry import check_algorithm, register
 from sb3_ext.zoo.typed_ids import know_env
 
@@ -187,10 +188,11 @@ def load_to_film(ref: AgentRef, keep_settings: bool = False) -> tuple[Agent, str
 
 
 def command_of(agent: Agent) -> str | None:
-    """:return: that trained it, without the paths of a machine; None where rl-zoo3 did not note it"""
+    """:return: that trained it, without the paths of a machine; None where nobody noted it"""
     path = agent.path.parent / agent.ref.name / "command.txt"
     if not path.is_file():
-        return None
+        manifest = Manifest.read(agent.path.parent)
+        return None if manifest is None else manifest.command or None
     parts = shlex.split(path.read_text())
     # rl-zoo3 alone writes interpreter and script as they were found.
     names = [Path(part).name for part in parts[:2]] + parts[2:]
