@@ -97,9 +97,11 @@ def _curve(agent: Agent, path: Path) -> Path | None:
     try:
         from sb3_ext.saving import save_figure
         from sb3_ext.viz.curve_pictures import plot_curves
-        from sb3_ext.viz.curves import aggregate, read_evaluations
+        from sb3_ext.viz.curves import aggregate
+        from sb3_ext.zoo.chain_curves import chain_to, read_chain
 
-        bands = aggregate({agent.ref.algo: [read_evaluations(agent.path.parent)]})
+        chain, notes = chain_to(agent.path.parent)
+        bands = aggregate({agent.ref.algo: [read_chain(chain, "evaluations", notes)]})
         return save_figure(plot_curves(bands, title=agent.ref.env_id), path)
     except (ModuleNotFoundError, ValueError):  # no extra, no evaluations: an agent can be shared without
         return None

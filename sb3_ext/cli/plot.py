@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,9 @@ from sb3_ext.zoo.typed_ids import name_in_folders
 
 if TYPE_CHECKING:
     from sb3_ext.viz.curves import Band
-    from sb3_ext.zoo.run_curves import Source
+    from sb3_ext.zoo.chain_curves import Source
+    from sb3_ext.zoo.run_chains import Chain
+    from sb3_ext.zoo.run_curves import Groups
 
 NO_FILES = "no evaluations.npz and no monitor.csv"
 
@@ -47,9 +49,10 @@ def plot(given: argparse.Namespace) -> None:
     from sb3_ext.zoo.run_curves import groups_of, of_several_folders
 
     env = None if given.env is None else name_in_folders(given.env)
-    groups = groups_of([_labelled(text) for text in given.folders], env)
-    lines = of_several_folders(groups, "curve")
-    source = given.source or _source_of([run for runs in groups.values() for run in runs], lines)
+    lines: list[str] = []
+    groups = groups_of([_labelled(text) for text in given.folders], env, lines)
+    lines += of_several_folders(groups, "curve")
+    source = given.source or _source_of([chain for chains in groups.values() for chain in chains], lines)
     panels = _panels_of(groups, source, given.window, lines) if source else {}
     for line in lines:
         print(line, file=sys.stderr)
@@ -79,22 +82,24 @@ def _labelled(text: str) -> tuple[str | None, Path]:
     return (label if found else None), folder
 
 
-def _source_of(runs: Sequence[Path], lines: list[str]) -> Source | None:
+def _source_of(chains: Sequence[Chain], lines: list[str]) -> Source | None:
     """
-    :param runs: folders
+    :param chains: runs
     :param lines: gets one where it is not the usual source
     :return: what all of those that have returns have; None = none has any
     """
-    evaluated = [run for run in runs if (run / "evaluations.npz").is_file()]
-    others = [run for run in runs if run not in evaluated and any(run.glob("*monitor.csv"))]
+    evaluated = [chain for chain in chains if _has(chain, "evaluations.npz")]
+    others = [chain for chain in chains if not _has(chain, "evaluations.npz") and _has(chain, "*monitor.csv")]
     if evaluated and others:
-        lines.append(f"{others[0]} has no evaluations.npz: training episodes are drawn, of all runs")
+        lines.append(f"{others[0].last} has no evaluations.npz: training episodes are drawn, of all runs")
     return "monitor" if others else "evaluations" if evaluated else None
 
 
-def _panels_of(
-    groups: Mapping[tuple[str, str], Sequence[Path]], source: Source, window: int, lines: list[str]
-) -> dict[str, dict[str, Band]]:
+def _has(chain: Chain, pattern: str) -> bool:
+    return any(next(part.glob(pattern), None) is not None for part in chain.parts)
+
+
+def _panels_of(groups: Groups, source: Source, window: int, lines: list[str]) -> dict[str, dict[str, Band]]:
     """
     :param groups: of `groups_of`
     :param lines: get what is left out or cut short
@@ -104,8 +109,8 @@ def _panels_of(
     from sb3_ext.zoo.run_curves import common_end, curves_of
 
     panels: dict[str, dict[str, Band]] = {}
-    for (task, name), runs in groups.items():
-        curves = curves_of(runs, source, lines)
+    for (task, name), chains in groups.items():
+        curves = curves_of(chains, source, lines)
         if curves:
             common_end(task, name, curves, lines)
             panels.setdefault(task, {}).update(aggregate({name: list(curves.values())}, window=window))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -63,7 +63,7 @@ def report(given: argparse.Namespace) -> None:
         algorithm=name,
         env_id=agent.ref.env_id,
         trace=_with_usual_changes(trace),
-        curves=_curves_of(agent.path.parent, agent.ref.algo),
+        curves=_curves_of(agent),
         gap=_gap_of(agent.path.parent),
         env_steps=agent.model.num_timesteps,
         returns=returns,
@@ -104,14 +104,14 @@ def _with_usual_changes(trace: Trace) -> Trace:
     return replace(trace, attributions=scaled)
 
 
-def _curves_of(folder: Path, name: str) -> list[Curve]:
-    """:return: what there is"""
-    from sb3_ext.viz.curves import read_evaluations, read_monitor
+def _curves_of(agent: Agent) -> list[Curve]:
+    """:return: of its run, from the first step on"""
+    from sb3_ext.zoo.chain_curves import curves_to
 
-    curves = []
-    for read in (read_evaluations, read_monitor):
-        with contextlib.suppress(ValueError):  # an agent of the Hub comes without, a short run has no episode
-            curves.append(read(folder, name))
+    odd: list[str] = []
+    curves = curves_to(agent.path.parent, agent.ref.algo, odd)
+    for line in odd:  # not on the page: it would name folders of this machine
+        print(line, file=sys.stderr)
     return curves
 
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
-from collections.abc import Iterable
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,8 @@ ENVIRONMENTS: dict[str, list[tuple[str, ...]]] = {
     "all_plots": [("-e", "--env")],
     "plot_from_file": [("-skip", "--skip-envs"), ("--keep-envs",)],
 }
+
+EVALUATED = ("results", "ep_lengths", "successes")  # what EvalCallback writes of each episode
 
 
 def _train_parser() -> StockParser:
@@ -159,6 +163,10 @@ def _plot_parser(name: str) -> StockParser:
     if name == "all_plots":
         parser.share("-a", "--algos", "--algo", nargs="+")
         parser.share("-f", "--exp-folders", "--exp-folder", nargs="+")
+        parser.share("-l", "--labels", nargs="+")
+        parser.share("-k", "--key", choices=EVALUATED, default="results")
+        parser.share("-max", "--max-timesteps", type=whole(1), default=2_000_000)  # as in rl-zoo3's script
+        parser.share("-min", "--min-timesteps", type=whole(-1), default=-1)
     return parser
 
 
@@ -181,7 +189,28 @@ def plot(name: str, given: argparse.Namespace) -> None:
         _check_file(given)
     elif name == "all_plots":
         _check_table(given)
-    scripts.plot(name, given.argv())
+    with _joined(name, given):
+        scripts.plot(name, given.argv())
+
+
+@contextlib.contextmanager
+def _joined(name: str, given: StockNamespace) -> Iterator[None]:
+    """Within the block the log folders are others, in which a run that was interrupted is one."""
+    from sb3_ext.zoo.joined_logs import joined_episodes, joined_evaluations
+
+    lines: list[str] = []
+    with contextlib.ExitStack() as stack:
+        if name == "plot_train" and given.algo and given.env and given.exp_folder:
+            runs = Path(given.exp_folder) / given.algo
+            given.exp_folder = stack.enter_context(joined_episodes(runs, given.env, lines))
+        elif name == "all_plots":
+            cells = (given.algos, given.env, given.exp_folders)
+            settings = {"key": given.key, "max_steps": given.max_timesteps, "is_cut": given.min_timesteps > 0}
+            folders = stack.enter_context(joined_evaluations(*cells, lines, **settings))
+            given.labels, given.exp_folders = given.labels or given.exp_folders, folders
+        for line in lines:
+            print(line, file=sys.stderr)
+        yield
 
 
 def _check_curves(given: StockNamespace) -> None:
@@ -213,14 +242,13 @@ def _check_file(given: StockNamespace) -> None:
 
 
 def _check_table(given: StockNamespace) -> None:
-    """:raises UserError: where `all_plots` would write numbers that no run has"""
-    from sb3_ext.zoo.evaluated import check_cells
-
+    """:raises UserError: where `all_plots` would end in a traceback"""
     flags = {"-a": given.algos, "-e": given.env, "-f": given.exp_folders}
     missing = [flag for flag, typed in flags.items() if typed is None]
     if missing:
         raise UserError(f"the following arguments are required: {', '.join(missing)}; see `sb3-ext all_plots --help`")
-    check_cells(given.algos, given.env, given.exp_folders)
+    if given.labels is not None and len(given.labels) != len(given.exp_folders):
+        raise UserError(f"-l {' '.join(given.labels)}: {len(given.exp_folders)} folders need a label each")
 
 
 def _share_names(parser: StockParser) -> None:

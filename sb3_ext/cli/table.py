@@ -172,7 +172,8 @@ def _runs_of(typed: Sequence[tuple[str | None, Path]], given: argparse.Namespace
                 files.setdefault(file.resolve(), (label or file.stem, file, False))
         else:
             lines.append(f"{path}: no run, no evaluations.npz, no monitor.csv and no CSV file of results")
-    runs, more = scored(groups_of(of_folders, env), given.source, window=given.window, unfinished=given.unfinished)
+    groups = groups_of(of_folders, env, lines)
+    runs, more = scored(groups, given.source, window=given.window, unfinished=given.unfinished)
     whose = dict.fromkeys(((run.task, run.algorithm) for run in runs), "the folders")
     others: list[str] = []
     for label, file, is_typed in files.values():

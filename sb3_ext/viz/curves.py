@@ -24,6 +24,10 @@ WINDOW = 100  # episodes: of `ep_rew_mean` in SB3's log
 MOST_POINTS = 200  # of a curve over runs
 
 
+class NoReturns(ValueError):
+    """A folder has no file of returns, or none in it yet."""
+
+
 @dataclass(frozen=True)
 class Curve:
     """
@@ -76,15 +80,16 @@ def read_monitor(folder: str | os.PathLike[str], name: str | None = None) -> Cur
 
     :param folder: of a run, with ``*monitor.csv``
     :param name: of the curve; None = the folder's
-    :raises ValueError: where there are no such files, no episodes, or a file is broken, which is named
+    :raises NoReturns: where there are no such files, or no episodes
+    :raises ValueError: where a file is broken, which is named
     """
     folder = pathlib.Path(folder)
     files = sorted(folder.glob("*monitor.csv"))
     if not files:
-        raise ValueError(f"{folder}: no *monitor.csv; the folder of a run is needed, in which Monitor wrote")
+        raise NoReturns(f"{folder}: no *monitor.csv; the folder of a run is needed, in which Monitor wrote")
     rows = np.concatenate([_read_monitor_file(file) for file in files])
     if len(rows) == 0:
-        raise ValueError(f"{folder}: no episode has ended yet in its {len(files)} *monitor.csv")
+        raise NoReturns(f"{folder}: no episode has ended yet in its {len(files)} *monitor.csv")
     returns, lengths, _ = rows[np.argsort(rows[:, 2], kind="stable")].T
     return Curve(name or folder.resolve().name, np.cumsum(lengths).astype(np.int64), returns, "monitor")
 
@@ -123,22 +128,37 @@ def read_evaluations(folder: str | os.PathLike[str], name: str | None = None) ->
 
     :param folder: of a run, with ``evaluations.npz``
     :param name: of the curve; None = the folder's
-    :raises ValueError: where there is no such file, or it is broken, which is named
+    :raises NoReturns: where there is no such file
+    :raises ValueError: where it is broken, which is named
     """
-    folder = pathlib.Path(folder)
-    path = folder / "evaluations.npz"
+    arrays = read_evaluation_arrays(folder)
+    name = name or pathlib.Path(folder).resolve().name
+    return Curve(name, arrays["timesteps"], arrays["results"], "evaluations")
+
+
+def read_evaluation_arrays(folder: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """
+    :param folder: as in `read_evaluations`
+    :return: by name, [N] int64 `timesteps`, and [N, K] of the K episodes of each evaluation: `results`, and of
+        `ep_lengths` and `successes` what there is
+    :raises ValueError: as in `read_evaluations`
+    """
+    path = pathlib.Path(folder) / "evaluations.npz"
     if not path.is_file():
-        raise ValueError(f"{path}: no such file; EvalCallback writes it (`sb3-ext train --eval-freq ...`)")
+        raise NoReturns(f"{path}: no such file; EvalCallback writes it (`sb3-ext train --eval-freq ...`)")
     try:
         # A file of ours, because NumPy leaves its own open where the content is broken.
         with open(path, "rb") as opened, np.load(opened, allow_pickle=False) as file:
             steps, returns = file["timesteps"].astype(np.int64), file["results"].astype(np.float64)
+            others = {key: file[key].astype(np.float64) for key in ("ep_lengths", "successes") if key in file}
     except (ValueError, TypeError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path}: not what EvalCallback writes: {error}") from error
     try:
-        return Curve(name or folder.resolve().name, steps, returns, "evaluations")
+        Curve(pathlib.Path(folder).resolve().name, steps, returns, "evaluations")
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+    same = {key: x for key, x in others.items() if x.shape == returns.shape}
+    return {"timesteps": steps, "results": returns, **same}
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,23 @@
 """
 Curves of the runs that lie in log folders, `logs/ALGO/ENV_N` and `logs/ALGO/ENV_N_uuid`: found, put into groups by task
-and algorithm, read. What is left out, and which run cuts the others short, is said in a line.
+and algorithm, read. A run that was interrupted and gone on with is one, in the group of its last folder. What is left
+out, and which run cuts the others short, is said in a line.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Literal
+from typing import TypeAlias
 
 from sb3_ext.errors import UserError
-from sb3_ext.viz.curves import Curve, read_evaluations, read_monitor
+from sb3_ext.viz.curves import Curve
+from sb3_ext.zoo.chain_curves import Source, read_chain
+from sb3_ext.zoo.run_chains import Chain, chains_of
 from sb3_ext.zoo.run_folders import task_of
 
-Source = Literal["evaluations", "monitor"]
-READERS = {"evaluations": read_evaluations, "monitor": read_monitor}
+Groups: TypeAlias = dict[tuple[str, str], list[Chain]]
+"""runs by task and algorithm"""
 SAME_LENGTH = 0.99  # of the longest run: training episodes and rounds of several environments end where they end
 
 
@@ -28,48 +31,56 @@ def find_runs(folder: Path) -> list[Path]:
     return sorted({*of_returns, *of_settings})
 
 
-def groups_of(folders: Iterable[tuple[str | None, Path]], env: str | None) -> dict[tuple[str, str], list[Path]]:
+def groups_of(folders: Iterable[tuple[str | None, Path]], env: str | None, notes: list[str]) -> Groups:
     """
     :param folders: with the name that takes the place of the algorithm's, if any
     :param env: only its runs, as in the names of files
-    :return: folders of runs by task and algorithm, each once
+    :param notes: gets a line about each that is odd
+    :return: runs by task and algorithm, each once
     """
-    groups: dict[tuple[str, str], list[Path]] = {}
+    found: dict[str | None, list[Path]] = {}
     seen: set[Path] = set()
     for label, folder in folders:
         for run in find_runs(folder):
             whole = run.resolve()
-            task = task_of(whole.name)
-            if whole not in seen and env in (None, task):
+            if whole not in seen and env in (None, task_of(whole.name)):
                 seen.add(whole)
-                groups.setdefault((task, label or whole.parent.name), []).append(run)
+                found.setdefault(label, []).append(run)
+    groups: Groups = {}
+    for label, runs in found.items():
+        chains, lines = chains_of(runs)
+        notes += [line for line in lines if line not in notes]
+        for chain in chains:
+            whole = chain.last.resolve()
+            groups.setdefault((task_of(whole.name), label or whole.parent.name), []).append(chain)
     return groups
 
 
-def of_several_folders(groups: Mapping[tuple[str, str], Sequence[Path]], joined: str) -> list[str]:
+def of_several_folders(groups: Groups, joined: str) -> list[str]:
     """
     :param groups: of `groups_of`
     :param joined: what is made of a group
     :return: a line for each algorithm whose runs may be those of several experiments; one with a label was asked for
     """
     lines = []
-    for (task, algorithm), runs in groups.items():
-        parents = list(dict.fromkeys(str(run.parent) for run in runs))
-        if len(parents) > 1 and {run.resolve().parent.name for run in runs} == {algorithm}:
+    for (task, algorithm), chains in groups.items():
+        parents = list(dict.fromkeys(str(chain.last.parent) for chain in chains))
+        if len(parents) > 1 and {chain.last.resolve().parent.name for chain in chains} == {algorithm}:
             lines.append(f"{algorithm} on {task}: one {joined} of {' and '.join(parents)}; LABEL=FOLDER makes two")
     return lines
 
 
-def curves_of(runs: Sequence[Path], source: Source, notes: list[str]) -> dict[Path, Curve]:
+def curves_of(chains: Iterable[Chain], source: Source, notes: list[str]) -> dict[Path, Curve]:
     """
-    :param runs: folders
+    :param chains: runs
     :param source: evaluations on the way, or training episodes
     :param notes: gets a line for each that has none, or broken ones
+    :return: by the folder that the run ends in
     """
     curves = {}
-    for run in runs:
+    for chain in chains:
         try:
-            curves[run] = READERS[source](run)
+            curves[chain.last] = read_chain(chain, source, notes)
         except ValueError as error:
             notes.append(f"{error}; the run is left out")
     return curves

@@ -94,7 +94,7 @@ def test_a_run_that_went_on_counts_once(capsys: pytest.CaptureFixture[str]) -> N
     assert lines == [
         "logs/dqn/E_1/interrupted.json is broken; the run is left out",
         "logs/dqn/E_4: goes on, by -i, from dqn/E_3, and is left out beside it",
-        "logs/dqn/E_2, logs/dqn/E_3: all of --seed 5, and each counts as a run",
+        "logs/dqn/E_2, logs/dqn/E_3: all of seed 5, and each counts as a run",
         "logs/dqn/G_1/interrupted.json is broken; the run is left out",
     ]
     assert cli.main(["table", "logs", "--unfinished"]) == 2
@@ -118,7 +118,7 @@ def test_training_episodes_are_cut_where_the_first_run_ends() -> None:
     for number, n_episodes in ((1, 10), (2, 5)):
         folder = run(f"dqn/E_{number}")
         fake_monitor(folder, *range(number, n_episodes + number))
-    runs, lines = scored(groups_of([(None, Path("logs"))], None), "monitor", window=2)
+    runs, lines = scored(groups_of([(None, Path("logs"))], None, []), "monitor", window=2)
     assert [x.score for x in runs] == [4.5, 5.5] and [x.steps for x in runs] == [50, 50]
     assert lines == ["logs/dqn/E_2 ends at step 50, where all runs of dqn on E are cut; one has 100"]
 

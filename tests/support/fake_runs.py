@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from support.manifests import manifest
 
 
 def fake_run(name: str, *scores: float, begin: int = 100, every: int = 100, command: str = "") -> Path:
@@ -34,3 +36,20 @@ def fake_monitor(folder: Path, *returns: float, length: int = 10, name: str = "0
     """
     rows = "".join(f"{x},{length},{i}\n" for i, x in enumerate(returns))
     (folder / name).write_text('#{"t_start": 1.0}\nr,l,t\n' + rows)
+
+
+def fake_part(name: str, *scores: float, parent: str | None = None, steps: int = 0, **changes: Any) -> Path:
+    """
+    A folder of a run that is in several.
+
+    :param name: of its folder, as in `fake_run`; its last part is the id
+    :param scores: of its evaluations, after 100, 200, ... of its own env steps
+    :param parent: id of the part that it goes on from, which lies beside it
+    :param steps: with which it goes on
+    :param changes: of its manifest, which has ended unless they say more
+    """
+    folder = fake_run(name, *scores, begin=steps + 100)
+    link = None if parent is None else f"../{parent}"
+    told = {"ended": "finished", "id": folder.name, "parent": parent, "parent_folder": link, "parent_steps": steps}
+    manifest(**{**told, **changes}).write(folder)
+    return folder
