@@ -15,13 +15,13 @@ from collections.abc import Sequence
 
 import sb3_ext
 from sb3_ext.algorithms import ALGORITHMS
-from sb3_ext.cli import demos, doctor, export, hub, lab, plot, report, stock, table, video
+from sb3_ext.cli import demos, doctor, export, hub, lab, plot, report, runs, stock, table, video
 from sb3_ext.cli.flags import Command, Parser
 from sb3_ext.cli.one_line import one_line
 from sb3_ext.errors import UserError, did_you_mean
 
 OURS = (
-    *(demos.DEMOS, video.VIDEO, report.REPORT, plot.PLOT, table.TABLE, lab.LAB),
+    *(demos.DEMOS, video.VIDEO, report.REPORT, plot.PLOT, table.TABLE, runs.RUNS, lab.LAB),
     *(hub.PUSH, hub.LOAD, export.EXPORT, doctor.DOCTOR),
 )
 COMMANDS: dict[str, Command] = {command.name: command for command in (*stock.COMMANDS, *OURS)}

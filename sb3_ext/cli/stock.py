@@ -12,6 +12,7 @@ from typing import Any
 
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages, names_in
+from sb3_ext.cli.seeds import check, seeds, train_seeds
 from sb3_ext.cli.stock_help import ALL_PLOTS, ENJOY, PLOT_FROM_FILE, PLOT_TRAIN, RECORD_VIDEO, TRAIN
 from sb3_ext.cli.values import MAX_SEED, device, real, whole
 from sb3_ext.errors import UserError, did_you_mean
@@ -39,6 +40,8 @@ def _train_parser() -> StockParser:
     parser = StockParser("sb3-ext train", TRAIN)
     _share_names(parser)
     parser.share("--gym-packages", nargs="+", default=[])
+    parser.share("--log-folder", "-f", default="logs")
+    parser.share("-optimize", "--optimize-hyperparameters", action="store_true")
     parser.share("--n-timesteps", "-n", type=whole(1))
     parser.share("--num-threads", type=whole(1, also={-1}))
     parser.share("--log-interval", type=whole(1, also={-1, -2}))
@@ -56,6 +59,8 @@ def _train_parser() -> StockParser:
     parser.add_argument("--demonstrations")
     parser.add_argument("--expert")
     parser.add_argument("--resume")
+    parser.add_argument("--seeds", type=seeds)
+    parser.add_argument("--jobs", type=whole(1))
     for name, flag in FLAGS.items():
         if name in ("lockstep", "keep_ratio"):
             parser.add_argument(flag, dest=name, action="store_true", default=None)
@@ -64,15 +69,23 @@ def _train_parser() -> StockParser:
     return parser
 
 
-def train(given: argparse.Namespace) -> None:
-    """:param given: by the flags of `train`"""
+def train(given: argparse.Namespace) -> int | None:
+    """
+    :param given: by the flags of `train`
+    :return: exit code
+    """
     assert isinstance(given, StockNamespace)
+    check(given)
+    if given.seeds is not None:
+        _ask_for_names(given)
+        return train_seeds(given)
     imports = (*given.gym_packages, *module_of(given.env))
     _know_names(given)
     _ask_for_names(given)
     settings = _given(given, ("final_eval_episodes", "optimality_gap", "preset", "demonstrations", "expert", "resume"))
     settings.update(actors=_given(given, FLAGS), imports=imports)
     scripts.train(given.argv(), given.typed, settings)
+    return None
 
 
 def _given(given: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:  # Any: values of flags

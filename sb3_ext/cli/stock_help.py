@@ -90,6 +90,12 @@ TRAIN = StockHelp(
             GYM_PACKAGES,
             ("-n --n-timesteps N", "env steps to make, of all environments together (the yml's)"),
             ("--seed SEED", "of everything that is random (drawn, and printed)"),
+            (
+                "--seeds SEEDS",
+                "one run after another with each of these seeds (0-4, or 0,3,7), each a process of its own; one that "
+                "fails leaves the others alone",
+            ),
+            ("--jobs N", "as many of them at a time (1)"),
             DEVICE,
             (
                 "--num-threads N",
