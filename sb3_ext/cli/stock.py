@@ -15,7 +15,7 @@ from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packa
 from sb3_ext.cli.seeds import check, seeds, train_seeds
 from sb3_ext.cli.stock_help import ALL_PLOTS, ENJOY, PLOT_FROM_FILE, PLOT_TRAIN, RECORD_VIDEO, TRAIN
 from sb3_ext.cli.values import MAX_SEED, device, real, whole
-from sb3_ext.errors import UserError, did_you_mean
+from sb3_ext.errors import UserError
 from sb3_ext.zoo import scripts
 from sb3_ext.zoo.actors import FLAGS
 from sb3_ext.zoo.agent_folders import run_of
@@ -166,6 +166,8 @@ def _plot_parser(name: str) -> StockParser:
         parser.share("--exp-folder", "-f")
         parser.share("--episode-window", "-w", type=whole(1))
         parser.share("--max-timesteps", "-max", type=whole(1))
+        parser.share("--x-axis", "-x", choices=("steps", "episodes", "time"))
+        parser.share("--y-axis", "-y", choices=("success", "reward", "length"), default="reward")
     if name == "plot_from_file":
         parser.share("--input", "-i")
         parser.share("--output", "-o")
@@ -230,13 +232,10 @@ def _check_curves(given: StockNamespace) -> None:
     """:raises UserError: where there is nothing to draw; rl-zoo3 would draw empty axes"""
     if not (given.algo and given.env and given.exp_folder):
         return  # which the script says
+    from sb3_ext.zoo.drawn_runs import check_curves
+
     runs = Path(given.exp_folder) / given.algo
-    if not runs.is_dir():
-        raise UserError(f"there is no {runs}: -f names the log folder, -a an algorithm that was trained there")
-    names = sorted(path.name for path in runs.iterdir() if any(path.glob("*monitor.csv")))
-    for env in given.env:
-        if not any(env in name for name in names):
-            raise UserError(f"no run of {env} in {runs}{did_you_mean(env, names)}")
+    check_curves(runs, given.env, given.y_axis, given.episode_window or 100, given.max_timesteps)
 
 
 def _check_file(given: StockNamespace) -> None:
@@ -252,6 +251,11 @@ def _check_file(given: StockNamespace) -> None:
         raise UserError(f"there is no {path}, which `sb3-ext all_plots -o {path.stem}` writes")
     if given.output is not None and given.format is None:
         given.format = Path(given.output).suffix.removeprefix(".") or None
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if given.format is not None and given.format not in known:
+        raise UserError(f"no picture has the format {given.format!r}; use one of {', '.join(sorted(known))}")
 
 
 def _check_table(given: StockNamespace) -> None:
