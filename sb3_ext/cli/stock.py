@@ -211,6 +211,7 @@ def plot(name: str, given: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _joined(name: str, given: StockNamespace) -> Iterator[None]:
     """Within the block the log folders are others, in which a run that was interrupted is one."""
+    from sb3_ext.zoo.drawn_runs import check_curves
     from sb3_ext.zoo.joined_logs import joined_episodes, joined_evaluations
 
     lines: list[str] = []
@@ -218,6 +219,8 @@ def _joined(name: str, given: StockNamespace) -> Iterator[None]:
         if name == "plot_train" and given.algo and given.env and given.exp_folder:
             runs = Path(given.exp_folder) / given.algo
             given.exp_folder = stack.enter_context(joined_episodes(runs, given.env, lines))
+            runs = Path(given.exp_folder) / given.algo
+            check_curves(runs, given.env, given.y_axis, given.episode_window or 100, given.max_timesteps)
         elif name == "all_plots":
             cells = (given.algos, given.env, given.exp_folders)
             settings = {"key": given.key, "max_steps": given.max_timesteps, "is_cut": given.min_timesteps > 0}
@@ -232,10 +235,9 @@ def _check_curves(given: StockNamespace) -> None:
     """:raises UserError: where there is nothing to draw; rl-zoo3 would draw empty axes"""
     if not (given.algo and given.env and given.exp_folder):
         return  # which the script says
-    from sb3_ext.zoo.drawn_runs import check_curves
+    from sb3_ext.zoo.drawn_runs import check_runs
 
-    runs = Path(given.exp_folder) / given.algo
-    check_curves(runs, given.env, given.y_axis, given.episode_window or 100, given.max_timesteps)
+    check_runs(Path(given.exp_folder) / given.algo, given.env)
 
 
 def _check_file(given: StockNamespace) -> None:

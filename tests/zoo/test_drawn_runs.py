@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.drawn_runs import check_curves
+from sb3_ext.zoo.drawn_runs import check_curves, check_runs
 
 
 def write_run(runs: Path, name: str, *n_episodes: int, column: str = "") -> None:
@@ -44,7 +44,7 @@ def test_runs_that_are_too_short_beside_one_that_is_not_are_named(
         (["A-v0"], "reward", 5, 49, "the longest run of A-v0, has 4: take fewer with -w 4"),
         (["A-v0"], "reward", 1, 9, "noted the reward of an episode in its first 9 steps"),
         (["A-v0"], "success", 1, None, "noted the success of an episode$"),
-        (["B-v0", "A-v0"], "success", 1, None, "no run of A-v0 in .* noted the success"),
+        (["B-v0", "A-v0"], "success", 1, None, "no run of A-v0 noted the success"),
         (["A-v1"], "reward", 1, None, "no run of A-v1 in"),
     ],
 )
@@ -53,5 +53,6 @@ def test_what_would_be_empty_axes_is_refused(
 ) -> None:
     write_run(tmp_path, "A-v0_1", 3, 2)
     write_run(tmp_path, "B-v0_1", 9, column="is_success")
-    with pytest.raises(UserError, match=line):
+    with pytest.raises(UserError, match=line):  # noqa: PT012 - the one or the other
+        check_runs(tmp_path, envs)
         check_curves(tmp_path, envs, shown, window, max_steps)
