@@ -97,11 +97,11 @@ class QPolicy(BasePolicy):
             if not x.is_floating_point() or math.isfinite(x.sum()):  # in one operation, a tenth of the others' time
                 continue
             if not bool(x.isfinite().all()):  # finite ones may have a sum that is not
-                row, *place = x.isfinite().logical_not().nonzero()[0].tolist()
-                value = float(x[(row, *place)])
+                at = tuple(x.isfinite().logical_not().nonzero()[0].tolist())
                 raise ValueError(
-                    f"{name} of env {row} is not finite ({value} at {place}): no action follows from it, and it would "
-                    "stay in a recurrent state; mend the environment, or wrap it in VecCheckNan to find the cause"
+                    f"{name} of env {at[0]} is not finite ({float(x[at])} at {list(at[1:])}): no action follows from "
+                    "it, and it would stay in a recurrent state; mend the environment, or wrap it in VecCheckNan to "
+                    "find the cause"
                 )
         return obs, vectorized
 
