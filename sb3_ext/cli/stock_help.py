@@ -160,10 +160,16 @@ TRAIN = StockHelp(
             ),
             ("--save-replay-buffer", "at the end, and with checkpoints"),
             (
+                "--save-every STEPS",
+                "what --save-freq STEPS and --save-replay-buffer do together: model, replay and statistics, all that "
+                "--resume needs if the run is killed",
+            ),
+            (
                 "--resume FOLDER",
-                "go on with an interrupted run, to the steps that it was to make. Ctrl-C and SIGTERM end training "
-                "after the step under way: model, replay and statistics are saved, and the command that goes on is "
-                "printed",
+                "go on with a run that has not finished, to the steps that it was to make; `latest`: the newest of "
+                "this algorithm and environment in the log folder, and of this --seed where one is typed. Ctrl-C and "
+                "SIGTERM end training after the step under way: model, replay and statistics are saved, and the "
+                "command that goes on is printed",
             ),
             (
                 "-i --trained-agent FILE",

@@ -53,6 +53,8 @@ class Experiment(RunKeeper):
     :param final_eval_episodes: episodes of the evaluation at the end, 0 = none
     :param actors: some of `ActorSettings`, by name: other processes collect; they are stronger than the yml's
     :param imports: modules that register environments, for actors
+    :param save_every: env steps of all environments from one checkpoint to the next, with replay and statistics; it
+        says ``save_freq`` and ``save_replay_buffer`` in one. None = these do
     :param optimality_gap: env steps from one measurement of `OptimalityGap` to the next; None = it is not added
     :param kwargs: of `RunKeeper`, `SettingsReader` and rl-zoo3's manager
     """
@@ -65,9 +67,17 @@ class Experiment(RunKeeper):
         actors: Mapping[str, Any] | None = None,
         imports: Sequence[str] = (),
         optimality_gap: int | None = None,
+        save_every: int | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        if save_every is not None and self.save_freq > 0:
+            raise UserError(
+                f"--save-every {save_every} does what --save-freq and --save-replay-buffer do together: leave "
+                f"--save-freq {self.save_freq} out"
+            )
+        if save_every is not None:
+            self.save_freq, self.save_replay_buffer = save_every, True
         self.actors_given = dict(actors or {})
         self.imports = tuple(imports)
         if optimality_gap is not None and self.optimize_hyperparameters:

@@ -140,27 +140,6 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def read_unfinished(folder: Path) -> Manifest:
-    """
-    :param folder: of a run that shall go on
-    :return: its manifest, or what stands for it in a run of an earlier version
-    :raises UserError: where no run is, or it has finished, or is under way
-    """
-    if not folder.is_dir():
-        raise UserError(f"--resume {folder}: there is no such folder")
-    try:
-        manifest = Manifest.read(folder) or read_earlier(folder)
-    except UserError as error:
-        raise UserError(f"{error}; -i goes on from any model") from error
-    if manifest is None:
-        raise UserError(f"{folder} holds no run to go on with: there is no {NAME}; -i goes on from any model")
-    if manifest.ended == "finished":
-        raise UserError(f"{folder} has finished, after {manifest.num_timesteps} steps; -i goes on from any model")
-    if is_under_way(folder):
-        raise UserError(f"{folder} is under way in another process, which must end first")
-    return manifest
-
-
 def read_earlier(folder: Path) -> Manifest | None:
     """
     :param folder: of a run
@@ -214,14 +193,23 @@ def _actors(told: Any) -> ActorSettings | None:  # Any: of a file
 
 @contextlib.contextmanager
 def under_way(folder: Path) -> Iterator[None]:
-    """:param folder: of the run that this process is at, which others can tell within the block"""
+    """
+    :param folder: of a run that this process is at, which others can tell within the block
+    :raises UserError: where another process is at it
+    """
     path = folder / LOCK
     try:
-        with path.open("wb") as file:
-            try_lock(file.fileno())
+        file = path.open("ab")
+    except OSError:  # one that cannot be written to is nobody's; a full disk is said where something is saved
+        yield
+        return
+    with file:
+        if not try_lock(file.fileno()):
+            raise UserError(f"{folder} is under way in another process, which must end first")
+        try:
             yield
-    finally:
-        path.unlink(missing_ok=True)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def is_under_way(folder: Path) -> bool:

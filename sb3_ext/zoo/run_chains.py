@@ -47,8 +47,8 @@ class Chain:
 def chains_of(runs: Iterable[Path]) -> tuple[list[Chain], list[str]]:
     """
     A run that has finished stays one of its own where another goes on from its middle; where it goes on from the end,
-    both are one. A run that only begins with another's model, and counts from 0 or learns another task, is one of its
-    own.
+    both are one. Killed before it had saved a step, it is none where another goes on from the same. One that only
+    begins with another's model, and counts from 0 or learns another task, is one of its own.
 
     :param runs: folders
     :return: chains that end in them, in their order, with the parts that lie elsewhere; and lines about what is odd
@@ -60,9 +60,13 @@ def chains_of(runs: Iterable[Path]) -> tuple[list[Chain], list[str]]:
     for chain in chains:
         for parent, child in pairwise(chain.parts):
             children.setdefault(parent, {})[child] = None
+    vain: set[Path] = set()
     for parent, found in children.items():
-        folders.note_fork(parent, list(found))
-    return [x for x in chains if not folders.is_gone_on_with(x.last, children.get(x.last, ()))], folders.notes
+        tried = folders.in_vain([child for child in found if child not in children], len(found))
+        folders.note_fork(parent, [child for child in found if child not in tried])
+        vain.update(tried)
+    ends = [x for x in chains if not folders.is_gone_on_with(x.last, children.get(x.last, ()))]
+    return [chain for chain in ends if chain.last not in vain], folders.notes
 
 
 class _Folders:
@@ -118,6 +122,17 @@ class _Folders:
         has_finished = manifest is not None and manifest.ended == "finished"
         begins = [self._begin(child) for child in children]
         return bool(begins) and not (has_finished and max(begins) < self._steps(run))
+
+    def in_vain(self, ends: list[Path], n_children: int) -> set[Path]:
+        """
+        :param ends: runs that go on from one run, and from which none goes on
+        :param n_children: all that go on from it
+        :return: those that have made no step that was kept; one stands for all where there is no other
+        """
+        began = {run: manifest.began for run in ends if (manifest := self.read(run)) and _is_idle(manifest)}
+        if began and len(began) == n_children:
+            del began[max(began, key=lambda run: began[run])]
+        return set(began)
 
     def note_fork(self, parent: Path, children: list[Path]) -> None:
         """Several that go on from one, or one from the middle of a run that stands for itself, have steps in common."""
@@ -178,3 +193,7 @@ class _Folders:
     def _note(self, line: str) -> None:
         if line not in self.notes:
             self.notes.append(line)
+
+
+def _is_idle(manifest: Manifest) -> bool:
+    return manifest.ended != "finished" and manifest.num_timesteps <= manifest.parent_steps

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import errno
 import inspect
 import os
 import shlex
@@ -33,15 +32,14 @@ from sb3_ext.saving import remove_leftovers, whole_saves
 from sb3_ext.zoo.actors import ActorSettings
 from sb3_ext.zoo.checkpoints import SavedSet, newest_whole, saved_with
 from sb3_ext.zoo.interrupts import StopAtStep
-from sb3_ext.zoo.manifests import Ended, read_unfinished, under_way
+from sb3_ext.zoo.manifests import Ended, Manifest, under_way
+from sb3_ext.zoo.resuming import LATEST, check_same_task, latest_unfinished, read_unfinished
 from sb3_ext.zoo.run_folders import take_folder
 from sb3_ext.zoo.run_records import RunRecord
 from sb3_ext.zoo.settings import SettingsReader
 from sb3_ext.zoo.taken_over import take_over
+from sb3_ext.zoo.troubles import is_about_the_disk, trouble_of
 from sb3_ext.zoo.typed_command import without_resume, without_secrets
-from sb3_ext.zoo.workers import deaths
-
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class RunKeeper(SettingsReader):
@@ -49,12 +47,25 @@ class RunKeeper(SettingsReader):
     A training that keeps what it has learnt.
 
     :param command: that was typed, to say how to go on
-    :param resume: folder of an interrupted run, which goes on to the steps that it was to make; None = a new run
+    :param resume: folder of a run that has not finished, or "latest" of its algorithm and environment in the log
+        folder: it goes on to the steps that it was to make; None = a new run
+    :param resume_seed: of the latest; None = any
     """
 
     # Any: what is passed on, unread.
-    def __init__(self, *args: Any, command: Sequence[str] = (), resume: str | None = None, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        command: Sequence[str] = (),
+        resume: str | None = None,
+        resume_seed: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         super().__init__(*args, **kwargs)
+        if resume is not None and self.trained_agent:
+            raise UserError("--resume goes on with a run, -i with a model: leave one of both out")
+        if resume is not None and self.optimize_hyperparameters:
+            raise UserError("--resume goes on with one training: -optimize makes many")
         self.has_folder = False
         self.stop = StopAtStep()
         self.is_interrupted = False
@@ -69,12 +80,25 @@ class RunKeeper(SettingsReader):
         self._new_tensorboard: str | None = None
         self._until_saved = contextlib.ExitStack()
         self.command = list(command)
-        self.resume = None if resume is None else Path(resume)
-        self.resumed = None if self.resume is None else read_unfinished(self.resume)
+        self._resuming = contextlib.ExitStack()
+        self.resume: Path | None = None
+        """folder of the run that goes on"""
+        self.resumed: Manifest | None = None
+        """its manifest"""
+        if resume is not None:
+            self._take_up(resume, resume_seed)
         self.saved: SavedSet | None = None
         """to go on with"""
         if self.continue_training:
             self.saved = saved_with(Path(self.trained_agent), str(self.env_name))
+
+    def _take_up(self, resume: str, seed: int | None) -> None:
+        """Nobody else goes on with it until this process has ended, or given up."""
+        algo, env_id, runs = self.algo, self.env_name.gym_id, Path(self.log_path)
+        self.resume = latest_unfinished(runs, algo, env_id, seed) if resume == LATEST else Path(resume)
+        self.resumed = read_unfinished(self.resume)
+        check_same_task(self.resume, self.resumed, algo, env_id)
+        self._resuming.enter_context(under_way(self.resume))
 
     def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
         """Adds: a run without a model leaves no folder behind, where `enjoy` would look for the latest model."""
@@ -82,6 +106,7 @@ class RunKeeper(SettingsReader):
             result = super().setup_experiment()
         except BaseException:  # Ctrl-C too; the folder goes, the error is raised again
             self._drop_folder()
+            self._resuming.close()
             raise
         if result is None:  # -optimize, whose reports lie elsewhere
             self._drop_folder()
@@ -166,6 +191,7 @@ class RunKeeper(SettingsReader):
         """
         self.callbacks += [LearnerMetrics(), self.stop]
         with contextlib.ExitStack() as stack:
+            stack.enter_context(self._resuming)
             stack.push(self._note_a_failure)
             stack.enter_context(under_way(Path(self.save_path)))
             stack.enter_context(whole_saves())
@@ -176,7 +202,7 @@ class RunKeeper(SettingsReader):
                 try:
                     super().learn(model)
                 except (OSError, EOFError, ActorsFailed) as error:
-                    self.trouble, self.cause = self._trouble(error, model), error
+                    self.trouble, self.cause = trouble_of(error, self._envs(model), self.save_path), error
             self.stop.is_saving = True
             asked = self.stop.is_asked or self.trouble is not None
             self.is_interrupted = asked and model.num_timesteps < n_timesteps
@@ -196,6 +222,9 @@ class RunKeeper(SettingsReader):
             tensorboard=tensorboard,
             actors=self.actors,
         )
+
+    def _envs(self, model: BaseAlgorithm) -> list[VecEnv | None]:
+        return [model.env, *(callback.eval_env for callback in self.callbacks if isinstance(callback, EvalCallback))]
 
     def note_checkpoint(self, num_timesteps: int) -> None:
         """:param num_timesteps: of the checkpoint that was written"""
@@ -233,29 +262,6 @@ class RunKeeper(SettingsReader):
             self._drop_folder()
             if self._new_tensorboard is not None:
                 shutil.rmtree(self._new_tensorboard, ignore_errors=True)
-
-    def _trouble(self, error: OSError | EOFError | ActorsFailed, model: BaseAlgorithm) -> str:
-        """
-        :return: in a line, why training ended, where that is nothing in the code
-        :raises OSError: or `EOFError`, the same, for any other reason
-        """
-        if isinstance(error, ActorsFailed):
-            return str(error)
-        evaluation = [callback.eval_env for callback in self.callbacks if isinstance(callback, EvalCallback)]
-        dead = [line for env in (model.env, *evaluation) for line in deaths(env)]
-        if dead:
-            return "; ".join(dead)
-        if self._is_about_the_disk(error):
-            assert isinstance(error, OSError)
-            return f"{error.strerror}{f', writing {error.filename}' if error.filename else ''}"
-        raise error
-
-    def _is_about_the_disk(self, error: Exception) -> bool:
-        """:return: whether it is full, or does not let a file of this run be written"""
-        if not isinstance(error, OSError):
-            return False
-        is_ours = isinstance(error.filename, str) and Path(self.save_path) in Path(error.filename).parents
-        return is_ours or error.errno in DISK_FULL
 
     @contextlib.contextmanager
     def _going_on(self, model: BaseAlgorithm) -> Iterator[int]:
@@ -313,7 +319,7 @@ class RunKeeper(SettingsReader):
             how: Ended = "finished" if not self.is_interrupted else "interrupted" if self.trouble is None else "failed"
             self.record.ended(how, model.num_timesteps, self.trouble)
         except OSError as error:
-            if not self._is_about_the_disk(error):
+            if not is_about_the_disk(error, self.save_path):
                 raise
             raise UserError(
                 f"{error.strerror}, writing {error.filename}: what was saved before is whole; once that is mended, "

@@ -19,7 +19,7 @@ from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.zoo.actors import ActorSettings
 from sb3_ext.zoo.checkpoints import newest_whole
-from sb3_ext.zoo.manifests import read_unfinished
+from sb3_ext.zoo.resuming import read_unfinished
 
 
 @pytest.mark.filterwarnings("ignore")  # of the stock scripts

@@ -20,7 +20,8 @@ from sb3_ext.cli import main as cli
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.actors import ActorSettings
-from sb3_ext.zoo.manifests import Manifest, commit_here, is_under_way, path_between, read_unfinished, under_way
+from sb3_ext.zoo.manifests import Manifest, commit_here, is_under_way, path_between, under_way
+from sb3_ext.zoo.resuming import read_unfinished
 from sb3_ext.zoo.run_chains import chains_of
 from sb3_ext.zoo.taken_over import take_over
 
@@ -85,8 +86,9 @@ def test_one_process_at_a_time_is_at_a_run(tmp_path: Path) -> None:
     assert not is_under_way(tmp_path)
     with under_way(tmp_path):
         assert is_under_way(tmp_path)
-        with pytest.raises(UserError, match="is under way in another process"):
-            read_unfinished(tmp_path)
+        with pytest.raises(UserError, match="is under way in another process"), under_way(tmp_path):
+            pass
+        assert is_under_way(tmp_path), "it is as it was"
     assert not is_under_way(tmp_path) and not (tmp_path / "run.lock").exists()
     (tmp_path / "run.lock").touch()  # as a killed one leaves it
     assert not is_under_way(tmp_path) and read_unfinished(tmp_path) == manifest()

@@ -99,10 +99,20 @@ def test_what_has_finished_stands_for_itself_unless_another_goes_on_from_its_end
 
 def test_two_that_go_on_from_one_are_two_runs_and_a_line() -> None:
     first = run("E_1", ended="interrupted", num_timesteps=100)
-    runs = [first, child("E_2", "E_1", 100), child("E_3", "E_1", 60), child("E_4", "E_3", 90)]
+    runs = [first, child("E_2", "E_1", 100, num_timesteps=150), child("E_3", "E_1", 60), child("E_4", "E_3", 90)]
     chains, notes = chains_of(runs)
     assert named(chains) == [("E_1", "E_2"), ("E_1", "E_3", "E_4")] and list(chains[1].cuts) == [60, 90, math.inf]
     assert notes == ["logs/ppo/E_2 and logs/ppo/E_3 go on from logs/ppo/E_1: they share its steps"]
+
+
+def test_what_was_killed_before_it_saved_a_step_is_no_run_where_another_goes_on() -> None:
+    first = run("E_1", ended="interrupted", num_timesteps=100)
+    runs = [first, child("E_2", "E_1", 100, began="2026-01-02"), child("E_3", "E_1", 100, began="2026-01-03")]
+    assert (named(chains_of(runs)[0]), chains_of(runs)[1]) == ([("E_1", "E_3")], []), "the newest stands for both"
+    runs.append(child("E_4", "E_1", 100, num_timesteps=300, began="2026-01-01"))
+    assert (named(chains_of(runs)[0]), chains_of(runs)[1]) == ([("E_1", "E_4")], [])
+    runs.append(child("E_5", "E_1", 100, ended="finished"))
+    assert named(chains_of(runs)[0]) == [("E_1", "E_4"), ("E_1", "E_5")], "who has finished counts"
 
 
 def test_what_is_odd_is_a_line() -> None:
