@@ -29,7 +29,7 @@ def add_film_flags(parser: argparse.ArgumentParser, *names: str, default: str = 
     :param names: more of ``--max-steps``
     :param default: of ``--explain``
     """
-    shown = "at most, of the one episode (1000); -n of record_video films on over its end"
+    shown = "at most, of an episode (1000); -n of record_video films on over its end"
     parser.add_argument(
         *names, "--max-steps", "--n-timesteps", type=whole(1), default=1000, dest="max_steps", help=shown
     )
@@ -59,6 +59,8 @@ class Filming:
     explain: Attribution | None = None
     names: Names | None = None
     """that were typed"""
+    is_filmed: bool = True
+    """False = its environment draws no pictures"""
 
     def check(self, agent: Agent) -> None:
         """
@@ -97,11 +99,10 @@ def filming_of(given: argparse.Namespace) -> Filming:
     )
 
 
-def film(agent: Agent, how: Filming | None = None, is_filmed: bool = True, episode: int = 0) -> Trace:
+def film(agent: Agent, how: Filming | None = None, episode: int = 0) -> Trace:
     """
     :param agent: whose environment draws pictures
     :param how: None = as `video` does without flags
-    :param is_filmed: False = its environment draws no pictures
     :param episode: which one: each has a seed of its own, the same for every agent
     :return: the episode
     """
@@ -115,7 +116,7 @@ def film(agent: Agent, how: Filming | None = None, is_filmed: bool = True, episo
             seed=(agent.ref.seed + episode) % (MAX_SEED + 1),
             deterministic=acts_greedily(agent.ref.env_id) and not how.stochastic,
             max_steps=how.max_steps,
-            film=is_filmed,
+            film=how.is_filmed,
             max_side=how.max_side,
             explain=how.explain,
             names=how.names,

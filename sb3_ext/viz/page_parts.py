@@ -26,6 +26,14 @@ def read_page(folder: str, scripts: Sequence[str] = ("page.js",)) -> tuple[str, 
     return page, css, "\n".join(js)
 
 
+def read_part(folder: str, name: str) -> str:
+    """
+    :param folder: beside this file
+    :param name: of a file in it
+    """
+    return (files("sb3_ext.viz") / folder / name).read_text(encoding="utf-8")
+
+
 def embedded(content: Any) -> str:  # Any: JSON
     """:return: JSON in which nothing can end the script element, or begin a comment in it"""
     text = json.dumps(content, allow_nan=False, separators=(",", ":"))

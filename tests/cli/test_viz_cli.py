@@ -19,9 +19,11 @@ from PIL import Image
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.cli.filming import STREAMS
+from sb3_ext.cli.rival import rival_of
 from sb3_ext.envs import PendulumPixelsEnv
 from sb3_ext.exchange.safe_files import save_safe
 from sb3_ext.viz import insight
+from sb3_ext.zoo.agent_ref import AgentRef
 
 
 @pytest.fixture(scope="module")
@@ -173,9 +175,10 @@ def test_a_report_of_pictures(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["report", *PIXELS, "-n", "1", "--max-steps", "4"]) == 0
     assert "4 steps, return" in capsys.readouterr().out
     data = data_of("report.html")
+    page, data = data, data["agents"][0]["episodes"][0]
     assert set(data["attributions"]) == {"value", "advantage"} and len(data["frames"]["images"]) == 5
     assert [len(data[key]) for key in ("q_values", "rewards", "actions")] == [4, 4, 4]
-    assert data["evaluation"]["returns"] and data["curves"][0]["steps"] == [100, 200]
+    assert page["evaluation"]["returns"] and page["curves"][0]["steps"] == [100, 200]
     text = Path("report.html").read_text()
     assert "sb3-ext train --algo rainbow --env sb3_ext/PendulumPixels-v0 -n 200" in text and "CnnPolicy" in text
     assert str(Path.home()) not in text and str(Path.cwd()) not in text, "no paths of this machine"
@@ -183,10 +186,61 @@ def test_a_report_of_pictures(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_report_of_a_recurrent_agent_on_vectors() -> None:
     assert cli.main(["report", *RECURRENT, "-o", "r2d2.html", "-n", "0", "--max-steps", "6", "--title", "Hi"]) == 0
-    data = data_of("r2d2.html")
-    assert len(data["hidden"]) == 6 and "evaluation" not in data
+    page = data_of("r2d2.html")
+    (data,) = page["agents"][0]["episodes"]
+    assert len(data["hidden"]) == 6 and "evaluation" not in page
     assert data["attributions"]["value"]["size"] == 4
+    assert data["inputs"]["names"] == ["Cart Position", "Cart Velocity", "Pole Angle", "Pole Angular Velocity"]
+    assert data["action_names"] == ["Push cart to the left", "Push cart to the right"]
     assert "<h1>Hi" in Path("r2d2.html").read_text()
+
+
+def test_two_runs_of_an_algorithm_in_one_page_from_the_same_seeds(capsys: pytest.CaptureFixture[str]) -> None:
+    """Named by their runs; each episode has a seed of its own, the same for both."""
+    command = ["report", *RECURRENT, "--versus", "logs/r2d2/CartPoleNoVel-v1_1", "--episodes", "2", "-n", "2"]
+    assert cli.main([*command, "--max-steps", "8", "--seed", "5", "--input-names", "x", "v", "a", "w"]) == 0
+    out = capsys.readouterr().out
+    assert "Loading logs/r2d2/CartPoleNoVel-v1_2/" in out and "Loading logs/r2d2/CartPoleNoVel-v1_1/" in out
+    page = data_of("report.html")
+    labels = ["R2D2, CartPoleNoVel-v1_2", "R2D2, CartPoleNoVel-v1_1"]
+    assert [agent["name"] for agent in page["agents"]] == labels
+    assert all(text.startswith(f"seed {5 + i}: ") for i, text in enumerate(page["episodes"]))
+    first, second = (agent["episodes"] for agent in page["agents"])
+    for a, b in zip(first, second, strict=True):
+        # Statistics of observations are each agent's own, so that only what was hidden is alike for certain.
+        assert a["inputs"]["names"] == b["inputs"]["names"] == ["x", "v", "a", "w"]
+        assert a["frames"]["images"][0] == b["frames"]["images"][0], "they begin alike"
+    assert first[0]["frames"]["images"][0] != first[1]["frames"]["images"][0]
+    assert {curve["name"] for curve in page["curves"]} == {f"{label}, evaluation" for label in labels}
+    assert (
+        "<h1>R2D2, CartPoleNoVel-v1_2 and R2D2, CartPoleNoVel-v1_1 on CartPoleNoVel-v1"
+        in Path("report.html").read_text()
+    )
+
+
+@pytest.mark.parametrize(
+    ("versus", "path"),
+    [
+        ("ppo", None),
+        ("logs/r2d2/CartPoleNoVel-v1_1", "logs/r2d2/CartPoleNoVel-v1_1/best_model.zip"),
+        ("logs/r2d2/CartPoleNoVel-v1_1/CartPoleNoVel-v1.zip", "logs/r2d2/CartPoleNoVel-v1_1/CartPoleNoVel-v1.zip"),
+        ("r2d2=model.zip", "model.zip"),
+        ("safe", "safe"),
+    ],
+)
+def test_the_other_agent_is_named_by_algorithm_run_or_file(versus: str, path: str | None) -> None:
+    zipped = Path("logs/r2d2/CartPoleNoVel-v1_1/CartPoleNoVel-v1.zip")
+    shutil.copyfile(zipped, "model.zip")
+    save_safe(R2D2.load(zipped, device="cpu"), "safe")
+    try:
+        ref = AgentRef("rainbow", "CartPoleNoVel-v1", exp_id=3, seed=7)
+        other = rival_of(ref, versus)
+        assert other.algo == ("ppo" if versus == "ppo" else "r2d2")
+        assert other.path == (None if path is None else Path(path)) and (other.exp_id == 0 or path is not None)
+        assert (other.env_id, other.seed) == ("CartPoleNoVel-v1", 7)
+    finally:
+        Path("model.zip").unlink()
+        shutil.rmtree("safe")
 
 
 def test_learning_curves_of_several_runs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,6 +268,9 @@ def test_learning_curves_of_several_runs(capsys: pytest.CaptureFixture[str]) -> 
         (("video", *RECURRENT, "--explain", "saliency", "--streams", "vale"), "no stream 'vale'"),
         (("video", "--algo", "r2d2", "--env", "Pendulum-v1"), "no r2d2 agent for Pendulum-v1"),
         (("report", *PIXELS, "--explain", "gradcam", "--streams", "q"), "streams ['q']"),
+        (("report", *RECURRENT, "--versus", "logs/r2d2/CartPoleNoVel-v1_2"), "that is the same agent, logs/r2d2/"),
+        (("report", *RECURRENT, "--versus", "ppo"), "no ppo agent for CartPoleNoVel-v1"),
+        (("report", *RECURRENT, "--versus", "logs/rainbow/sb3_ext-PendulumPixels-v0_1"), "not of CartPoleNoVel-v1"),
         (("plot", "nowhere"), "there is no folder nowhere"),
         (("plot", "logs", "--env", "Pong"), "no runs of Pong in logs"),
         (("plot", "logs/r2d2", "-o", "a.xyz"), "no picture ends in .xyz"),
@@ -245,7 +302,7 @@ def test_an_environment_that_cannot_be_made_to_draw(
     assert "draws no pictures here (no OpenGL). Without a display, MuJoCo needs MUJOCO_GL=egl" in err
     assert not Path("never.gif").exists()
     assert cli.main(["report", *PIXELS, "-o", "plain.html", "-n", "0", "--max-steps", "3"]) == 0
-    data = data_of("plain.html")
+    (data,) = data_of("plain.html")["agents"][0]["episodes"]
     assert data["frames"] is None and len(data["rewards"]) == 3
 
 

@@ -120,5 +120,11 @@ def embedded(page: str) -> dict[str, Any]:
     return content
 
 
+def shown(page: str, agent: int = 0, episode: int = 0) -> dict[str, Any]:
+    """:return: what a page has of an episode"""
+    content: dict[str, Any] = embedded(page)["agents"][agent]["episodes"][episode]
+    return content
+
+
 def decoded(image: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(image))).convert("RGB"))

@@ -10,39 +10,41 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.reports import T, bare_trace, curves, decoded, embedded, frames, report, traces
+from support.reports import T, bare_trace, curves, decoded, embedded, frames, report, shown, traces
 
 import sb3_ext.viz.panels
 from sb3_ext.viz.panels import PANELS
-from sb3_ext.viz.report import ReportData, build, panels_of, write_report
-from sb3_ext.viz.report_data import PLACES, Panel, card
+from sb3_ext.viz.report import ReportData, build, episodes_of, panels_of, player_content, write_report
+from sb3_ext.viz.report_data import PLACES, EpisodePanel, Panel, card
 
 
 def content_of(data: ReportData) -> dict[str, Any]:
-    return {key: value for content in panels_of(data).values() for key, value in content.items()}
+    (of_the_episode,) = episodes_of(data, 1.0).contents
+    return {**of_the_episode, **{key: value for content in panels_of(data).values() for key, value in content.items()}}
 
 
 def test_the_page_holds_the_trace() -> None:
     trace = traces()["recurrent_q"]
-    data = embedded(build(report(trace)))
+    page = build(report(trace))
+    data = shown(page)
     for name in ("rewards", "values", "q_values"):
         np.testing.assert_allclose(data[name], getattr(trace, name), rtol=1e-5)
-    assert data["actions"] == trace.actions.tolist() and data["ending"] == "terminated" and data["fps"] == 50
+    assert data["actions"] == trace.actions.tolist() and data["ending"] == "terminated" and embedded(page)["fps"] == 50
     assert len(data["frames"]["images"]) == T + 1
     for image, frame in zip(data["frames"]["images"], trace.frames, strict=True):
         np.testing.assert_array_equal(decoded(image), frame)
     # Pictures of the attributions share one scale, whose end is nearly the largest of the episode.
     for name, values in trace.attributions.items():
-        shown = np.stack([decoded(image)[..., 0] for image in data["attributions"][name]["images"]])
+        heat = np.stack([decoded(image)[..., 0] for image in data["attributions"][name]["images"]])
         expected = 255 * np.minimum(values / np.percentile(values, 99.5), 1)
-        np.testing.assert_allclose(shown, expected, atol=0.51)
+        np.testing.assert_allclose(heat, expected, atol=0.51)
 
 
 def test_vector_attributions_keep_their_signs() -> None:
     values = traces()["probabilities"].attributions["policy"]
     strip = content_of(report(traces()["probabilities"], full=False))["attributions"]["policy"]
-    shown = np.frombuffer(base64.b64decode(strip["data"]), dtype=np.int8).reshape(T, strip["size"])
-    np.testing.assert_allclose(shown, 127 * np.clip(values / np.percentile(abs(values), 99.5), -1, 1), atol=0.51)
+    found = np.frombuffer(base64.b64decode(strip["data"]), dtype=np.int8).reshape(T, strip["size"])
+    np.testing.assert_allclose(found, 127 * np.clip(values / np.percentile(abs(values), 99.5), -1, 1), atol=0.51)
 
 
 def test_nothing_is_lost_where_attributions_are_zero() -> None:
@@ -54,7 +56,7 @@ def test_nothing_is_lost_where_attributions_are_zero() -> None:
 
 def test_numbers_that_are_none_are_null() -> None:
     trace = bare_trace(values=np.where(np.arange(T) == 3, np.nan, 1.0))
-    assert embedded(build(report(trace)))["values"][2:5] == [1.0, None, 1.0]
+    assert shown(build(report(trace)))["values"][2:5] == [1.0, None, 1.0]
 
 
 def test_frames_that_are_hard_to_compress_stay_in_the_budget() -> None:
@@ -65,7 +67,7 @@ def test_frames_that_are_hard_to_compress_stay_in_the_budget() -> None:
     trace = bare_trace(frames=moving, actions=np.zeros(500, dtype=int), rewards=np.zeros(500))
     page = build(report(trace))
     assert 100_000 < len(page) < 5_000_000
-    image = Image.fromarray(decoded(embedded(page)["frames"]["images"][250])).resize((160, 210))
+    image = Image.fromarray(decoded(shown(page)["frames"]["images"][250])).resize((160, 210))
     distances = [abs(np.asarray(image) - frame.astype(float)).mean() for frame in moving[240:261]]
     assert int(np.argmin(distances)) == 10 and distances[10] < 40
 
@@ -75,7 +77,7 @@ def test_pictures_become_smaller_where_nothing_else_helps() -> None:
     trace = replace(
         trace, frames=np.repeat(trace.frames, 4, axis=0), actions=np.zeros(51, dtype=int), rewards=np.ones(51)
     )
-    data = embedded(build(report(trace, full=False)))["frames"]
+    data = shown(build(report(trace, full=False)))["frames"]
     assert (data["height"], data["width"]) == (600, 800)
     assert decoded(data["images"][0]).shape[0] < 600 and sum(map(len, data["images"])) < 4_000_000
 
@@ -85,10 +87,10 @@ def test_the_projection_keeps_distances_and_names_its_share() -> None:
     plane = rng.randn(T, 2) * (3, 1)
     turned = plane @ np.linalg.qr(rng.randn(5, 5))[0][:2] + 7
     data = content_of(report(bare_trace(hidden=turned), full=False))
-    shown = np.array(data["hidden"])
+    path = np.array(data["hidden"])
     pairs = [(i, j) for i in range(T) for j in range(i)]
     np.testing.assert_allclose(
-        [np.linalg.norm(shown[i] - shown[j]) for i, j in pairs],
+        [np.linalg.norm(path[i] - path[j]) for i, j in pairs],
         [np.linalg.norm(plane[i] - plane[j]) for i, j in pairs],
         rtol=1e-4,
     )
@@ -142,25 +144,44 @@ def test_the_file_has_its_suffix_and_nothing_is_left_beside_it(tmp_path: Path) -
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
+def found_in(data: ReportData) -> set[Panel | EpisodePanel]:
+    """:return: panels that have something to show"""
+    return {*panels_of(data), *(panel for agent in data.agents for panel in episodes_of(agent, 1.0).html)}
+
+
 def test_every_panel_is_a_file_and_shows_all_that_it_has() -> None:
-    """On a report of everything each of them is there, with its script and its style; else it leaves nothing."""
-    full, bare = report(traces()["recurrent_q"]), report(bare_trace(), full=False)
-    assert set(panels_of(full)) == set(PANELS)
-    absent = set(PANELS) - set(panels_of(bare))
+    """On reports of everything each of them is there, with its script and its style; else it leaves nothing."""
+    full, bare = (
+        report(traces()["recurrent_q"]),
+        report(bare_trace(observations=np.zeros((T + 1, 2, 2, 2))), full=False),
+    )
+    both = replace(full, versus=replace(full, name="another"))
+    assert found_in(full) | found_in(both) == set(PANELS)
+    absent = set(PANELS) - found_in(bare)
     assert len(absent) > 5
     places = [PLACES.index(panel.place) for panel in PANELS]
     assert places == sorted(places) and len({(panel.place, panel.order) for panel in PANELS}) == len(PANELS)
-    page, without = build(full), build(bare)
-    keys: list[str] = []
-    for panel, content in panels_of(full).items():
-        assert panel.html(full, content) in page and panel.script in page and panel.style in page
-        if panel in absent:
-            assert not any(part in without for part in (panel.script, panel.style) if part)
-            assert content.keys().isdisjoint(embedded(without))
-        keys += content
-    assert len(keys) == len(set(keys)), "no panel writes over another one"
+    without = build(bare)
+    for data in (full, both):
+        page, keys = build(data), list[str]()
+        for panel, content in panels_of(data).items():
+            assert panel.html(data, content) in page
+            keys += content
+        for one in found_in(data):
+            assert one.script in page and one.style in page
+            if one in absent:
+                assert not any(part in without for part in (one.script, one.style) if part)
+        assert len(keys) == len(set(keys)), "no panel writes over another one"
+        assert set(keys).isdisjoint({"agents", "episodes", "fps"}) and set(keys).isdisjoint(embedded(without))
     files = {path.stem for path in Path(sb3_ext.viz.panels.__file__).parent.glob("*.py")} - {"__init__"}
     assert {type(panel).__module__.rpartition(".")[2] for panel in PANELS} == files
+
+
+def test_no_panel_of_an_episode_writes_over_another_one() -> None:
+    for trace in traces().values():
+        contents = [panel.content(trace, 1.0) or {} for panel in PANELS if isinstance(panel, EpisodePanel)]
+        keys = [*player_content(trace), "panels", *(key for content in contents for key in content)]
+        assert len(keys) == len(set(keys))
 
 
 class Rewards(Panel):

@@ -397,3 +397,101 @@ def luminance(colour: bytes) -> float:
     """:return: relative, as WCAG 2.2 defines it"""
     linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (x / 255 for x in colour)]
     return float(np.dot(linear, (0.2126, 0.7152, 0.0722)))
+
+
+def two_agents() -> ReportData:
+    """Of two episodes each, the other agent's shorter; its second episode is of a single step."""
+    first, second = traces()["recurrent_q"], traces()["probabilities"]
+    short = replace(second, **{part: getattr(second, part)[:5] for part in ("actions", "rewards", "values")})
+    short = replace(
+        short,
+        probabilities=second.probabilities[:5] if second.probabilities is not None else None,
+        frames=second.frames[:6],
+        attributions={"policy": second.attributions["policy"][:5]},
+        seed=8,
+    )
+    other = replace(report(second), name="Another", algorithm="PPO", more=[short], returns=np.array([1.0, 2.0]))
+    return replace(report(replace(first, seed=7)), more=[replace(first, seed=8)], versus=other)
+
+
+@needs_browser
+def test_two_agents_are_shown_side_by_side_at_one_step(browser: Browser, tmp_path: Path) -> None:
+    data = two_agents()
+    assert data.versus is not None
+    page = Page(browser, data, tmp_path)
+    for width, height in ((1280, 900), (360, 740)):
+        browser.resize(width, height)
+        browser.wait_for(f"innerWidth === {width}")
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        left, right = (
+            browser.evaluate(f"document.querySelector('{x}').getBoundingClientRect().toJSON()")
+            for x in ("#screen", "#screen-2")
+        )
+        assert left["right"] < right["left"] and left["top"] == right["top"]
+    browser.evaluate("show(3)")
+    first, second = data.trace, data.versus.trace
+    assert first.values is not None and second.values is not None
+    assert page.text("#value") == shown(first.values[3]) and page.text("#value-2") == shown(second.values[3])
+    assert page.text("#reward-2") == shown(second.rewards[3]) and page.has("#hidden") and not page.has("#hidden-2")
+    assert browser.evaluate("document.querySelector('#scrubber').getAttribute('aria-valuetext')") == (
+        f"step 3 of {T}: Rainbow: {first.names.actions[first.actions[3]]}; Another: {second.actions[3]}"
+    )
+    # Scores and settings have a column for each.
+    heads = browser.evaluate(
+        "[...document.querySelectorAll('[aria-labelledby=scores-title] th[scope=col]')].map(x => x.innerText)"
+    )
+    assert heads == ["Rainbow", "Another"] and not page.has("[aria-labelledby=evaluation-title]")
+    assert "Mean of Rainbow less Another: 2.375" in page.text("[aria-labelledby=scores-title] .hint")
+    assert page.text("#command-title-2") == "Command of Another"
+    names = [name for _, name in browser.controls()]
+    assert len(set(names)) == len(names) and browser.errors == []
+
+
+@needs_browser
+def test_another_episode_is_chosen(browser: Browser, tmp_path: Path) -> None:
+    data = two_agents()
+    assert data.versus is not None
+    page = Page(browser, data, tmp_path)
+    options = browser.evaluate("[...document.querySelectorAll('#episode option')].map(x => x.innerText)")
+    assert options == ["seed 7: Rainbow 7.5, Another 7.5", "seed 8: Rainbow 7.5, Another 7.5"]
+    short = data.versus.episodes[1]
+    browser.evaluate("document.querySelector('#overlay').value = 'advantage'")
+    browser.evaluate("document.querySelector('#overlay').dispatchEvent(new Event('change'))")
+    browser.evaluate("show(7); document.querySelector('#episode').value = '1'")
+    browser.evaluate("document.querySelector('#episode').dispatchEvent(new Event('change'))")
+    assert page.step() == 0 and browser.evaluate("document.querySelector('#overlay').value") == "advantage"
+    # The shorter one has ended, and stays there while the other goes on.
+    browser.evaluate("show(9)")
+    assert page.text("#action-2") == "The episode is over" and page.text("#return-2") == shown(short.rewards.sum())
+    assert page.text("#action") == data.trace.names.actions[data.trace.actions[9]]
+    browser.wait_for("document.querySelector('#screen-2').dataset.step === '5'")
+    browser.press("End")
+    assert page.step() == T and browser.errors == []
+    assert browser.evaluate("document.querySelectorAll('#tracks .track').length") == 2 + 2 + 1
+    assert browser.evaluate("document.querySelectorAll('#screen, #screen-2, .now').length") == 4
+
+
+@needs_browser
+def test_inputs_have_their_names_and_values(browser: Browser, tmp_path: Path) -> None:
+    trace = traces()["probabilities"]
+    observations = np.random.RandomState(5).randn(T + 1, 4)
+    weights = abs(trace.attributions["policy"])
+    trace = replace(
+        trace,
+        observations=observations,
+        names=Names(("place", "speed", "angle", "spin"), ("left", "stay", "right")),
+        attributions={"policy": weights},
+    )
+    page = Page(browser, report(trace), tmp_path)
+    browser.evaluate("show(6)")
+    rows = browser.evaluate("[...document.querySelectorAll('#inputs li')].map(row => row.innerText.split('\\n'))")
+    assert [row[0] for row in rows] == ["place", "speed", "angle", "spin"]
+    assert [row[-1] for row in rows] == [shown(float(f"{x:.4g}")) for x in observations[6]]
+    widths = browser.evaluate("[...document.querySelectorAll('#inputs i')].map(bar => parseFloat(bar.style.width))")
+    expected = np.minimum(weights[6] / np.percentile(weights, 99.5), 1)
+    np.testing.assert_allclose(widths, 100 * expected, atol=0.5)
+    assert page.text("#inputs-legend span") == "policy"
+    assert "place (top) to spin" in page.text("#tracks")
+    assert page.text("#action") == trace.names.actions[trace.actions[6]]
+    browser.evaluate(f"show({T})")
+    assert browser.errors == []

@@ -4,39 +4,40 @@ from __future__ import annotations
 
 from typing import Any
 
-from sb3_ext.viz.report_data import Panel, ReportData, rounded
+from sb3_ext.viz.report_data import EpisodePanel, rounded
+from sb3_ext.viz.trace import Trace
 
 PARTS = ("q_values", "probabilities", "means", "stds")
 
 
-class Choices(Panel):
+class Choices(EpisodePanel):
     """One row for each action, or for each component of it."""
 
     place = "side"
     order = 1
     style = """
-#choices { display: grid; grid-template-columns: max-content minmax(0, 1fr) max-content; row-gap: 3px; }
-#choices li {
+.choices { display: grid; grid-template-columns: fit-content(44%) minmax(0, 1fr) max-content; row-gap: 3px; }
+.choices li {
   display: grid; grid-column: 1 / -1; grid-template-columns: subgrid; column-gap: 10px; align-items: center;
   padding: 2px 6px; border-radius: 6px; font-size: .82rem;
 }
-#choices .number { text-align: right; color: var(--soft); white-space: nowrap; }
-#choices .bar { position: relative; height: 12px; }
-#choices .bar i {
+.choices .number { text-align: right; color: var(--soft); white-space: nowrap; }
+.choices .bar { position: relative; height: 12px; }
+.choices .bar i {
   position: absolute; top: 0; bottom: 0; left: 0; border-radius: 3px; background: var(--soft); opacity: .45;
 }
-#choices [aria-current] { background: var(--accent-soft); }
-#choices [aria-current] .name, #choices [aria-current] .number { font-weight: 600; color: var(--ink); }
-#choices [aria-current] .bar i { background: var(--accent); opacity: 1; }
-#choices.interval .bar { background: var(--well); border-radius: 3px; }
-#choices.interval .bar i { background: var(--accent); opacity: .3; }
-#choices.interval .bar b, #choices.interval .bar u {
+.choices [aria-current] { background: var(--accent-soft); }
+.choices [aria-current] .name, .choices [aria-current] .number { color: var(--ink); -webkit-text-stroke: .35px; }
+.choices [aria-current] .bar i { background: var(--accent); opacity: 1; }
+.choices.interval .bar { background: var(--well); border-radius: 3px; }
+.choices.interval .bar i { background: var(--accent); opacity: .3; }
+.choices.interval .bar b, .choices.interval .bar u {
   position: absolute; top: 0; bottom: 0; width: 2px; margin-left: -1px; background: var(--accent);
 }
-#choices.interval .bar u {
+.choices.interval .bar u {
   top: 1px; bottom: 1px; width: 10px; margin-left: -5px; border-radius: 50%; background: var(--second);
 }
-@media (prefers-reduced-motion: no-preference) { #choices .bar i { transition: width .08s linear; } }
+@media (prefers-reduced-motion: no-preference) { .choices .bar i { transition: width .08s linear; } }
 """
     script = """
 function choiceRow(name, isInterval) {
@@ -65,7 +66,7 @@ function setUpIntervals() {
   const { means, stds, actions } = data;
   const rows = means[0].map((_, d) => {
     const spread = means.map((m, t) => [m[d] - (stds ? stds[t][d] : 0), m[d] + (stds ? stds[t][d] : 0), actions[t][d]]);
-    return { ...choiceRow(String(d), true), range: range(spread) };
+    return { ...choiceRow(data.action_names[d] ?? String(d), true), range: range(spread) };
   });
   redraw.push((t) => {
     const step = Math.min(t, T - 1);
@@ -85,20 +86,19 @@ if (data.q_values || data.probabilities) setUpBars(data.q_values ?? data.probabi
 else setUpIntervals();
 """
 
-    def content(self, data: ReportData) -> dict[str, Any] | None:
+    def content(self, trace: Trace, share: float) -> dict[str, Any] | None:
         found: dict[str, Any] = {}
         for name in PARTS:
-            values = getattr(data.trace, name)
+            values = getattr(trace, name)
             if values is not None:
                 found[name] = rounded(values.reshape(len(values), -1))
         return found or None
 
-    def html(self, data: ReportData, content: dict[str, Any]) -> str:
+    def html(self, trace: Trace, content: dict[str, Any]) -> str:
         title, hint = _texts(content)
         kind = "bars" if "q_values" in content or "probabilities" in content else "interval"
-        return (
-            f'<div class="panel"><h3>{title}</h3><ol id="choices" class="{kind}"></ol><p class="hint">{hint}</p></div>'
-        )
+        rows = f'<ol id="choices" class="choices {kind}"></ol>'
+        return f'<div class="panel"><h3>{title}</h3>{rows}<p class="hint">{hint}</p></div>'
 
 
 def _texts(content: dict[str, Any]) -> tuple[str, str]:

@@ -25,16 +25,24 @@ chart($("curves"), `Return by environment steps. ${last}`, 290, lines(data.curve
 """
 
     def content(self, data: ReportData) -> dict[str, Any] | None:
-        return {"curves": [_thinned(curve) for curve in data.curves]} if data.curves else None
+        curves = shown(data)
+        return {"curves": [_thinned(curve) for curve in curves]} if curves else None
 
     def html(self, data: ReportData, content: dict[str, Any]) -> str:
-        kinds = {curve.source for curve in data.curves}
+        kinds = {curve.source for curve in shown(data)}
         lines = "; ".join(mean for kind, mean in MEANS.items() if kind in kinds)
         body = (
             '<p class="legend" id="legend"></p>\n  <div id="curves" class="chart"></div>\n  '
             f'<p class="hint">Lines: {lines}. Bands: the middle 80 % of these episodes.</p>'
         )
         return card("curve", "Training", body, "card grow")
+
+
+def shown(data: ReportData) -> list[Curve]:
+    """:return: those of all agents; of two the evaluations alone, where both have them: four bands hide each other"""
+    curves = [curve for agent in data.agents for curve in agent.curves]
+    have_both = all(any(curve.source == "evaluations" for curve in agent.curves) for agent in data.agents)
+    return [c for c in curves if c.source == "evaluations"] if len(data.agents) > 1 and have_both else curves
 
 
 def _thinned(curve: Curve) -> dict[str, Any]:

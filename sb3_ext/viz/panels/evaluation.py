@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
-from sb3_ext.viz.bootstrap import N_BOOTSTRAP
-from sb3_ext.viz.report_data import Panel, ReportData, card, number, span
+from sb3_ext.viz.report_data import Panel, ReportData, card, number, span, statistics
 
 
 class Evaluation(Panel):
-    """The interval is the 95 % one of the mean, by the bootstrap over episodes."""
+    """The interval is the 95 % one of the mean, by the bootstrap over episodes. Of two agents `Scores` shows them."""
 
     place = "results"
     order = 2
@@ -44,7 +41,7 @@ if ($("returns")) chart($("returns"), "Histogram of the returns", 120, drawRetur
 """
 
     def content(self, data: ReportData) -> dict[str, Any] | None:
-        return {"evaluation": statistics(data.returns)} if len(data.returns) else None
+        return {"evaluation": statistics(data.returns)} if len(data.returns) and data.versus is None else None
 
     def html(self, data: ReportData, content: dict[str, Any]) -> str:
         found = content["evaluation"]
@@ -62,22 +59,6 @@ if ($("returns")) chart($("returns"), "Histogram of the returns", 120, drawRetur
         elif found["interval"] is not None:
             hint = "All episodes have the same return."
         return card("evaluation", "Evaluation", "\n  ".join([*parts, f'<p class="hint">{hint}</p>']))
-
-
-def statistics(returns: np.ndarray) -> dict[str, Any]:
-    """:return: with the 95 % interval of the mean by the bootstrap, which a single episode has not"""
-    interval = None
-    if len(returns) > 1:
-        draws = np.random.default_rng(0).choice(returns, (N_BOOTSTRAP, len(returns)))
-        interval = [float(x) for x in np.percentile(draws.mean(axis=1), (2.5, 97.5))]
-    return {
-        "returns": returns.tolist(),
-        "mean": float(returns.mean()),
-        "std": float(returns.std()),
-        "interval": interval,
-        "min": float(returns.min()),
-        "max": float(returns.max()),
-    }
 
 
 PANEL = Evaluation()

@@ -6,20 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from sb3_ext.viz.report_data import Panel, ReportData, rounded
+from sb3_ext.viz.report_data import EpisodePanel, rounded
+from sb3_ext.viz.trace import Trace
 
 
-class Hidden(Panel):
+class Hidden(EpisodePanel):
     """Output of the recurrent core."""
 
     place = "side"
     order = 2
     style = """
-#hidden { display: block; width: 100%; height: 190px; background: var(--well); border-radius: 8px; }
-#hidden polyline { fill: none; stroke: var(--soft); stroke-width: 1.2; opacity: .4; stroke-linejoin: round; }
-#hidden .past { stroke: var(--accent); opacity: .9; }
-#hidden circle { fill: var(--second); stroke: var(--card); stroke-width: 2; }
-#hidden polyline, #hidden circle { vector-effect: non-scaling-stroke; }
+.path { display: block; width: 100%; height: 190px; background: var(--well); border-radius: 8px; }
+.path polyline { fill: none; stroke: var(--soft); stroke-width: 1.2; opacity: .4; stroke-linejoin: round; }
+.path .past { stroke: var(--accent); opacity: .9; }
+.path circle { fill: var(--second); stroke: var(--card); stroke-width: 2; }
+.path polyline, .path circle { vector-effect: non-scaling-stroke; }
 """
     script = """
 function setUpHidden() {
@@ -27,6 +28,8 @@ function setUpHidden() {
   const points = data.hidden.map(([x, y]) => [
     10 + 320 * (x - xs[0]) / (xs[1] - xs[0]), 180 - 170 * (y - ys[0]) / (ys[1] - ys[0])].map((v) => v.toFixed(1)));
   const svg = $("hidden");
+  const shares = data.hidden_shares.map((share) => `${Math.round(100 * share)}%`).join(" and ");
+  $("hidden-shares").textContent = `Principal components 1 and 2: ${shares} of the variance.`;
   svg.setAttribute("viewBox", "0 0 340 190");
   make("polyline", { points: points.join(" ") }, svg);
   const past = make("polyline", { class: "past" }, svg), dot = make("circle", { r: 5 }, svg);
@@ -41,17 +44,16 @@ function setUpHidden() {
 setUpHidden();
 """
 
-    def content(self, data: ReportData) -> dict[str, Any] | None:
-        if data.trace.hidden is None or len(data.trace) < 2:
+    def content(self, trace: Trace, share: float) -> dict[str, Any] | None:
+        if trace.hidden is None or len(trace) < 2:
             return None
-        points, shares = _projected(data.trace.hidden)
+        points, shares = _projected(trace.hidden)
         return {"hidden": rounded(points), "hidden_shares": shares}
 
-    def html(self, data: ReportData, content: dict[str, Any]) -> str:
-        shares = " and ".join(f"{share:.0%}" for share in content["hidden_shares"])
+    def html(self, trace: Trace, content: dict[str, Any]) -> str:
         drawing = (
-            '<svg id="hidden" role="img" aria-label="Path of the hidden state in two principal components"></svg>'
-            f'<p class="hint">Principal components 1 and 2: {shares} of the variance.</p>'
+            '<svg id="hidden" class="path" role="img" aria-label="Path of the hidden state, two principal components">'
+            '</svg><p id="hidden-shares" class="hint"></p>'
         )
         return f'<div class="panel"><h3>Hidden state</h3>{drawing}</div>'
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from html import escape
 from typing import Any
 
 import numpy as np
@@ -17,26 +18,43 @@ class Optimality(Panel):
     """The exact gap to V*; of a model without a table its estimated return, which is not called a gap."""
 
     place = "results"
-    order = 3
+    order = 4
     script = """
 legend($("optimality-legend"), data.optimality.curves);
 chart($("optimality"), data.optimality.label, 230, lines(data.optimality.curves, data.optimality.levels));
 """
 
     def content(self, data: ReportData) -> dict[str, Any] | None:
-        if data.gap is None:
+        drawn = []
+        for name, gap in _gaps(data):
+            one = _exact(gap) if _is_exact(gap) else _estimated(gap)
+            if one is not None:
+                drawn.append(one)
+                one["curves"][0]["name"] = name + one["curves"][0]["name"]
+        if not drawn:
             return None
-        drawn = _estimated(data.gap) if data.gap.yardstick.n_episodes is not None else _exact(data.gap)
-        return None if drawn is None else {"optimality": drawn}
+        parts = {key: [x for one in drawn for x in one[key]] for key in ("curves", "levels")}
+        return {"optimality": {**parts, "label": "; ".join(one["label"] for one in drawn)}}
 
     def html(self, data: ReportData, content: dict[str, Any]) -> str:
-        assert data.gap is not None
-        is_exact = data.gap.yardstick.n_episodes is None
+        gaps = _gaps(data)
+        is_exact = _is_exact(gaps[0][1])
+        hints = [escape(name) + (_exact_hint(gap) if is_exact else _estimated_hint(gap)) for name, gap in gaps]
         body = (
             '<p class="legend" id="optimality-legend"></p>\n  <div id="optimality" class="chart"></div>\n  '
-            f'<p class="hint">{_exact_hint(data.gap) if is_exact else _estimated_hint(data.gap)}</p>'
+            f'<p class="hint">{"<br>".join(hints)}</p>'
         )
         return card("optimality", "Optimality gap" if is_exact else "Return, estimated", body, "card grow")
+
+
+def _gaps(data: ReportData) -> list[tuple[str, GapCurve]]:
+    """:return: by what stands before their names where there are two; an exact one and an estimate do not mix"""
+    found = [(f"{a.label}: " if data.versus is not None else "", a.gap) for a in data.agents if a.gap is not None]
+    return [(name, gap) for name, gap in found if _is_exact(gap) == _is_exact(found[0][1])]
+
+
+def _is_exact(gap: GapCurve) -> bool:
+    return gap.yardstick.n_episodes is None
 
 
 def _exact(gap: GapCurve) -> dict[str, Any] | None:
