@@ -13,11 +13,11 @@ import numpy as np
 
 from sb3_ext.cli.filming import Filming, add_film_flags, film, filming_of
 from sb3_ext.cli.flags import Command, Parser, add_agent_flags, agent_of
-from sb3_ext.cli.rival import rival_of
 from sb3_ext.cli.values import whole
 from sb3_ext.errors import UserError
 from sb3_ext.versions import package_versions
 from sb3_ext.zoo.agents import Agent, command_of, evaluate, load_to_film
+from sb3_ext.zoo.rivals import rival_of
 
 if TYPE_CHECKING:
     from sb3_ext.planning.gap_file import GapCurve

@@ -19,11 +19,11 @@ from PIL import Image
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.cli.filming import STREAMS
-from sb3_ext.cli.rival import rival_of
 from sb3_ext.envs import PendulumPixelsEnv
 from sb3_ext.exchange.safe_files import save_safe
 from sb3_ext.viz import insight
 from sb3_ext.zoo.agent_ref import AgentRef
+from sb3_ext.zoo.rivals import rival_of
 
 
 @pytest.fixture(scope="module")

@@ -67,6 +67,7 @@ def test_a_trained_table_is_watched_filmed_reported_on_and_recorded(capsys: pyte
     page = Path("report.html").read_text()
     data = json.loads(re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
     assert "gap to V* = 0.542 (discount 0.99)" in page
+    (data,) = data["agents"][0]["episodes"]
     assert np.shape(data["q_values"])[1:] == (4,) and len(data["values"]) == len(data["q_values"])
     assert not any("attribution" in key for key in data)
     assert cli.main(["video", *agent, "-n", "1", "-o", "film.mp4", "--max-steps", "5"]) == 0
