@@ -1,10 +1,12 @@
 """
 Files of the repository that pages link to (settings, figures, code) become pages of the site: what a page of
-docs/ calls ``../zoo_configs/r2d2.yml`` is there on the disk, on a code host and in the site.
+docs/ calls ``../zoo_configs/r2d2.yml`` is there on the disk, on a code host and in the site. Notebooks are files to
+download there.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -12,7 +14,8 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
-LINK = re.compile(r"(?<=\]\()\.\./([^)#\s]+)")
+LINK = re.compile(r"(?<=\]\()((?:\.\./)+[^)#\s]+)")
+NOTEBOOK = ".ipynb"
 LANGUAGES = {".py": "python", ".yml": "yaml", ".csv": "text"}
 # Found first: whoever searches for a keyword wants its meaning.
 FIRST = {
@@ -29,12 +32,18 @@ HIDDEN = "---\nsearch: {exclude: true}\nhide: [toc]\n---\n"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """:return: with a page for each file that a page of the first level links to outside of docs/"""
-    root = Path(config.docs_dir).parent
-    pages = [page for page in files.documentation_pages() if "/" not in page.src_uri]
-    for name in sorted({name for page in pages for name in LINK.findall(page.content_string)}):
-        if (root / name).exists():  # a link to what is not there stays as it is, which is a warning
-            files.append(File.generated(config, _uri(name), content=_shown(root / name, name)))
+    """:return: with one for each file outside of docs/ that a page links to"""
+    docs = Path(config.docs_dir)
+    found = {
+        name
+        for page in files.documentation_pages()
+        for link in LINK.findall(page.content_string)
+        if (name := _name(link, page, docs))
+    }
+    for name in sorted(found):
+        path = docs.parent / name
+        content = path.read_bytes() if path.suffix == NOTEBOOK else _shown(path, name)
+        files.append(File.generated(config, _uri(name), content=content))
     return files
 
 
@@ -42,12 +51,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     """:return: with its links to files outside led to their pages"""
     if page.file.src_uri in FIRST:
         page.meta["search"] = {"boost": 4}
-    root = Path(config.docs_dir).parent
-    return LINK.sub(lambda link: _uri(link[1]) if (root / link[1]).exists() else link[0], markdown)
+
+    def led(link: re.Match[str]) -> str:
+        name = _name(link[1], page.file, Path(config.docs_dir))
+        return link[0] if name is None else "../" * page.file.src_uri.count("/") + _uri(name)
+
+    return LINK.sub(led, markdown)
+
+
+def _name(link: str, page: File, docs: Path) -> str | None:
+    """:return: path in the repository of what is there outside of docs/; MkDocs warns of links to nothing"""
+    path = Path(os.path.normpath(docs / page.src_uri / ".." / link))
+    outside = path.is_relative_to(docs.parent) and not path.is_relative_to(docs)
+    return path.relative_to(docs.parent).as_posix() if outside and path.exists() else None
 
 
 def _uri(name: str) -> str:
-    return f"files/{name.rstrip('/')}.md"
+    return f"files/{name}" if name.endswith(NOTEBOOK) else f"files/{name}.md"
 
 
 def _shown(path: Path, name: str) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 from rl_zoo3.utils import ALGOS
 from support.hub_server import TOKEN, reachable
+from support.notebooks import TUTORIALS
 from support.pages import PAGES, ROOT, RUN, Block, Reader, blocks_of, commands
 from support.reports import bare_trace, report
 
@@ -190,8 +191,9 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
 
 
 def is_for_the_reader(block: Block) -> bool:
-    """:return: whether it is run here, and not by another test or by nobody"""
-    return block.language in RUN and not block.is_doctest and not block.mark("not run") and not block.mark("tested")
+    """:return: whether it is run here, and not by another test, as a notebook, or by nobody"""
+    elsewhere = block.is_doctest or block.mark("not run") or block.mark("tested") or block.page in TUTORIALS
+    return block.language in RUN and not elsewhere
 
 
 def pages_with(slow: bool) -> list[Path]:

@@ -7,6 +7,7 @@ as someone who pastes one after the other would. What a block needs is said in c
     <!-- tested: test_name -->                           run by a test of its own
     <!-- shortened: 50_000 -> 300; train -n 200 -->      its text is changed; flags are added to each `sb3-ext train`
     <!-- after: sb3-ext train --algo ppo ... -->         what the page takes for granted runs first
+    <!-- file: mine.yml -->                              is written into a file of this name, for the blocks behind it
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 RUN = ("python", "bash", "yaml")
 SHOWN = ("text", "json", "html")
-KINDS = ("not run", "slow", "tested", "shortened", "after")
+KINDS = ("not run", "slow", "tested", "shortened", "after", "file")
 COMMENT = re.compile(r"<!-- ([\w ]+): (.+) -->")
 
 
@@ -132,7 +133,10 @@ class Reader:
                 self.done_before.add(said)
                 self._shell(said, block.place)
         text = block.shortened()
-        if block.language == "python":
+        name = block.mark("file")
+        if name is not None:
+            Path(name).write_text(text)
+        elif block.language == "python":
             exec(compile("\n" * block.line + text, str(block.page), "exec"), vars(self.names))
         elif block.language == "bash":
             self._shell(text, block.place)
