@@ -15,7 +15,7 @@ from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packa
 from sb3_ext.cli.seeds import check, seeds, train_seeds
 from sb3_ext.cli.stock_help import ALL_PLOTS, ENJOY, PLOT_FROM_FILE, PLOT_TRAIN, RECORD_VIDEO, TRAIN
 from sb3_ext.cli.values import MAX_SEED, device, real, whole
-from sb3_ext.errors import UserError, did_you_mean
+from sb3_ext.errors import UserError
 from sb3_ext.zoo import scripts
 from sb3_ext.zoo.actors import FLAGS
 from sb3_ext.zoo.agent_folders import run_of
@@ -170,6 +170,8 @@ def _plot_parser(name: str) -> StockParser:
         parser.share("--exp-folder", "-f")
         parser.share("--episode-window", "-w", type=whole(1))
         parser.share("--max-timesteps", "-max", type=whole(1))
+        parser.share("--x-axis", "-x", choices=("steps", "episodes", "time"))
+        parser.share("--y-axis", "-y", choices=("success", "reward", "length"), default="reward")
     if name == "plot_from_file":
         parser.share("--input", "-i")
         parser.share("--output", "-o")
@@ -213,6 +215,7 @@ def plot(name: str, given: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _joined(name: str, given: StockNamespace) -> Iterator[None]:
     """Within the block the log folders are others, in which a run that was interrupted is one."""
+    from sb3_ext.zoo.drawn_runs import check_curves
     from sb3_ext.zoo.joined_logs import joined_episodes, joined_evaluations
 
     lines: list[str] = []
@@ -220,6 +223,8 @@ def _joined(name: str, given: StockNamespace) -> Iterator[None]:
         if name == "plot_train" and given.algo and given.env and given.exp_folder:
             runs = Path(given.exp_folder) / given.algo
             given.exp_folder = stack.enter_context(joined_episodes(runs, given.env, lines))
+            runs = Path(given.exp_folder) / given.algo
+            check_curves(runs, given.env, given.y_axis, given.episode_window or 100, given.max_timesteps)
         elif name == "all_plots":
             cells = (given.algos, given.env, given.exp_folders)
             settings = {"key": given.key, "max_steps": given.max_timesteps, "is_cut": given.min_timesteps > 0}
@@ -234,13 +239,9 @@ def _check_curves(given: StockNamespace) -> None:
     """:raises UserError: where there is nothing to draw; rl-zoo3 would draw empty axes"""
     if not (given.algo and given.env and given.exp_folder):
         return  # which the script says
-    runs = Path(given.exp_folder) / given.algo
-    if not runs.is_dir():
-        raise UserError(f"there is no {runs}: -f names the log folder, -a an algorithm that was trained there")
-    names = sorted(path.name for path in runs.iterdir() if any(path.glob("*monitor.csv")))
-    for env in given.env:
-        if not any(env in name for name in names):
-            raise UserError(f"no run of {env} in {runs}{did_you_mean(env, names)}")
+    from sb3_ext.zoo.drawn_runs import check_runs
+
+    check_runs(Path(given.exp_folder) / given.algo, given.env)
 
 
 def _check_file(given: StockNamespace) -> None:
@@ -256,6 +257,11 @@ def _check_file(given: StockNamespace) -> None:
         raise UserError(f"there is no {path}, which `sb3-ext all_plots -o {path.stem}` writes")
     if given.output is not None and given.format is None:
         given.format = Path(given.output).suffix.removeprefix(".") or None
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = FigureCanvasBase.get_supported_filetypes()
+    if given.format is not None and given.format not in known:
+        raise UserError(f"no picture has the format {given.format!r}; use one of {', '.join(sorted(known))}")
 
 
 def _check_table(given: StockNamespace) -> None:

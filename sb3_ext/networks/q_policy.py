@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
@@ -82,6 +84,26 @@ class QPolicy(BasePolicy):
         self.optimizer = self.optimizer_class(  # type: ignore[call-arg]
             self.q_net.parameters(), lr=lr_schedule(1), **self.optimizer_kwargs
         )
+
+    def obs_to_tensor(self, observation: np.ndarray | dict[str, np.ndarray]) -> tuple[PyTorchObs, bool]:
+        """
+        Adds: what no network can answer is refused. The greedy action of a NaN would be the first one, and a recurrent
+        state that has seen one never loses it.
+
+        :raises ValueError: where an observation is NaN or infinite
+        """
+        obs, vectorized = super().obs_to_tensor(observation)
+        for name, x in obs.items() if isinstance(obs, dict) else [("observation", obs)]:
+            if not x.is_floating_point() or math.isfinite(x.sum()):  # in one operation, a tenth of the others' time
+                continue
+            if not bool(x.isfinite().all()):  # finite ones may have a sum that is not
+                at = tuple(x.isfinite().logical_not().nonzero()[0].tolist())
+                raise ValueError(
+                    f"{name} of env {at[0]} is not finite ({float(x[at])} at {list(at[1:])}): no action follows from "
+                    "it, and it would stay in a recurrent state; mend the environment, or wrap it in VecCheckNan to "
+                    "find the cause"
+                )
+        return obs, vectorized
 
     def forward(self, obs: PyTorchObs, deterministic: bool = True) -> th.Tensor:
         return self._predict(obs, deterministic)

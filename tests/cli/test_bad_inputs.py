@@ -63,6 +63,7 @@ FILES = {
     "notes.txt": "hello\n",
     "text.zip": "hello\n",
     "text.npz": "hello\n",
+    "text.pkl": "hello\n",
     "taken.json": "{}\n",
     "empty.yml": "",
     "list.yml": "- 1\n",

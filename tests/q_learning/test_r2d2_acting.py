@@ -10,14 +10,16 @@ import gymnasium as gym
 import numpy as np
 import pytest
 import torch as th
+from gymnasium import spaces
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecNormalize
+from support.attributions import IMAGE, VECTOR, Anything
 from support.q_models import QValueLog, assert_replayed_as_acted, assert_windows_are_contiguous, make_env, make_model
 from support.worlds import TaggedEnv
 
-from sb3_ext import nested
+from sb3_ext import Rainbow, nested
 from sb3_ext.networks import GRUCore, LSTMCore, RecurrentCore
 from sb3_ext.ops.exploration import EpsilonGreedy
 from sb3_ext.r2d2 import R2D2
@@ -54,6 +56,24 @@ def test_trap_17_random_actions_of_the_warm_up_step_the_core() -> None:
     for ours, theirs in zip(nested.leaves(model._next_state), state, strict=True):
         np.testing.assert_allclose(ours.numpy(), theirs, atol=1e-6)
         assert np.abs(theirs).max() > 0
+
+
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_what_is_not_finite_gets_no_action_and_reaches_no_state(value: float) -> None:
+    """Of every kind of policy, of a part of a Dict, and of one environment among others."""
+    space = spaces.Dict(speed=VECTOR, seen=IMAGE)
+    for model, key in (
+        (R2D2("MlpLstmPolicy", Anything(VECTOR), device="cpu"), None),
+        (R2D2("MultiInputLstmPolicy", Anything(space), device="cpu"), "speed"),
+        (Rainbow("MlpPolicy", Anything(VECTOR), device="cpu"), None),
+    ):
+        given = {name: np.stack([part.sample()] * 3) for name, part in space.items()}
+        obs: Any = given["speed"] if key is None else given
+        model.predict(obs)
+        given["speed"][1, 2] = value
+        for predict in (model.predict, model.policy.predict):
+            with pytest.raises(ValueError, match=rf"^{key or 'observation'} of env 1 is not finite \({value} at \[2\]"):
+                predict(obs)
 
 
 def test_state_is_zeroed_where_an_episode_ended() -> None:
