@@ -271,7 +271,8 @@ def _check_table(given: StockNamespace) -> None:
     if missing:
         raise UserError(f"the following arguments are required: {', '.join(missing)}; see `sb3-ext all_plots --help`")
     if given.labels is not None and len(given.labels) != len(given.exp_folders):
-        raise UserError(f"-l {' '.join(given.labels)}: {len(given.exp_folders)} folders need a label each")
+        n_folders = len(given.exp_folders)
+        raise UserError(f"-l {' '.join(given.labels)}: each folder of -f needs one label, and there are {n_folders}")
 
 
 def _share_names(parser: StockParser) -> None:

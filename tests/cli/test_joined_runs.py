@@ -141,7 +141,7 @@ def test_plot_train_draws_it_as_one_line(monkeypatch: pytest.MonkeyPatch, capsys
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("-l a b", "-l a b: 1 folders need a label each"),
+        ("-l a b", "-l a b: each folder of -f needs one label, and there are 1"),
         ("-k colours", "invalid choice: 'colours'"),
         ("-k successes", "-k successes: logs/dqn/E_1 has none, only results"),
         ("-max 0", "-max/--max-timesteps: 0 must be at least 1"),
