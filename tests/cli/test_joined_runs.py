@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from pathlib import Path
 from typing import Any
 
@@ -68,14 +69,21 @@ def test_of_runs_with_the_same_beginning_one_counts(capsys: pytest.CaptureFixtur
     fake_part("dqn/E_1", 1, ended="interrupted", num_timesteps=100)
     fake_part("dqn/E_2", 2, parent="E_1", steps=100, num_timesteps=200, seed=1)
     fake_part("dqn/E_3", 3, parent="E_1", steps=100, num_timesteps=200, seed=2)
-    fake_part("dqn/F_1", 1, 5, num_timesteps=200)
+    fake_part("dqn/F_1", 1, 5, num_timesteps=200, cpu_seconds=7.0)
     fake_part("dqn/F_2", 9, parent="F_1", steps=100, num_timesteps=200)
+    fake_part("dqn/G_2", 6, parent="G_1", steps=100, num_timesteps=200)
     rows, lines = table("logs", capsys=capsys)
-    assert [(row["env"], row["runs"], row["mean"]) for row in rows] == [("E", "1", "2.0"), ("F", "1", "5.0")]
+    assert [(row["env"], row["runs"], row["mean"]) for row in rows] == [
+        ("E", "1", "2.0"),
+        ("F", "1", "5.0"),
+        ("G", "1", "6.0"),
+    ]
+    assert [row["CPU_seconds"] for row in rows] == ["3.0", "7.0", ""], "the beginning of G is not known"
     assert "logs/dqn/E_3: shares its first 100 steps with logs/dqn/E_2, and is left out beside it" in lines
     assert "logs/dqn/F_2: shares its first 100 steps with logs/dqn/F_1, and is left out beside it" in lines
     rows, lines = table("logs/dqn/E_3", "logs/dqn/F_2", capsys=capsys)
     assert [row["mean"] for row in rows] == ["3.0", "9.0"] and not any("left out" in line for line in lines)
+    assert [row["CPU_seconds"] for row in rows] == ["3.0", ""], "F_1 went on after what F_2 has of it"
 
 
 def test_a_plot_has_one_curve_of_it(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,6 +127,9 @@ def test_all_plots_takes_the_whole_of_it(capsys: pytest.CaptureFixture[str]) -> 
     assert cli.main([*command, "-l", "ours", "-max", "200", "-print"]) == 0
     said = capsys.readouterr()
     assert "E-DQN-ours: 3" in said.out and "2 +/- 0" in said.out and said.err.count("\n") == 1
+    assert cli.main([*command, "-min", "1", "-print"]) == 0
+    said = capsys.readouterr()
+    assert "E-DQN-logs: 3" in said.out and said.err.count("\n") == 1
 
 
 @of_rl_zoo3
@@ -126,13 +137,17 @@ def test_plot_train_draws_it_as_one_line(monkeypatch: pytest.MonkeyPatch, capsys
     interrupted_run(1, 1, 2, 3, 4)
     for part, returns in ((1, (1, 2, 3, 4, 5)), (2, (6,)), (3, (7, 8))):
         fake_monitor(Path(f"logs/dqn/E_{part}"), *returns, length=45)
+    older = fake_run("dqn/E_9")
+    fake_monitor(older, 5)
+    os.utime(older, (0, 0))
     drawn: list[Any] = []
     monkeypatch.setattr(plt, "show", lambda: drawn.extend(plt.gca().lines))
     for axis in ("steps", "time"):
         assert cli.main(["plot_train", "-a", "dqn", "-e", "E", "-f", "logs", "-w", "1", "-x", axis]) == 0
-    by_steps, by_time = drawn
+    assert [line.get_label() for line in drawn] == ["E_9", "E_3"] * 2, "by their age"
+    _, by_steps, _, by_time = drawn
     # Episodes of 45 steps, of which the first folder's count up to step 200; each at 0, 1, 2, ... seconds of its own.
-    assert by_steps.get_label() == "E_3" and by_steps.get_ydata().tolist() == [1, 2, 3, 4, 6, 7, 8]
+    assert by_steps.get_ydata().tolist() == [1, 2, 3, 4, 6, 7, 8]
     assert by_steps.get_xdata().tolist() == [45 * i for i in range(1, 8)]
     assert (np.array(by_time.get_xdata()) * 3600).round(6).tolist() == [0, 1, 2, 3, 3, 3, 4]
     assert capsys.readouterr().err == ""

@@ -62,6 +62,14 @@ def test_evaluations_are_those_of_the_run_that_was_not_interrupted(seed: int) ->
     np.testing.assert_allclose(list(found.values()), list(expected.values()))
 
 
+def test_evaluations_after_the_checkpoint_do_not_count_although_none_were_made_again() -> None:
+    fake_part("dqn/E_1", 1, 2, 3, ended="running", num_timesteps=250)
+    second = fake_part("dqn/E_2", parent="E_1", steps=250, ended="running")
+    assert returns_of(second)[0] == {100: 1, 200: 2}
+    np.savez(second / "evaluations.npz", timesteps=[320], results=[[4.0]])
+    assert returns_of(second)[0] == {100: 1, 200: 2, 320: 4}
+
+
 def test_one_folder_is_read_as_it_is() -> None:
     folder = fake_run("dqn/E_1", 1, 2, 3)
     fake_monitor(folder, 5, 6)
