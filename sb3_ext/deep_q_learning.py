@@ -38,6 +38,7 @@ from sb3_ext.buffers.samplers import SAMPLERS, SamplerLike
 from sb3_ext.buffers.sampling import DIVERGED, Sampler
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.compiled import CompiledMixin
+from sb3_ext.fitting import SaysWhatFitsMixin, saying_what_fits
 from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.q import QLearner, Settings
 from sb3_ext.networks.head_table import HEADS, HeadLike
@@ -53,7 +54,13 @@ from sb3_ext.vec_envs import RawTransitionsMixin
 
 
 class DeepQLearning(
-    QSettingsMixin, CompiledMixin, ClampedClockMixin, RawTransitionsMixin, AtomicReplaySaveMixin, OffPolicyAlgorithm
+    QSettingsMixin,
+    CompiledMixin,
+    ClampedClockMixin,
+    RawTransitionsMixin,
+    AtomicReplaySaveMixin,
+    SaysWhatFitsMixin,
+    OffPolicyAlgorithm,
 ):
     """
     Base of `R2D2`, `Rainbow` and `RainbowR`, which document the parameters.
@@ -152,7 +159,8 @@ class DeepQLearning(
         head = resolve(Head, self.head, HEADS)  # again: `load` takes short names too
         sampler = resolve(Sampler, self.sampler, SAMPLERS)
         explored = self._told_exploration()
-        replay_buffer = self._make_replay_buffer() if self.replay_buffer is None else self.replay_buffer
+        with saying_what_fits(self._what_was_given):  # a replay reads spaces before SB3 does
+            replay_buffer = self._make_replay_buffer() if self.replay_buffer is None else self.replay_buffer
         # `load` compares `policy_kwargs` with those that the user gave.
         given = {"replay_buffer": replay_buffer, "policy_kwargs": {**self.policy_kwargs, "head": head}}
         with self._lent(**given), warnings.catch_warnings():

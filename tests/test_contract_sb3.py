@@ -68,6 +68,7 @@ HOOKS = [
     Hook(BaseAlgorithm, "set_random_seed", "seed", OffPolicyAlgorithm._setup_model),
     Hook(BaseAlgorithm, "_wrap_env", "env verbose monitor_wrapper", BaseAlgorithm.set_env),
     Hook(BaseAlgorithm, "set_env", "env force_reset"),
+    Hook(BaseAlgorithm, "_get_policy_from_name", "policy_name", BaseAlgorithm.__init__),
     Hook(BaseAlgorithm, "load", "cls path env device custom_objects print_system_info force_reset kwargs", None),
     Hook(BaseAlgorithm, "save", "path exclude include", CheckpointCallback._on_step),
     Hook(BaseAlgorithm, "_excluded_save_params", "", BaseAlgorithm.save),

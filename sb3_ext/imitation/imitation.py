@@ -10,6 +10,7 @@ from stable_baselines3.common.type_aliases import MaybeCallback
 
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.demonstrations import Demonstrations
+from sb3_ext.fitting import SaysWhatFitsMixin
 from sb3_ext.imitation.discriminator import Discriminator
 from sb3_ext.imitation.doors import check_starts
 from sb3_ext.imitation.expert import Source, check_spaces, read_expert
@@ -21,7 +22,7 @@ from sb3_ext.saving import AtomicSaveMixin
 SETTINGS = [field.name for field in fields(RewardSettings)]
 
 
-class Imitation(ClampedClockMixin, AtomicSaveMixin):
+class Imitation(ClampedClockMixin, AtomicSaveMixin, SaysWhatFitsMixin):
     """
     Goes before an SB3 algorithm among the bases of a class. The discriminator, its optimizer and the reward's scale are
     saved with the model, the demonstrations are not: `predict` needs none.
@@ -50,7 +51,7 @@ class Imitation(ClampedClockMixin, AtomicSaveMixin):
         given = {name: vars(self).pop(name) for name in SETTINGS if name in vars(self)}
         self.reward_settings = replace(self.reward_settings, **given)
         check_starts(self.observation_space, self.action_space)
-        super()._setup_model()  # type: ignore[safe-super]  # the algorithm's
+        super()._setup_model()
         self.adversary = AdversarialReward(
             self.observation_space, self.action_space, self.gamma, self.device, self.seed, self.reward_settings
         )

@@ -27,6 +27,7 @@ from sb3_ext.buffers.samplers import SamplerLike, Uniform
 from sb3_ext.buffers.sampling import Sampler
 from sb3_ext.clock import ClampedClockMixin
 from sb3_ext.compiled import CompiledMixin
+from sb3_ext.fitting import SaysWhatFitsMixin
 from sb3_ext.learners.captured import Compile
 from sb3_ext.learners.td3 import Batch, Settings, TD3Learner
 from sb3_ext.moved_keywords import names_moved_keywords
@@ -52,6 +53,7 @@ class TD3(
     RawTransitionsMixin,
     FittingReplayMixin,
     AtomicReplaySaveMixin,
+    SaysWhatFitsMixin,
     stable_baselines3.TD3,
 ):
     """
@@ -132,41 +134,33 @@ class TD3(
         self._n_rewards = 0
         self._updates_due = 0.0
         self._steps_since_train = 0
-        try:
-            super().__init__(
-                policy=policy,
-                env=env,
-                learning_rate=learning_rate,
-                buffer_size=buffer_size,
-                learning_starts=learning_starts,
-                batch_size=batch_size,
-                tau=tau,
-                gamma=gamma,
-                train_freq=train_freq,
-                gradient_steps=gradient_steps,
-                action_noise=action_noise,
-                replay_buffer_class=replay_buffer_class,
-                replay_buffer_kwargs=replay_buffer_kwargs,
-                optimize_memory_usage=optimize_memory_usage,
-                n_steps=n_steps,
-                policy_delay=policy_delay,
-                target_policy_noise=target_policy_noise,
-                target_noise_clip=target_noise_clip,
-                stats_window_size=stats_window_size,
-                tensorboard_log=tensorboard_log,
-                policy_kwargs=policy_kwargs,
-                verbose=verbose,
-                seed=seed,
-                device=device,
-                _init_setup_model=_init_setup_model,
-            )
-        except AssertionError as error:
-            if "finite lower and upper bound" not in str(error):
-                raise
-            raise ValueError(
-                f"action space {self.action_space} must have finite bounds: set them in a wrapper, "
-                "gymnasium.wrappers.RescaleAction for one"
-            ) from error
+        super().__init__(
+            policy=policy,
+            env=env,
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=learning_starts,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=train_freq,
+            gradient_steps=gradient_steps,
+            action_noise=action_noise,
+            replay_buffer_class=replay_buffer_class,
+            replay_buffer_kwargs=replay_buffer_kwargs,
+            optimize_memory_usage=optimize_memory_usage,
+            n_steps=n_steps,
+            policy_delay=policy_delay,
+            target_policy_noise=target_policy_noise,
+            target_noise_clip=target_noise_clip,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            policy_kwargs=policy_kwargs,
+            verbose=verbose,
+            seed=seed,
+            device=device,
+            _init_setup_model=_init_setup_model,
+        )
 
     # ------------------------------------------------------------------ building
 

@@ -12,6 +12,7 @@ from typing import Any
 import gymnasium as gym
 from rl_zoo3.exp_manager import ExperimentManager
 from rl_zoo3.utils import ALGOS, get_wrapper_class
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.noise import ActionNoise
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -21,6 +22,7 @@ from sb3_ext.algorithms import ALGORITHMS, IMITATORS
 from sb3_ext.demonstrations import Demonstrations
 from sb3_ext.errors import UserError
 from sb3_ext.exchange.keywords import check_keywords, keywords_of
+from sb3_ext.fitting import Given, saying_what_fits
 from sb3_ext.imitation.labels import Expert
 from sb3_ext.td3.noise import Laddered, Scheduled
 from sb3_ext.zoo.checked_settings import check_import, checked
@@ -75,6 +77,8 @@ class SettingsReader(ExperimentManager):
         self.preset = preset
         self.demonstrations = demonstrations
         self.expert = expert
+        self._fitted: Given | None = None
+        """policy and environment of which a model is made, as soon as both are known"""
         self.asks = self.algo in ALGORITHMS and ALGORITHMS[self.algo].asks
         if expert is not None and not self.asks:
             raise UserError(f"--expert {expert}: {self.algo} asks nobody, dagger does")
@@ -84,6 +88,11 @@ class SettingsReader(ExperimentManager):
             self.config = str(config_path(self.algo))
         elif self.args.conf_file is None:
             self.config = str(stock_path(self.algo, self.env_name.gym_id, self.config) or self.config)
+
+    def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
+        """Adds: stock algorithms, too, say what would fit the environment."""
+        with saying_what_fits(lambda: self._fitted):
+            return super().setup_experiment()
 
     def read_hyperparameters(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """
@@ -164,6 +173,7 @@ class SettingsReader(ExperimentManager):
         Adds: ``noise_final`` and ``noise_fraction``, a schedule of the noise, and ``noise_ladder``, its factors in the
         first and the last environment.
         """
+        self._fitted = Given.of(ALGOS[self.algo], hyperparams["policy"], env, hyperparams.get("policy_kwargs"))
         given = {key: hyperparams.pop(key) for key in NOISE_KEYS if key in hyperparams}
         processed = super()._preprocess_action_noise(hyperparams, saved_hyperparams, env)
         if given:

@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "sb3_ext"
 
 # Modules of the package itself that know nothing of it but each other.
-TOOLS = {"algorithms", "clock", "env_ids", "errors", "locks", "moved_keywords", "nested", "replaced", "saving"}
-TOOLS |= {"remote", "specs", "vec_envs", "versions"}
+TOOLS = {"algorithms", "clock", "env_ids", "errors", "fitting", "locks", "moved_keywords", "nested", "replaced"}
+TOOLS |= {"remote", "saving", "specs", "vec_envs", "versions"}
 ROOMS = {"ops", "buffers", "networks", "learners", "envs", "demonstrations", "planning"}
 AROUND_LEARNERS = {"compiled", "deep_q_learning", "metrics", "q_settings", "replay_files"}
 ALGORITHMS = {"r2d2", "rainbow", "imitation", "tabular", "td3", "ddpg"}

@@ -216,7 +216,7 @@ def test_impossible_settings_are_refused_in_the_constructor(keywords: dict[str, 
 
 
 def test_continuous_actions_get_sb3s_error() -> None:
-    with pytest.raises(AssertionError, match=r"only supports .*Discrete.* as action spaces but Box"):
+    with pytest.raises(ValueError, match=r"has no actions Box.*: it takes Discrete;"):
         R2D2("MlpLstmPolicy", "Pendulum-v1")
 
 
