@@ -5,7 +5,9 @@ name that is replaced stands in a contract test, so that an upgrade of that libr
 
 from __future__ import annotations
 
+import builtins
 import contextlib
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,11 +16,12 @@ from typing import Any
 def replaced(owner: object, name: str, value: Any) -> Iterator[None]:  # Any: whatever the attribute is
     """
     :param owner: module or class
-    :param name: of its attribute
+    :param name: of its attribute, or of a builtin, such as "print", that a module calls
     :param value: within the block
     :raises AttributeError: where it has no such attribute
     """
-    getattr(owner, name)
+    if not (inspect.ismodule(owner) and hasattr(builtins, name)):
+        getattr(owner, name)
     is_own, before = name in vars(owner), vars(owner).get(name)  # as it lies there: a staticmethod, not its function
     setattr(owner, name, value)
     try:

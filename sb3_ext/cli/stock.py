@@ -51,7 +51,7 @@ def _train_parser() -> StockParser:
     parser.share("--seed", type=whole(0, MAX_SEED, also={-1}))
     for count in ("--n-startup-trials", "--trial-id"):
         parser.share(count, type=whole(0))
-    parser.share("--verbose", "-v", type=whole(0))
+    parser.share("--verbose", "-v", type=whole(0), default=1)
     parser.share("--device", type=device)
     parser.add_argument("--final-eval-episodes", type=whole(0))
     parser.add_argument("--optimality-gap", type=int, nargs="?", const=1000)
@@ -88,7 +88,7 @@ def train(given: argparse.Namespace) -> int | None:
     if given.seed is not None and given.seed >= 0:
         settings["resume_seed"] = given.seed
     settings.update(actors=_given(given, FLAGS), imports=imports)
-    scripts.train(given.argv(), given.typed, settings)
+    scripts.train(given.argv(), given.typed, settings, given.verbose)
     return None
 
 

@@ -128,7 +128,7 @@ TRAIN = StockHelp(
                 "0: nothing but errors; 1: how far it is, a line for each tenth of the run, and what to do with the "
                 "result; 2: all tables of SB3 and rl-zoo3 (1)",
             ),
-            ("-P --progress", "the bar also where stderr is no terminal; with -v 0 and -v 2, rl-zoo3's"),
+            ("-P --progress", "the bar also where stderr is no terminal, and with -v 0; with -v 2, SB3's"),
             (
                 "--log-interval N",
                 "episodes, or rollouts, from one entry of SB3's log to the next; -2: none (-1: SB3's)",

@@ -33,7 +33,7 @@ from sb3_ext import nested
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.distributed.envs import ActorEnvs
 from sb3_ext.distributed.monitor_file import MonitorFile
-from sb3_ext.errors import UserError, setting_up
+from sb3_ext.errors import UserError
 from sb3_ext.planning import gap_file
 from sb3_ext.planning.callbacks import OptimalityGap
 from sb3_ext.replaced import replaced
@@ -262,15 +262,6 @@ class Experiment(RunKeeper):
             print("Evaluation interrupted; the model is saved")
         finally:
             env.close()
-
-
-class TypedExperiment(Experiment):
-    """What cannot be set up has one line: it was typed, or stands in a yml."""
-
-    def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
-        """:raises CannotSetUp: for any error"""
-        with setting_up(f"{self.algo} on {self.env_name.gym_id}"):
-            return super().setup_experiment()
 
 
 class LatestBestCallback(EvalCallback):

@@ -244,8 +244,12 @@ class RunKeeper(SettingsReader):
         if folder is None or not Path(folder).is_dir():
             name = inspect.signature(type(model).learn).parameters["tb_log_name"].default or type(model).__name__
             folder = self._new_tensorboard = str(take_folder(Path(model.tensorboard_log) / f"{name}_1"))
-        model.set_logger(configure(folder, ["stdout", "tensorboard"] if self.verbose > 0 else ["tensorboard"]))
+        model.set_logger(configure(folder, [*self._log_formats(), "tensorboard"]))
         return folder
+
+    def _log_formats(self) -> list[str]:
+        """:return: of SB3's logger, beside TensorBoard's"""
+        return ["stdout"] if self.verbose > 0 else []
 
     def _tensorboard_before(self) -> str | None:
         """:return: folder of the curves of the run that goes on"""

@@ -23,20 +23,24 @@ from sb3_ext.replaced import replaced
 # Modules of rl-zoo3 and of ours that need it are imported where they are used: `sb3-ext --help` needs no extra.
 
 
-def train(argv: Sequence[str], typed: Sequence[str], settings: Mapping[str, Any]) -> None:
+def train(argv: Sequence[str], typed: Sequence[str], settings: Mapping[str, Any], verbose: int) -> None:
     """
     :param argv: of rl-zoo3's script
     :param typed: the command line, which is noted where the run is
     :param settings: keywords of `Experiment` beside rl-zoo3's
+    :param verbose: see `sb3_ext.zoo.console`
     """
     script = importlib.import_module("rl_zoo3.train")
     from sb3_ext.exchange.redaction import redacted_arguments
-    from sb3_ext.zoo.experiment import TypedExperiment
+    from sb3_ext.zoo.console import FULL, SILENT, hush, silenced
     from sb3_ext.zoo.signals import sigterm_as_ctrl_c
+    from sb3_ext.zoo.typed_experiment import TypedExperiment
 
     made = functools.partial(TypedExperiment, **settings, command=typed)
     with (
         _as_its_process("train", argv),
+        silenced() if verbose <= SILENT else contextlib.nullcontext(),
+        replaced(script, "print", print if verbose >= FULL else hush),
         replaced(script, "ExperimentManager", made),
         replaced(sys, "orig_argv", redacted_arguments(list(typed))),  # written into the study of a search
         sigterm_as_ctrl_c(),

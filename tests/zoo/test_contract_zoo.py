@@ -17,15 +17,22 @@ import gymnasium as gym
 import pytest
 from rl_zoo3 import enjoy, exp_manager, hyperparams_opt, plots, train, utils
 from rl_zoo3.exp_manager import ExperimentManager
+from sb3_contrib import MaskablePPO, RecurrentPPO
+from sb3_contrib.ppo_mask import ppo_mask
+from sb3_contrib.ppo_recurrent import ppo_recurrent
+from stable_baselines3 import PPO
+from stable_baselines3.common import base_class
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import EvalCallback
 from stable_baselines3.common.vec_env import VecNormalize
+from stable_baselines3.ppo import ppo
 from support.contracts import attributes_set_in, calls_in, function_of, overridden, parameters_of, parsed, texts_in
 
 import sb3_ext
 from sb3_ext import TD3, RainbowR
 from sb3_ext.cli.flags import StockParser
 from sb3_ext.cli.stock import COMMANDS
-from sb3_ext.zoo import experiment, run_keeper, settings
+from sb3_ext.zoo import console, experiment, run_keeper, settings
 from sb3_ext.zoo.checkpoints import _CHECKPOINT
 from sb3_ext.zoo.hyperparams_opt import search_of
 
@@ -81,7 +88,17 @@ REPLACED: list[tuple[Any, str, Callable[..., Any]]] = [
     (enjoy, "get_model_path", enjoy.enjoy),
     (utils, "SubprocVecEnv", utils.create_test_env),
     (utils, "VecNormalize", utils.create_test_env),
+    (exp_manager, "pprint", ExperimentManager.read_hyperparameters),
 ]
+# Functions of modules of rl-zoo3 and SB3 whose prints are ours to silence.
+PRINT = {
+    train: train.train,
+    exp_manager: ExperimentManager.read_hyperparameters,
+    base_class: BaseAlgorithm.__init__,
+    ppo: PPO.train,
+    ppo_mask: MaskablePPO.train,
+    ppo_recurrent: RecurrentPPO.train,
+}
 # What `record_video`, a script without a function, takes from `utils` when it begins.
 OF_RECORD_VIDEO = {"get_model_path", "create_test_env"}
 # Names of rl-zoo3's modules that ours import.
@@ -174,6 +191,12 @@ def test_a_replaced_name_is_looked_up_where_it_is_replaced(owner: Any, name: str
     assert hasattr(owner, name)
     assert used_by.__globals__ is vars(owner)
     assert name in used_by.__code__.co_names
+
+
+def test_modules_that_are_silenced_print() -> None:
+    assert {*console.PRINTING, train} == PRINT.keys()
+    for module, function in PRINT.items():
+        assert function.__globals__ is vars(module) and "print" in function.__code__.co_names
 
 
 def test_record_video_takes_what_is_replaced_from_utils_when_it_begins() -> None:

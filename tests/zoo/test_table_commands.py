@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 register()
 LAKE = "FrozenLake-v1"
 TABLES = [algo for algo, row in ALGORITHMS.items() if row.is_tabular]
-QUIET = ("--eval-freq", "-1", "--final-eval-episodes", "0", "--verbose", "0", "--seed", "5")
+QUIET = ("--eval-freq", "-1", "--final-eval-episodes", "0", "--seed", "5")
 
 
 def train(algo: str, *more: str, n: int = 800) -> int:

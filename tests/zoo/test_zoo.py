@@ -38,7 +38,7 @@ def test_train_evaluates_the_best_model_and_enjoy_and_video_find_it(
     out = capsys.readouterr().out
     assert "Evaluation of best_model.zip: mean return " in out
     assert "over 20 episodes" in out
-    assert f"Loading hyperparameters from: {config_path('r2d2')}" in out
+    assert f"Settings of {config_path('r2d2')}, run in logs/r2d2/{ENV}_1" in out
     assert list(headless_folder.glob("tb/**/events*"))
 
     assert cli.main(["enjoy", "--algo", "r2d2", "--env", ENV, "-n", "60", "--load-best"]) == 0
