@@ -37,7 +37,7 @@ from sb3_ext.zoo.resuming import LATEST, check_same_task, latest_unfinished, rea
 from sb3_ext.zoo.run_folders import take_folder
 from sb3_ext.zoo.run_records import RunRecord
 from sb3_ext.zoo.settings import SettingsReader
-from sb3_ext.zoo.taken_over import take_over
+from sb3_ext.zoo.taken_over import keep_pace, take_over
 from sb3_ext.zoo.troubles import is_about_the_disk, trouble_of
 from sb3_ext.zoo.typed_command import without_resume, without_secrets
 
@@ -281,6 +281,7 @@ class RunKeeper(SettingsReader):
             self.n_timesteps = self.resumed.n_timesteps - model.num_timesteps
             folder, name = Path(self.save_path), str(self.env_name)
             take_over(self.resume, folder, name, model.num_timesteps, self.callbacks)
+        keep_pace(self.callbacks, model.num_timesteps // model.n_envs)
         goal = model.num_timesteps + self.n_timesteps
         print(f"Going on after {model.num_timesteps} of {goal} steps")
         cls = type(model)

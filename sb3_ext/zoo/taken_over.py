@@ -13,12 +13,24 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-from stable_baselines3.common.callbacks import BaseCallback, EvalCallback
+from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 
 from sb3_ext.saving import write_whole
 from sb3_ext.zoo.checkpoints import steps_of
 
 EVALUATIONS, BEST = "evaluations.npz", "best_model.zip"
+
+
+def keep_pace(callbacks: Iterable[BaseCallback], n_calls: int) -> None:
+    """
+    Evaluations and checkpoints come at the steps at which they would have come, however often a run is stopped.
+
+    :param callbacks: of a run that goes on
+    :param n_calls: of each so far, one for a step of all environments
+    """
+    for callback in callbacks:
+        if isinstance(callback, EvalCallback | CheckpointCallback):
+            callback.n_calls = n_calls
 
 
 def take_over(before: Path, folder: Path, env_name: str, steps: int, callbacks: Iterable[BaseCallback]) -> None:

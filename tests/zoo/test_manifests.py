@@ -154,21 +154,21 @@ def test_a_run_that_was_interrupted_twice_tells_of_itself(
         at_step(110, kill(signal.SIGKILL), patch)
         killed(command(*flags, "--resume", str(RUNS / f"{NAME}_1")))
     second = manifest_of(f"{NAME}_2")
-    assert (second.num_timesteps, second.n_timesteps, second.ended, second.ended_at) == (190, 300, "running", None)
+    assert (second.num_timesteps, second.n_timesteps, second.ended, second.ended_at) == (200, 300, "running", None)
     assert (second.parent, second.parent_folder, second.parent_steps) == (first.id, f"../{NAME}_1", 110)
     assert not is_under_way(RUNS / f"{NAME}_2") and (RUNS / f"{NAME}_2" / "run.lock").is_file()
 
     capsys.readouterr()
     assert cli.main(command(*flags, "--resume", str(RUNS / f"{NAME}_2"))) == 0
-    assert "Going on after 190 of 300 steps" in capsys.readouterr().out
+    assert "Going on after 200 of 300 steps" in capsys.readouterr().out
     third = manifest_of(f"{NAME}_3")
     assert (third.num_timesteps, third.n_timesteps, third.ended) == (300, 300, "finished")
-    assert (third.parent, third.parent_steps) == (second.id, 190)
+    assert (third.parent, third.parent_steps) == (second.id, 200)
     assert len({first.id, second.id, third.id}) == 3
     assert not (RUNS / f"{NAME}_3" / "run.lock").exists()
     (chain,), notes = chains_of(RUNS / f"{NAME}_{n}" for n in (1, 2, 3))
     assert [part.name for part in chain.parts] == [f"{NAME}_{n}" for n in (1, 2, 3)] and notes == []
-    assert list(chain.cuts) == [110, 190, float("inf")]
+    assert list(chain.cuts) == [110, 200, float("inf")]
     assert str(tmp_path) not in (RUNS / f"{NAME}_3" / "run.json").read_text()
 
     assert cli.main(command("--resume", str(RUNS / f"{NAME}_3"))) == 2
@@ -267,6 +267,6 @@ def test_a_folder_has_the_evaluations_of_its_whole_run(monkeypatch: pytest.Monke
         assert cli.main(command(*flags)) == 0
     assert cli.main(command(*flags, "--resume", str(RUNS / f"{NAME}_1"))) == 0
     steps = [np.load(RUNS / f"{NAME}_{n}" / "evaluations.npz")["timesteps"].tolist() for n in (1, 2)]
-    assert steps[0] and max(steps[0]) <= manifest_of(f"{NAME}_1").num_timesteps
-    assert steps[1][: len(steps[0])] == steps[0] and len(steps[1]) > len(steps[0])
-    assert steps[1] == sorted(set(steps[1]))
+    made = manifest_of(f"{NAME}_1").num_timesteps
+    whole = list(range(40, 301, 40))
+    assert made % 40 != 0 and steps == [[step for step in whole if step <= made], whole], "as if it had not stopped"
