@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import functools
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from sb3_ext.algorithms import ALGORITHMS
+from sb3_ext.cli import stock_plots
 from sb3_ext.cli.flags import Command, StockNamespace, StockParser, import_packages, names_in
 from sb3_ext.cli.seeds import check, seeds, train_seeds
-from sb3_ext.cli.stock_help import ALL_PLOTS, ENJOY, PLOT_FROM_FILE, PLOT_TRAIN, RECORD_VIDEO, TRAIN
-from sb3_ext.cli.values import MAX_SEED, device, real, whole
+from sb3_ext.cli.stock_help import ENJOY, RECORD_VIDEO, TRAIN
+from sb3_ext.cli.values import MAX_SEED, device, whole
 from sb3_ext.errors import UserError
 from sb3_ext.zoo import scripts
 from sb3_ext.zoo.actors import FLAGS
@@ -22,18 +21,7 @@ from sb3_ext.zoo.agent_folders import run_of
 from sb3_ext.zoo.agent_ref import AgentRef, Which
 from sb3_ext.zoo.display import draw_without_a_display, has_display
 from sb3_ext.zoo.registry import check_algorithm, register
-from sb3_ext.zoo.typed_ids import environment_id, know_env, module_of, name_in_folders
-
-PLOTS = {"plot_train": PLOT_TRAIN, "all_plots": ALL_PLOTS, "plot_from_file": PLOT_FROM_FILE}
-
-# Flags of the plots whose values are environments.
-ENVIRONMENTS: dict[str, list[tuple[str, ...]]] = {
-    "plot_train": [("-e", "--env")],
-    "all_plots": [("-e", "--env")],
-    "plot_from_file": [("-skip", "--skip-envs"), ("--keep-envs",)],
-}
-
-EVALUATED = ("results", "ep_lengths", "successes")  # what EvalCallback writes of each episode
+from sb3_ext.zoo.typed_ids import environment_id, know_env, module_of
 
 
 def _train_parser() -> StockParser:
@@ -160,121 +148,6 @@ def record_video(given: argparse.Namespace) -> None:
     scripts.record_video(given.argv())
 
 
-def _plot_parser(name: str) -> StockParser:
-    parser = StockParser(f"sb3-ext {name}", PLOTS[name])
-    if name != "all_plots":
-        parser.share("--fontsize", type=whole(1))
-        parser.share("--figsize", nargs=2, type=whole(1))
-    if name == "plot_train":
-        parser.share("--algo", "-a")
-        parser.share("--exp-folder", "-f")
-        parser.share("--episode-window", "-w", type=whole(1))
-        parser.share("--max-timesteps", "-max", type=whole(1))
-        parser.share("--x-axis", "-x", choices=("steps", "episodes", "time"))
-        parser.share("--y-axis", "-y", choices=("success", "reward", "length"), default="reward")
-    if name == "plot_from_file":
-        parser.share("--input", "-i")
-        parser.share("--output", "-o")
-        parser.share("--format")
-        parser.share("--ci-size", "-ci", type=real(0, 1))
-    for names in ENVIRONMENTS[name]:
-        parser.share(*names, nargs="+")
-    if name == "all_plots":
-        parser.share("-a", "--algos", "--algo", nargs="+")
-        parser.share("-f", "--exp-folders", "--exp-folder", nargs="+")
-        parser.share("-l", "--labels", nargs="+")
-        parser.share("-k", "--key", choices=EVALUATED, default="results")
-        parser.share("-max", "--max-timesteps", type=whole(1), default=2_000_000)  # as in rl-zoo3's script
-        parser.share("-min", "--min-timesteps", type=whole(-1), default=-1)
-    return parser
-
-
-def plot(name: str, given: argparse.Namespace) -> None:
-    """
-    :param name: of the function in ``rl_zoo3.plots``
-    :param given: by its flags
-    """
-    assert isinstance(given, StockNamespace)
-    register()
-    for names in ENVIRONMENTS[name]:
-        flag = names[-1].removeprefix("--").replace("-", "_")
-        typed = getattr(given, flag)
-        if typed is not None:  # folders of runs have "-" for the "/" in an id, and no module before it
-            setattr(given, flag, [name_in_folders(env) for env in typed])
-    scripts.plot_function(name)  # a missing extra comes before names
-    if name == "plot_train":
-        _check_curves(given)
-    elif name == "plot_from_file":
-        _check_file(given)
-    elif name == "all_plots":
-        _check_table(given)
-    with _joined(name, given):
-        scripts.plot(name, given.argv())
-
-
-@contextlib.contextmanager
-def _joined(name: str, given: StockNamespace) -> Iterator[None]:
-    """Within the block the log folders are others, in which a run that was interrupted is one."""
-    from sb3_ext.zoo.drawn_runs import check_curves
-    from sb3_ext.zoo.joined_logs import joined_episodes, joined_evaluations
-
-    lines: list[str] = []
-    with contextlib.ExitStack() as stack:
-        if name == "plot_train" and given.algo and given.env and given.exp_folder:
-            runs = Path(given.exp_folder) / given.algo
-            given.exp_folder = stack.enter_context(joined_episodes(runs, given.env, lines))
-            runs = Path(given.exp_folder) / given.algo
-            check_curves(runs, given.env, given.y_axis, given.episode_window or 100, given.max_timesteps)
-        elif name == "all_plots":
-            cells = (given.algos, given.env, given.exp_folders)
-            settings = {"key": given.key, "max_steps": given.max_timesteps, "is_cut": given.min_timesteps > 0}
-            folders = stack.enter_context(joined_evaluations(*cells, lines, **settings))
-            given.labels, given.exp_folders = given.labels or given.exp_folders, folders
-        for line in lines:
-            print(line, file=sys.stderr)
-        yield
-
-
-def _check_curves(given: StockNamespace) -> None:
-    """:raises UserError: where there is nothing to draw; rl-zoo3 would draw empty axes"""
-    if not (given.algo and given.env and given.exp_folder):
-        return  # which the script says
-    from sb3_ext.zoo.drawn_runs import check_runs
-
-    check_runs(Path(given.exp_folder) / given.algo, given.env)
-
-
-def _check_file(given: StockNamespace) -> None:
-    """
-    A picture has the format of its name, unless another is asked for.
-
-    :raises UserError: where no file is named, or it is not there
-    """
-    if given.input is None:
-        raise UserError("name the file that all_plots wrote with -o: -i FILE.pkl; see `sb3-ext plot_from_file --help`")
-    path = Path(given.input if given.input.endswith(".pkl") else f"{given.input}.pkl")
-    if not path.is_file():
-        raise UserError(f"there is no {path}, which `sb3-ext all_plots -o {path.stem}` writes")
-    if given.output is not None and given.format is None:
-        given.format = Path(given.output).suffix.removeprefix(".") or None
-    from matplotlib.backend_bases import FigureCanvasBase
-
-    known = FigureCanvasBase.get_supported_filetypes()
-    if given.format is not None and given.format not in known:
-        raise UserError(f"no picture has the format {given.format!r}; use one of {', '.join(sorted(known))}")
-
-
-def _check_table(given: StockNamespace) -> None:
-    """:raises UserError: where `all_plots` would end in a traceback"""
-    flags = {"-a": given.algos, "-e": given.env, "-f": given.exp_folders}
-    missing = [flag for flag, typed in flags.items() if typed is None]
-    if missing:
-        raise UserError(f"the following arguments are required: {', '.join(missing)}; see `sb3-ext all_plots --help`")
-    if given.labels is not None and len(given.labels) != len(given.exp_folders):
-        n_folders = len(given.exp_folders)
-        raise UserError(f"-l {' '.join(given.labels)}: each folder of -f needs one label, and there are {n_folders}")
-
-
 def _share_names(parser: StockParser) -> None:
     parser.share("--algo")
     parser.share("--env")
@@ -337,15 +210,9 @@ def _which(given: StockNamespace) -> Which:
     return "last checkpoint" if given.load_last_checkpoint else "last"
 
 
-def _plot_command(name: str, help_: str) -> Command:
-    return Command(name, help_, functools.partial(_plot_parser, name), functools.partial(plot, name))
-
-
 COMMANDS = (
     Command("train", "train an agent, or search its hyperparameters with -optimize", _train_parser, train),
     Command("enjoy", "run a trained agent", functools.partial(_watch_parser, "enjoy"), enjoy),
     Command("record_video", "film a trained agent", functools.partial(_watch_parser, "record_video"), record_video),
-    _plot_command("plot_train", "plot the training returns of one algorithm"),
-    _plot_command("all_plots", "compare evaluations of several algorithms, write a table"),
-    _plot_command("plot_from_file", "plot what all_plots wrote with -o"),
+    *stock_plots.COMMANDS,
 )
