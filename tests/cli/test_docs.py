@@ -175,8 +175,12 @@ FROM_THE_HUB = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarni
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
-    """:return: one in a folder of its own, whose names can be pickled, and whose Hub is a server of the tests"""
+    """
+    :return: one in a folder of its own, where the repository's benchmarks are; its names can be pickled, and its Hub is
+        a server of the tests
+    """
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "benchmarks").symlink_to(ROOT / "benchmarks")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr(allowed, "_classes", {})
     reader = Reader()
