@@ -105,7 +105,7 @@ def brought_by(extra: str) -> set[str]:
 def test_enjoy_needs_the_zoo_extra_alone(tmp_path: Path) -> None:
     """A process that can import nothing else of what is installed here."""
     there = brought_by("zoo")
-    assert {"rl-zoo3", "safetensors", "torch"} <= there and "sb3-team-hf-integration" not in there
+    assert {"rl-zoo3", "safetensors", "torch"} <= there
     others = {
         module
         for module, names in metadata.packages_distributions().items()
