@@ -85,9 +85,13 @@ def rm(given: argparse.Namespace) -> None:
     sizes = {part: run_removal.readable(run_removal.size_of(part)) for part in doomed}
     if not given.yes:
         _ask([f"{part}  {size}" for part, size in sizes.items()])
+    parts = [pair for run in runs for pair in zip(run.chain.parts, run.chain.manifests, strict=True)]
+    curves = {run_pages.tensorboard_of(part, manifest) for part, manifest in parts if part in doomed}
     for part, size in sizes.items():
         run_removal.remove(part)
         print(f"Deleted {part}, {size}")
+    for folder in sorted(filter(None, curves)):
+        print(f"{folder} stays, with the curves of TensorBoard")
 
 
 def _ask(lines: Sequence[str]) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from sb3_ext.zoo.manifests import Manifest
 from sb3_ext.zoo.next_steps import going_on, next_steps
 from sb3_ext.zoo.run_chains import Chain
-from sb3_ext.zoo.run_list import Evaluation, Listed, name_of
+from sb3_ext.zoo.run_list import Evaluation, Listed, name_of, state_of
 from sb3_ext.zoo.run_removal import readable, size_of
 
 
@@ -22,7 +23,7 @@ def page_of(run: Listed, part: Path, folder: Path) -> str:
     """
     manifest = run.chain.manifests[run.chain.parts.index(part)]
     lines = [f"{name_of(part, folder)}: {run.algorithm} on {run.env_id}", ""]
-    pairs = [*_of_manifest(manifest, run.state if part == run.chain.last else None), *_of_scores(run)]
+    pairs = [*_of_manifest(part, manifest), *_of_scores(run)]
     lines += [f"{title:14}{text}" for title, text in pairs]
     if len(run.chain.parts) > 1:
         lines += ["", "Parts:", *(f"  {line}" for line in parts_of(run.chain, folder))]
@@ -45,14 +46,14 @@ def _next(run: Listed) -> list[str]:
     return [going_on(manifest.command, run.chain.last), *shows]
 
 
-def _of_manifest(manifest: Manifest | None, state: str | None) -> Iterator[tuple[str, str]]:
+def _of_manifest(part: Path, manifest: Manifest | None) -> Iterator[tuple[str, str]]:
     if manifest is None:
         yield "manifest", "none: a run of rl-zoo3 itself, or of an earlier version"
         return
     yield "id", manifest.id
     yield "seed", str(manifest.seed)
     yield "steps", f"{manifest.num_timesteps} of {manifest.n_timesteps}"
-    yield "ended", (state or manifest.ended) + (f": {manifest.trouble}" if manifest.trouble else "")
+    yield "ended", state_of(part, manifest) + (f": {manifest.trouble}" if manifest.trouble else "")
     yield "from, to", f"{manifest.began}, {manifest.ended_at or '-'}"
     if manifest.cpu_seconds is not None:
         yield "CPU time", f"{manifest.cpu_seconds:.0f} s"
@@ -62,8 +63,21 @@ def _of_manifest(manifest: Manifest | None, state: str | None) -> Iterator[tuple
     yield "versions", ", ".join(f"{name} {version}" for name, version in manifest.versions.items())
     if manifest.commit is not None:
         yield "commit", manifest.commit
-    if manifest.tensorboard is not None:
-        yield "TensorBoard", manifest.tensorboard
+    curves = tensorboard_of(part, manifest)
+    if curves is not None:
+        yield "TensorBoard", str(curves)
+
+
+def tensorboard_of(part: Path, manifest: Manifest | None) -> Path | None:
+    """
+    :param part: folder of a run
+    :param manifest: its own
+    :return: folder of its curves, None where there is none or its place was blanked
+    """
+    if manifest is None or manifest.tensorboard is None:
+        return None
+    folder = Path(os.path.normpath(part / manifest.tensorboard))
+    return folder if folder.is_dir() else None
 
 
 def _of_scores(run: Listed) -> Iterator[tuple[str, str]]:
@@ -85,9 +99,8 @@ def parts_of(chain: Chain, folder: Path) -> list[str]:
     names = [name_of(part, folder) for part in chain.parts]
     width = max(map(len, names))
     lines = []
-    for name, cut, manifest in zip(names, chain.cuts, chain.manifests, strict=True):
+    for part, name, cut, manifest in zip(chain.parts, names, chain.cuts, chain.manifests, strict=True):
         begin = 0 if manifest is None else manifest.parent_steps
         end = "-" if manifest is None else f"{manifest.num_timesteps if math.isinf(cut) else cut:.0f}"
-        ended = "-" if manifest is None else manifest.ended
-        lines.append(f"{name:{width}}  steps {begin} to {end}, {ended}")
+        lines.append(f"{name:{width}}  steps {begin} to {end}, {state_of(part, manifest)}")
     return lines

@@ -131,7 +131,7 @@ def test_a_run_is_shown_with_its_files_and_what_comes_next(
         "CPU time      12 s",
         "best          mean return 9.00 of 2 episodes at step 500, logs/ppo/E_2/best_model.zip",
         "  ppo/E_1  steps 0 to 200, interrupted",
-        "  ppo/E_2  steps 200 to 700, running",
+        "  ppo/E_2  steps 200 to 700, killed",
         "  ppo/E_3  steps 700 to 1000, finished",
         "Files in logs/ppo/E_3:",
         "        0 B  best_model.zip",
@@ -157,12 +157,14 @@ def test_an_unfinished_run_is_gone_on_with(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_a_run_is_deleted_and_its_neighbours_stay(capsys: pytest.CaptureFixture[str]) -> None:
-    doomed, stays = made("dqn/E_1", 1), made("ppo/E_1", 1)
+    doomed, stays = made("dqn/E_1", 1, tensorboard="../../../tb/DQN_1"), made("ppo/E_1", 1)
+    Path("tb/DQN_1").mkdir(parents=True)
     Path("elsewhere").mkdir()
     Path("elsewhere/kept").touch()
     (doomed / "link").symlink_to(Path("elsewhere").resolve())
     out, _ = runs("rm", "dqn/E_1", "--yes", capsys=capsys)
-    assert out.startswith("Deleted logs/dqn/E_1, ") and out.endswith("kB\n")
+    assert out.startswith("Deleted logs/dqn/E_1, ")
+    assert out.endswith("kB\ntb/DQN_1 stays, with the curves of TensorBoard\n") and Path("tb/DQN_1").is_dir()
     assert not Path("logs/dqn").exists() and stays.is_dir() and Path("elsewhere/kept").is_file()
 
 
