@@ -265,8 +265,14 @@ def test_a_folder_has_the_evaluations_of_its_whole_run(monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         at_step(130, kill(signal.SIGINT), patch)
         assert cli.main(command(*flags)) == 0
+    made = manifest_of(f"{NAME}_1").num_timesteps
+    (RUNS / f"{NAME}_1" / "run.json").unlink()  # as if an earlier version had made it
+    note = {"n_timesteps": 300, "num_timesteps": made, "tensorboard": None}
+    (RUNS / f"{NAME}_1" / "interrupted.json").write_text(json.dumps(note))
     assert cli.main(command(*flags, "--resume", str(RUNS / f"{NAME}_1"))) == 0
     steps = [np.load(RUNS / f"{NAME}_{n}" / "evaluations.npz")["timesteps"].tolist() for n in (1, 2)]
-    made = manifest_of(f"{NAME}_1").num_timesteps
     whole = list(range(40, 301, 40))
     assert made % 40 != 0 and steps == [[step for step in whole if step <= made], whole], "as if it had not stopped"
+    (chain,), notes = chains_of([RUNS / f"{NAME}_2"])
+    assert chain.parts == (RUNS / f"{NAME}_1", RUNS / f"{NAME}_2") and list(chain.cuts) == [made, float("inf")]
+    assert manifest_of(f"{NAME}_2").parent is None and notes == []

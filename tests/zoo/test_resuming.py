@@ -147,28 +147,33 @@ def test_a_signal_to_the_command_ends_it_saved_and_the_latest_goes_on(
     assert manifest_of(f"{NAME}_2").num_timesteps >= told.num_timesteps + 50
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_stopped_twice_it_is_one_run_and_one_curve_for_every_command(
-    number: signal.Signals, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--eval-freq", "30", "--eval-episodes", "2")
     resume: tuple[str, ...] = ()
-    for _ in range(2):
+    for number in (signal.SIGINT, signal.SIGTERM):
         with monkeypatch.context() as patch:
             at_step(180, kill(number), patch)
-            assert cli.main(command(*flags, *resume)) == 0
+            assert cli.main(command(*flags, *resume, steps=500)) == 0
         resume = ("--resume", "latest")
-    assert cli.main(command(*flags, *resume)) == 0
+    assert cli.main(command(*flags, *resume, steps=500)) == 0
     folders = [RUNS / f"{NAME}_{n}" for n in (1, 2, 3)]
     (chain,), notes = chains_of(folders)
     assert chain.parts == tuple(folders) and notes == []
     assert [manifest_of(folder.name).ended for folder in folders] == ["interrupted", "interrupted", "finished"]
     capsys.readouterr()
 
+    assert cli.main(["runs", "list", "--json"]) == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert listed["parts"] == list(map(str, folders)) and listed["state"] == "finished"
+    assert (listed["num_timesteps"], listed["latest"]["step"]) == (500, 480)
     assert cli.main(["table", "logs", "--format", "csv"]) == 0
     table, said = capsys.readouterr()
     assert len(table.splitlines()) == 2 and re.search(r",r2d2,1,", table), said
-    assert cli.main(["plot", "logs", "-o", "curve.svg"]) == 0
-    assert Path("curve.svg").is_file()
+    for source, last in (("evaluations", "480"), ("monitor", r"4\d\d|500")):
+        assert cli.main(["plot", "logs", "-o", "curve.svg", "--source", source]) == 0
+        assert re.search(rf"after ({last}) env steps, 1 run \({source}\)", capsys.readouterr().out)
+    assert "1 run" in Path("curve.svg").read_text()
     assert cli.main(["report", "--algo", "r2d2", "--env", ENV, "-n", "0", "--max-steps", "4"]) == 0
     assert Path("report.html").is_file()
