@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pytest
+import train_agents
 from packaging.requirements import Requirement
 from train_agents import AGENTS, RECIPES, SCORE_SEED, SUMS, Recipe, readme, sums
 
@@ -80,6 +82,31 @@ def test_the_table_is_within_two_percent_of_the_best_one() -> None:
     table = policy_table(load_safe(AGENTS / "qlearning-FrozenLake-v1", device="cpu"), mdp)
     value = float(mdp.start @ evaluate(mdp, table))
     assert value == pytest.approx(float(mdp.start @ solve(mdp).v), rel=0.02)
+
+
+def test_a_training_that_was_cut_short_is_gone_on_with_and_one_that_ended_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = RECIPES[-1]
+    runs = tmp_path / "logs" / recipe.algo
+    like = Manifest.read(AGENTS / recipe.name)
+    assert like is not None
+    typed: list[tuple[str, ...]] = []
+
+    def train(work: Path, *words: str) -> None:
+        typed.append(words)
+        run = runs / f"{recipe.env_id}_{len(typed)}"
+        run.mkdir(parents=True)
+        replace(like, ended="finished" if "--resume" in words else "interrupted").write(run)
+
+    monkeypatch.setattr(train_agents, "command", train)
+    for _ in range(2):
+        assert train_agents.trained(recipe, tmp_path) == runs / "FrozenLake-v1_2"
+    names = ("train", "--algo", "qlearning", "--env", "FrozenLake-v1")
+    assert typed == [
+        (*names, "--seed", "10", *recipe.flags),
+        (*names, "--resume", "logs/qlearning/FrozenLake-v1_1"),
+    ]
 
 
 def brought_by(extra: str) -> set[str]:
