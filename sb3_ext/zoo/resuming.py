@@ -11,6 +11,41 @@ from sb3_ext.zoo.run_chains import Chain, chains_of
 LATEST = "latest"
 
 
+def to_resume(named: str, runs: Path, algorithm: str, env_id: str, seed: int | None) -> tuple[Path, Manifest]:
+    """
+    :param named: folder, or "latest"
+    :param runs: folder of the algorithm, in which the latest is looked for
+    :param algorithm: the zoo's id
+    :param env_id: as gymnasium knows it
+    :param seed: of the latest; None = any
+    :return: the run that goes on
+    :raises UserError: where it cannot, or was a run of another algorithm or environment
+    """
+    is_latest = named == LATEST
+    folder = latest_unfinished(runs, algorithm, env_id, seed) if is_latest else Path(named)
+    manifest = read_unfinished(folder)
+    is_told = manifest.id != ""  # runs of earlier versions do not say
+    if is_told and (manifest.algorithm, manifest.env_id) != (algorithm, env_id):
+        raise UserError(
+            f"{folder} was a run of --algo {manifest.algorithm} --env {manifest.env_id}, and goes on as such; "
+            "-i goes on from any model"
+        )
+    if not is_latest:
+        _say_who_went_on(folder, manifest)
+    return folder, manifest
+
+
+def _say_who_went_on(folder: Path, manifest: Manifest) -> None:
+    """A command that was typed for the first part would begin there again, and leave the later ones aside."""
+    for chain in chains_of(path.parent for path in sorted(folder.resolve().parent.glob(f"*/{NAME}")))[0]:
+        later = chain.manifest
+        if folder.resolve() in chain.parts[:-1] and later is not None and later.num_timesteps > manifest.num_timesteps:
+            there = folder.with_name(chain.last.name)
+            print(
+                f"{there} went on from {folder} already, to step {later.num_timesteps}: `--resume {there}` is that one"
+            )
+
+
 def read_unfinished(folder: Path) -> Manifest:
     """
     :param folder: of a run that shall go on
@@ -28,22 +63,6 @@ def read_unfinished(folder: Path) -> Manifest:
     if manifest.ended == "finished":
         raise UserError(f"{folder} has finished, after {manifest.num_timesteps} steps; -i goes on from any model")
     return manifest
-
-
-def check_same_task(folder: Path, manifest: Manifest, algorithm: str, env_id: str) -> None:
-    """
-    :param folder: of a run that shall go on
-    :param manifest: its
-    :param algorithm: that was asked for
-    :param env_id: that was asked for
-    :raises UserError: where it was a run of another algorithm or environment
-    """
-    is_told = manifest.id != ""  # runs of earlier versions do not say
-    if is_told and (manifest.algorithm, manifest.env_id) != (algorithm, env_id):
-        raise UserError(
-            f"{folder} was a run of --algo {manifest.algorithm} --env {manifest.env_id}, and goes on as such; "
-            "-i goes on from any model"
-        )
 
 
 def latest_unfinished(runs: Path, algorithm: str, env_id: str, seed: int | None) -> Path:

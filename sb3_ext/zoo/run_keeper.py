@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import inspect
-import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -33,11 +31,12 @@ from sb3_ext.zoo.actors import ActorSettings
 from sb3_ext.zoo.checkpoints import SavedSet, newest_whole, saved_with
 from sb3_ext.zoo.interrupts import StopAtStep
 from sb3_ext.zoo.manifests import Ended, Manifest, under_way
-from sb3_ext.zoo.resuming import LATEST, check_same_task, latest_unfinished, read_unfinished
+from sb3_ext.zoo.resuming import to_resume
 from sb3_ext.zoo.run_folders import take_folder
 from sb3_ext.zoo.run_records import RunRecord
 from sb3_ext.zoo.settings import SettingsReader
 from sb3_ext.zoo.taken_over import keep_pace, take_over
+from sb3_ext.zoo.tensorboards import curves_of_before, take_curves
 from sb3_ext.zoo.troubles import is_about_the_disk, trouble_of
 from sb3_ext.zoo.typed_command import without_resume, without_secrets
 
@@ -86,19 +85,14 @@ class RunKeeper(SettingsReader):
         self.resumed: Manifest | None = None
         """its manifest"""
         if resume is not None:
-            self._take_up(resume, resume_seed)
+            runs, env_id = Path(self.log_path), self.env_name.gym_id
+            self.resume, self.resumed = to_resume(resume, runs, self.algo, env_id, resume_seed)
+            # Nobody else goes on with it until this process has ended, or given up.
+            self._resuming.enter_context(under_way(self.resume))
         self.saved: SavedSet | None = None
         """to go on with"""
         if self.continue_training:
             self.saved = saved_with(Path(self.trained_agent), str(self.env_name))
-
-    def _take_up(self, resume: str, seed: int | None) -> None:
-        """Nobody else goes on with it until this process has ended, or given up."""
-        algo, env_id, runs = self.algo, self.env_name.gym_id, Path(self.log_path)
-        self.resume = latest_unfinished(runs, algo, env_id, seed) if resume == LATEST else Path(resume)
-        self.resumed = read_unfinished(self.resume)
-        check_same_task(self.resume, self.resumed, algo, env_id)
-        self._resuming.enter_context(under_way(self.resume))
 
     def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
         """Adds: a run without a model leaves no folder behind, where `enjoy` would look for the latest model."""
@@ -232,31 +226,20 @@ class RunKeeper(SettingsReader):
             self.record.saved(num_timesteps)
 
     def _log_to_tensorboard(self, model: BaseAlgorithm) -> str | None:
-        """
-        SB3 counts folders as rl-zoo3 does, and goes on in the latest one, whoever's it is. Here each run has its own,
-        and an interrupted run goes on in that.
-
-        :return: the folder, None where nothing is logged
-        """
+        """:return: the folder, None where nothing is logged"""
         if model.tensorboard_log is None:
             return None
-        folder = self._tensorboard_before()
-        if folder is None or not Path(folder).is_dir():
-            name = inspect.signature(type(model).learn).parameters["tb_log_name"].default or type(model).__name__
-            folder = self._new_tensorboard = str(take_folder(Path(model.tensorboard_log) / f"{name}_1"))
+        folder = None
+        if self.resume is not None and self.resumed is not None:
+            folder = curves_of_before(self.resume, self.resumed)
+        if folder is None:
+            folder = self._new_tensorboard = take_curves(model, model.tensorboard_log)
         model.set_logger(configure(folder, [*self._log_formats(), "tensorboard"]))
         return folder
 
     def _log_formats(self) -> list[str]:
         """:return: of SB3's logger, beside TensorBoard's"""
         return ["stdout"] if self.verbose > 0 else []
-
-    def _tensorboard_before(self) -> str | None:
-        """:return: folder of the curves of the run that goes on"""
-        if self.resume is None or self.resumed is None or self.resumed.tensorboard is None:
-            return None
-        told = self.resumed.tensorboard
-        return os.path.normpath(self.resume / told) if self.resumed.id else told
 
     def _note_a_failure(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         """A run that failed before its first step leaves no folder; what failed is raised again."""

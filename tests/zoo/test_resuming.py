@@ -18,8 +18,8 @@ from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed, manife
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.manifests import under_way
-from sb3_ext.zoo.resuming import latest_unfinished
+from sb3_ext.zoo.manifests import Manifest, under_way
+from sb3_ext.zoo.resuming import latest_unfinished, to_resume
 from sb3_ext.zoo.run_chains import chains_of
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
@@ -75,6 +75,21 @@ def test_the_latest_run_is_the_newest_that_can_go_on(capsys: pytest.CaptureFixtu
     (RUNS / "E_2" / "run.json").unlink()
     with pytest.raises(UserError, match=r"the newest, logs/r2d2/E_5, had saved nothing yet; --save-every saves on"):
         latest()
+
+
+def test_that_another_went_on_already_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    first = run("E_1", 1)
+    run("E_2", 2, parent="E_1", parent_folder="../E_1", parent_steps=100, num_timesteps=100)
+    assert to_resume(str(first), RUNS, "r2d2", ENV, None)[0] == first
+    assert capsys.readouterr().out == "", "it has made no step"
+    run("E_3", 3, parent="E_2", parent_folder="../E_2", parent_steps=100, num_timesteps=700)
+    for named in (str(first), str(first.resolve())):
+        assert to_resume(named, RUNS, "r2d2", ENV, None) == (Path(named), Manifest.read(first))
+        there = Path(named).with_name("E_3")
+        line = f"{there} went on from {named} already, to step 700: `--resume {there}` is that one\n"
+        assert capsys.readouterr().out == line
+    assert to_resume("latest", RUNS, "r2d2", ENV, None)[0] == RUNS / "E_3"
+    assert len(capsys.readouterr().out.splitlines()) == 1
 
 
 def test_what_cannot_be_gone_on_with_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
