@@ -111,7 +111,7 @@ def _labels(agents: list[Agent]) -> list[str]:
     """:return: names that tell them apart: by algorithm, else by run, else by file"""
     names = [type(agent.model).__name__ for agent in agents]
     runs = [f"{name}, {agent.path.parent.name}" for name, agent in zip(names, agents, strict=True)]
-    files = [f"{run}/{agent.path.stem}" for run, agent in zip(runs, agents, strict=True)]
+    files = [f"{name}, {agent.path.stem}" for name, agent in zip(names, agents, strict=True)]
     numbered = [f"{name} {i}" for i, name in enumerate(names, 1)]
     return next(labels for labels in (names, runs, files, numbered) if len(set(labels)) == len(labels))
 

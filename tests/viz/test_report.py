@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from support.reports import T, bare_trace, curves, decoded, embedded, frames, report, shown, traces
+from support.reports import T, bare_trace, curves, decoded, embedded, estimated_gap, frames, report, shown, traces
 
 import sb3_ext.viz.panels
 from sb3_ext.viz.panels import PANELS
@@ -80,6 +81,89 @@ def test_pictures_become_smaller_where_nothing_else_helps() -> None:
     data = shown(build(report(trace, full=False)))["frames"]
     assert (data["height"], data["width"]) == (600, 800)
     assert decoded(data["images"][0]).shape[0] < 600 and sum(map(len, data["images"])) < 4_000_000
+
+
+def test_episodes_and_agents_share_the_budget_of_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Four times the pictures take no more, and the numbers of each episode are its own."""
+    monkeypatch.setattr("sb3_ext.viz.report.FRAME_BUDGET", 80_000)
+    noise = np.random.RandomState(0).randint(0, 256, (T + 1, 60, 80, 3)).astype(np.uint8)
+    one = replace(report(bare_trace(frames=noise), full=False), name="one")
+    both = replace(
+        one, more=[replace(one.trace, rewards=np.arange(T))], versus=replace(one, name="other", more=[one.trace])
+    )
+    alone, four = (
+        sum(
+            len(image)
+            for agent in embedded(build(data))["agents"]
+            for episode in agent["episodes"]
+            for image in episode["frames"]["images"]
+        )
+        for data in (one, both)
+    )
+    assert 20_000 < alone < 80_000 and 20_000 < four < 80_000
+    assert shown(build(both), 0, 1)["rewards"] == list(range(T)) != shown(build(both), 1, 1)["rewards"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"more": [bare_trace(values=np.zeros(T))]},
+            r"an episode of \['actions', 'values'\] beside one of \['actions'\]",
+        ),
+        ({"more": [bare_trace(frames=frames(T))]}, "12 frames of 12 steps"),
+        ({"versus": report(bare_trace())}, "name 'Rainbow' is that of both agents"),
+        ({"versus": replace(report(bare_trace()), name="B", more=[bare_trace()])}, "1 agents in 2 episodes .* in 1"),
+        ({"versus": replace(report(bare_trace()), versus=replace(report(bare_trace()), name="B"))}, "2 agents in 1"),
+    ],
+)
+def test_episodes_and_agents_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(report(bare_trace()), **changes)
+
+
+def test_the_difference_of_two_agents_has_its_interval() -> None:
+    rng = np.random.RandomState(0)
+    first, second = rng.randn(100) * 10 + 50, rng.randn(50) * 20
+    data = replace(report(bare_trace()), returns=first)
+    both = replace(data, versus=replace(data, name="Other", returns=second))
+    hint = re.search(r"Mean of Rainbow less Other: (\S+), 95 %: (\S+) to (\S+) ", build(both))
+    assert hint is not None
+    half = 1.96 * np.sqrt(first.var() / 100 + second.var() / 50)
+    difference = first.mean() - second.mean()
+    found = [float(x.replace("−", "-")) for x in hint.groups()]
+    np.testing.assert_allclose(found, [difference, difference - half, difference + half], atol=0.5)
+
+
+def test_two_charts_of_evaluations_are_shown_without_the_training() -> None:
+    data = report(bare_trace())
+    both = replace(data, versus=replace(data, name="Other", curves=[replace(curves()[0], name="other")]))
+    assert [curve["name"] for curve in panels_of_page(both)["curves"]] == ["run, evaluation", "other, evaluation"]
+    monitor_alone = replace(data, versus=replace(data, name="Other", curves=[replace(curves()[1], name="other")]))
+    assert len(panels_of_page(monitor_alone)["curves"]) == 3
+    named = [curve["name"] for curve in panels_of_page(both)["optimality"]["curves"]]
+    assert [name.partition(":")[0] for name in named] == ["Rainbow", "Other"]
+    mixed = replace(data, versus=replace(data, name="Other", gap=estimated_gap()))
+    assert len(panels_of_page(mixed)["optimality"]["curves"]) == 1, "an estimate is no gap"
+
+
+def panels_of_page(data: ReportData) -> dict[str, Any]:
+    return {key: value for content in panels_of(data).values() for key, value in content.items()}
+
+
+def test_of_many_inputs_the_most_telling_are_shown() -> None:
+    weights = np.zeros((T, 100))
+    weights[:, 90:] = 1.0
+    weights[:, 3] = 0.5
+    trace = bare_trace(observations=np.arange((T + 1) * 100.0).reshape(T + 1, 100), attributions={"value": weights})
+    data = content_of(report(trace, full=False))["inputs"]
+    assert len(data["shown"]) == 24 and {3, *range(90, 100)} <= set(data["shown"])
+    assert data["names"] == [str(i) for i in data["shown"]] and data["values"][1][0] == 100 + data["shown"][0]
+    assert "76 are left out" in build(report(trace, full=False))
+    pictures = bare_trace(observations=np.zeros((T + 1, 3, 8, 8), dtype=np.uint8))
+    assert "inputs" not in content_of(report(pictures, full=False))
+    cell = bare_trace(observations=np.arange(T + 1))
+    assert content_of(report(cell, full=False))["inputs"]["values"][5] == [5]
 
 
 def test_the_projection_keeps_distances_and_names_its_share() -> None:

@@ -28,6 +28,11 @@ class Inputs(EpisodePanel):
 .inputs .bars { display: grid; gap: 2px; }
 .inputs .bars i { display: block; height: 5px; border-radius: 2px; background: var(--colour); }
 .panel .legend { margin: 8px 0 0; }
+@media (min-width: 761px) {  /* many rows go on beside the tracks */
+  .card:not(.two):not(.no-frames) .player:has(.inputs > :nth-child(9)) {
+    grid-template: "stage now" auto "control now" 1fr / minmax(0, 1.5fr) minmax(270px, 1fr);
+  }
+}
 """
     script = """
 const { names, shown, values } = data.inputs;

@@ -44,7 +44,8 @@ class View {  // an agent in one of its episodes, out of its template
     if (t >= this.T) return { terminated: "The episode is over", truncated: "The time is over", cut: "Not watched further" }[ending];
     const action = actions[t];
     if (!Array.isArray(action)) return names[action] ?? String(action);
-    return action.map((x, i) => (i in names ? `${names[i]} ${number(x)}` : number(x))).join(", ");
+    const named = !this.data.means;  // else each component has a row of its own
+    return action.map((x, i) => (named && i in names ? `${names[i]} ${number(x)}` : number(x))).join(", ");
   }
 
   show(t) {
