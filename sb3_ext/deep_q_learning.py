@@ -174,6 +174,7 @@ class DeepQLearning(
         self._choose_exploration(explored)
         self.learner = self._make_learner()
         self._setup_capture()
+        self._say_fewer_updates()
         source = source_of(self.env)
         if source is not None:
             source.check(self)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.sampling import Sampler
@@ -87,6 +88,22 @@ class QSettingsMixin(OffPolicyAlgorithm):
         if int(self.action_space.start) != 0:
             raise ValueError(f"action space {self.action_space} must begin at 0: shift the actions in a wrapper")
         check_discrete_starts(self.observation_space)
+
+    def _say_fewer_updates(self) -> None:
+        """
+        Of many environments with the default of one update: SB3's `train_freq` counts the steps of each, so n
+        environments make one n-th of the updates to a step. Chosen on purpose, that is faster; by default, it is a
+        surprise.
+        """
+        rounds = self.train_freq
+        assert isinstance(rounds, TrainFreq)  # SB3 has made one of it
+        by_steps = rounds.unit == TrainFrequencyUnit.STEP
+        if self.verbose > 0 and by_steps and self.n_envs > 1 and self.gradient_steps == 1:
+            n = self.n_envs
+            print(
+                f"One update to {rounds.frequency * n} steps of {n} environments together; gradient_steps={n} makes as "
+                "many updates to a step as with one environment"
+            )
 
     def _check_numbers(self) -> None:
         for name in self.fractions:

@@ -58,7 +58,8 @@ class R2D2(DeepQLearning):
     :param tau: 1 = hard target copies (the paper), < 1 = soft ones
     :param gamma: discount per step
     :param train_freq: steps of each environment between calls of `train`
-    :param gradient_steps: updates per call of `train`; -1 = as many as environment steps since the last one
+    :param gradient_steps: updates per call of `train`; -1 = as many as environment steps since the last one. n
+        environments make n steps to a step of each, so the same number of updates is one n-th to a step
     :param burn_in: l, steps that only refresh the recurrent state
     :param sequence_length: m, trained steps of a window
     :param period: steps between the trained beginnings of neighbouring windows; must divide ``sequence_length``

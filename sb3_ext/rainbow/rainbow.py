@@ -45,7 +45,8 @@ class Rainbow(DeepQLearning):
     :param tau: 1 = hard target copies (the paper), < 1 = soft ones
     :param gamma: discount per step
     :param train_freq: steps of each environment between calls of `train`
-    :param gradient_steps: updates per call of `train`; -1 = as many as environment steps since the last one
+    :param gradient_steps: updates per call of `train`; -1 = as many as environment steps since the last one. n
+        environments make n steps to a step of each, so the same number of updates is one n-th to a step
     :param n_steps: n, steps to bootstrap over
     :param value_rescaling: True = R2D2's h with eps 1e-3, so that one support fits returns of any size; False = none
         (the paper), or any `ValueTransform`

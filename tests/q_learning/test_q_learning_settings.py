@@ -363,3 +363,23 @@ def test_compiled_loops_are_loaded_when_the_tree_is_made() -> None:
     tree.set(np.arange(5), np.arange(5.0))
     tree.find(np.random.random(4))
     assert (len(loops.set_masses.signatures), len(loops.find_leaves.signatures)) == loaded, "loaded for other types"
+
+
+@pytest.mark.parametrize(
+    ("n_envs", "settings", "line"),
+    [
+        (4, dict(train_freq=2, verbose=1), "One update to 8 steps of 4 environments together; gradient_steps=4 makes"),
+        (4, dict(train_freq=2, verbose=0), ""),
+        (4, dict(train_freq=2, gradient_steps=4, verbose=1), ""),
+        (1, dict(train_freq=2, verbose=1), ""),
+    ],
+)
+def test_fewer_updates_of_many_environments_are_said(
+    n_envs: int, settings: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = make_rainbow(n_envs, **{"gradient_steps": 1, **settings})
+    said = [text for text in capsys.readouterr().out.splitlines() if "update" in text]
+    assert len(said) == bool(line) and "".join(said).startswith(line)
+    if line:
+        before = model.learn(model.learning_starts + 8)._n_updates
+        assert model.learn(160, reset_num_timesteps=False)._n_updates - before == 160 // 8
