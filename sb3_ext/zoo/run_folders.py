@@ -18,11 +18,10 @@ def take_folder(first: Path) -> Path:
     :return: it, or the next number that is free
     """
     name, number, rest = _parts(first.name)
-    first.parent.mkdir(parents=True, exist_ok=True)
     for n in itertools.count(number):
         folder = first.with_name(f"{name}_{n}{rest}")
         try:
-            folder.mkdir()
+            folder.mkdir(parents=True)
         except FileExistsError:
             continue
         return folder

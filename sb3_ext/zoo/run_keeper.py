@@ -66,6 +66,8 @@ class RunKeeper(SettingsReader):
         if resume is not None and self.optimize_hyperparameters:
             raise UserError("--resume goes on with one training: -optimize makes many")
         self.has_folder = False
+        self._made_above: list[Path] = []
+        """folders that were made for its own, innermost first"""
         self.stop = StopAtStep()
         self.is_interrupted = False
         self.trouble: str | None = None
@@ -108,6 +110,7 @@ class RunKeeper(SettingsReader):
 
     def create_log_folder(self) -> None:
         """Adds: the folder is this run's alone. rl-zoo3 has counted those that were there some time ago."""
+        self._made_above = [above for above in Path(self.save_path).parents if not above.exists()]
         folder = take_folder(Path(self.save_path))
         self.save_path, self.params_path = str(folder), f"{folder}/{self.env_name}"
         self.has_folder = True
@@ -116,6 +119,9 @@ class RunKeeper(SettingsReader):
     def _drop_folder(self) -> None:
         if self.has_folder:
             shutil.rmtree(self.save_path, ignore_errors=True)
+            with contextlib.suppress(OSError):  # another run has come into them
+                for above in self._made_above:
+                    above.rmdir()
 
     def _save_config(self, saved_hyperparams: dict[str, Any]) -> None:
         """

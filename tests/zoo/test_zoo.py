@@ -26,6 +26,7 @@ from sb3_ext.zoo import config_path, register
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import load_to_act
 from sb3_ext.zoo.experiment import Experiment, LatestBestCallback
+from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv
 
 # The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
@@ -166,20 +167,27 @@ def test_without_a_command_line_an_episode_may_end(tmp_path: Path) -> None:
     assert made[0]._episode_num > 0
 
 
-def test_the_terminal_s_ctrl_c_leaves_worker_processes_alone(headless_folder: Path) -> None:
+def test_the_terminal_s_ctrl_c_leaves_worker_processes_alone_and_the_result_is_evaluated_without_any(
+    headless_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     SubprocVecEnv([lambda: gym.make("CartPole-v1")]).close()  # starts the fork server, which does hear Ctrl-C
-    experiment = Experiment.of("ppo", "CartPole-v1", n_timesteps=64, vec_env_type="subproc", verbose=0)
-    experiment.n_envs = 2
-    experiment.setup_experiment()
+    experiment = Experiment.of("ppo", "CartPole-v1", n_timesteps=64, vec_env_type="subproc", verbose=0,
+                               hyperparams={"n_envs": 1})  # fmt: skip
     handler = signal.getsignal(signal.SIGINT)
-    env = experiment.create_envs(2, no_log=True)
+    made = experiment.setup_experiment()
+    assert made is not None
+    model, env = made[0], made[0].get_env()
     assert isinstance(env, SubprocVecEnv)
     try:
         env.reset()
         for process in env.processes:
             os.kill(process.pid, signal.SIGINT)
         for _ in range(3):
-            env.step(np.zeros(2, dtype=np.int64))
+            env.step(np.zeros(1, dtype=np.int64))
+        model.save(Path(experiment.save_path) / "CartPole-v1.zip")
+        monkeypatch.setattr(UninterruptedSubprocVecEnv, "__init__", lambda *_: pytest.fail("another worker"))
+        experiment.evaluate_result(model)
+        assert "over 20 episodes" in capsys.readouterr().out
     finally:
         env.close()
     assert signal.getsignal(signal.SIGINT) is handler
