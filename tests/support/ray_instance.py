@@ -5,9 +5,11 @@ the home folder.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import uuid
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -36,5 +38,9 @@ def ray_instance() -> Iterator[str]:
             ray.shutdown()
             if not tries_left:
                 pytest.skip(f"Ray does not start here: {error}")
+        with warnings.catch_warnings():
+            # Its processes have been told to end; who asks for one that is still on its way is not the next test.
+            warnings.simplefilter("ignore", ResourceWarning)
+            gc.collect()
     yield ray.get_runtime_context().gcs_address
     ray.shutdown()
