@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
-from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.type_aliases import TrainFrequencyUnit
 
 from sb3_ext.buffers.lanes import LaneReplayBuffer
 from sb3_ext.buffers.sampling import Sampler
@@ -95,8 +95,7 @@ class QSettingsMixin(OffPolicyAlgorithm):
         environments make one n-th of the updates to a step. Chosen on purpose, that is faster; by default, it is a
         surprise.
         """
-        rounds = self.train_freq
-        assert isinstance(rounds, TrainFreq)  # SB3 has made one of it
+        rounds: Any = self.train_freq  # of which SB3 has made a `TrainFreq`
         by_steps = rounds.unit == TrainFrequencyUnit.STEP
         if self.verbose > 0 and by_steps and self.n_envs > 1 and self.gradient_steps == 1:
             n = self.n_envs
