@@ -71,7 +71,7 @@ def best(given: argparse.Namespace) -> None:
     kept = [(found, run) for run in runs if (found := run.best_kept) is not None]
     if not kept:
         raise UserError(f"{', '.join(run.name for run in runs)}: no best model, which `train --eval-freq` keeps")
-    found, run = max(kept, key=lambda pair: pair[0].mean)
+    found, run = max(kept, key=lambda pair: (pair[0].mean, pair[1].changed))
     of = f"{found.n_episodes} episode{'s' * (found.n_episodes > 1)}"
     print(f"{run.name}: mean return {found.mean:.2f} of {of} at step {found.step}", file=sys.stderr)
     print(found.model)
@@ -99,7 +99,8 @@ def _ask(lines: Sequence[str]) -> None:
     if not sys.stdin.isatty():
         raise UserError(f"{', '.join(lines)}: nobody is there to ask, and --yes deletes without asking")
     print("\n".join(lines))
-    if input("Delete them? [y/N] ").strip().lower() not in ("y", "yes"):
+    print("Delete them? [y/N] ", end="", flush=True)
+    if sys.stdin.readline().strip().lower() not in ("y", "yes"):  # "" too, where the terminal is closed
         raise UserError("nothing is deleted")
 
 

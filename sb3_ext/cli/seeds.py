@@ -145,11 +145,14 @@ def _tell(rows: Sequence[Listed], given: argparse.Namespace, left: Collection[in
         print(f"  {going_on(run.chain.manifest.command, run.chain.last)}")
     if left:
         print(f"  {shlex.join(without_secrets([*typed, '--seeds', written(sorted(left))]))}")
+    n_finished = len(rows) - len(unfinished)
+    line = f"{n_finished} of {len(given.seeds)} seeds have finished"
     scores = [run.best.mean for run in rows if run.best is not None]
-    line = f"{len(rows) - len(unfinished)} of {len(given.seeds)} seeds have finished"
     if len(scores) > 1:
         line += f"; best evaluations: mean {fmean(scores):.2f}, standard deviation {stdev(scores):.2f}"
-    print(f"{line}. `sb3-ext table {shlex.quote(given.log_folder)} --env {given.env}` compares" if rows else line)
+    if n_finished > 0:
+        line += f". `sb3-ext table {shlex.quote(given.log_folder)} --env {given.env}` compares"
+    print(line)
 
 
 def _how(code: int) -> str:

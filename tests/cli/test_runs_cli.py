@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def test_programs_get_all_that_is_known(interrupted: list[Path], capsys: pytest.
 def test_the_best_model_is_alone_in_its_line(interrupted: list[Path], capsys: pytest.CaptureFixture[str]) -> None:
     (made("dqn/E_1", 1, 9.5) / "best_model.zip").touch()
     made("dqn/E_2", 99)  # whose model is gone
+    (made("dqn/E_3", 9.5, ended_at="2025-01-01T00:00:00+00:00") / "best_model.zip").touch()  # as good, and older
     out, err = runs("best", "--env", "E", capsys=capsys)
     assert out == "logs/dqn/E_1/best_model.zip\n"
     assert err == "dqn/E_1: mean return 9.50 of 2 episodes at step 200\n"
@@ -192,13 +194,17 @@ def test_a_finished_run_is_no_part_of_the_one_that_begins_in_its_middle(capsys: 
     assert first.is_dir()
 
 
-@pytest.mark.parametrize(("answer", "code"), [("y", 0), ("n", 2), ("", 2)])
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("Yes\n", 0), ("n\n", 2), ("\n", 2), ("", 2)])
 def test_a_terminal_is_asked(
     answer: str, code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = made("ppo/E_1")
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True)
-    monkeypatch.setattr("builtins.input", lambda _: answer)
+    monkeypatch.setattr("sys.stdin", Terminal(answer))
     out, err = runs("rm", "ppo/E_1", capsys=capsys, code=code)
     assert out.startswith("logs/ppo/E_1  ") and folder.is_dir() == (code == 2)
     assert ("nothing is deleted" in err) == (code == 2)
