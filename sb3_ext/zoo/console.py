@@ -26,7 +26,8 @@ from sb3_ext.replaced import replaced
 
 SILENT, BRIEF, FULL = 0, 1, 2
 PARTS = 10  # of a run, each with a line
-REFRESHED = 0.2  # seconds from one look of the bar to the next
+LOOK_SECONDS = 0.2  # from one look of the bar to the next, as the speed is
+LOOK_STEPS = 100  # at most: warm-up is much faster than what follows it
 COLUMNS = ("steps", "return", "evaluation", "best", "steps/s", "left")
 WIDTH = 11  # of a column, in characters
 
@@ -76,11 +77,16 @@ class Progress(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._goal = max(1, self.locals["total_timesteps"])
-        self._began = self._then = time.perf_counter(), self.model.num_timesteps
+        self._then = self._looked = time.perf_counter(), self.model.num_timesteps
         self._part = self.model.num_timesteps * PARTS // self._goal
         disabled = None if self.bar_wanted is None else not self.bar_wanted  # None: where it is no terminal
         self._bar = tqdm(
-            total=self._goal, initial=self.model.num_timesteps, unit="step", disable=disabled, dynamic_ncols=True
+            total=self._goal,
+            initial=self.model.num_timesteps,
+            unit="step",
+            miniters=1,
+            dynamic_ncols=True,
+            disable=disabled,
         )
         if self.table:
             self._say("".join(name.rjust(WIDTH) for name in COLUMNS))
@@ -116,12 +122,12 @@ class Progress(BaseCallback):
 
     def _look_again(self) -> None:
         """Each step costs a comparison: the step of the next look is foreseen."""
-        steps = self.model.num_timesteps
+        now, steps = time.perf_counter(), self.model.num_timesteps
         self._next = math.ceil((self._part + 1) * self._goal / PARTS)
         if self._bar is not None and not self._bar.disable:
-            seconds = max(time.perf_counter() - self._began[0], 1e-9)
-            speed = (steps - self._began[1]) / seconds
-            self._next = min(self._next, steps + max(1, int(speed * REFRESHED)))
+            speed = (steps - self._looked[1]) / max(now - self._looked[0], 1e-9)
+            self._looked = now, steps
+            self._next = min(self._next, steps + min(LOOK_STEPS, max(1, int(speed * LOOK_SECONDS))))
 
     def _show_line(self) -> None:
         now, steps = time.perf_counter(), self.model.num_timesteps
