@@ -247,7 +247,7 @@ def test_a_block_of_which_nobody_knows_is_named(page: str, complaint: str | None
 
 
 def test_a_block_is_shortened_where_it_says_so(tmp_path: Path) -> None:
-    text = "sb3-ext train --algo td3  # long\nsb3-ext lab\nsb3-ext train -n 90\n"
+    text = "sb3-ext train --algo td3  # long\nsb3-ext lab\nsb3-ext train \\\n  -n 90\n"
     (tmp_path / "page.md").write_text(f"<!-- shortened: train -n 2; -n 90 -> -n 9 -->\n```bash\n{text}```\n")
     (block,) = blocks_of(tmp_path / "page.md")
     words = [["sb3-ext", "train", "--algo", "td3", "-n", "2"], ["sb3-ext", "lab"]]

@@ -85,7 +85,7 @@ class Block:
                 text = text.replace(before, after)
             elif change.strip():
                 command, flags = change.strip().split(maxsplit=1)
-                text, n = re.subn(rf"^(sb3-ext {command}\b[^#\n]*)", rf"\1 {flags} ", text, flags=re.MULTILINE)
+                text, n = re.subn(rf"^(sb3-ext {command}\b(?:\\\n|[^#\n])*)", rf"\1 {flags} ", text, flags=re.MULTILINE)
                 assert n > 0, f"{self.place}: there is no {command} to shorten"
         return text
 
