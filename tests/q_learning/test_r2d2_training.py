@@ -283,7 +283,7 @@ def learned_value(env: ConstantReward, gamma: float, updates: int, **kwargs: Any
 def test_trap_01_a_constant_reward_converges_to_its_fixed_point(value_rescaling: bool) -> None:
     """gamma 0.997 and reward 1 for ever: value 333. Without eps in the inverse of h this diverges."""
     gamma = 0.997 if value_rescaling else 0.9  # unscaled targets of 333 would only be slower, not different
-    model = learned_value(ConstantReward(), gamma, 3000, value_rescaling=value_rescaling)
+    model = learned_value(ConstantReward(), gamma, 1500, value_rescaling=value_rescaling)
     q, state = th.zeros(1), model.q_net.initial_state(1)
     with th.no_grad():
         for _ in range(20):
@@ -298,7 +298,7 @@ def test_trap_03_and_16_terminations_end_the_return_and_truncations_do_not(trunc
     Reward 1 for 6 steps: worth sum_k gamma^k when the episode terminates, 1 / (1 - gamma) when it is only cut off.
     """
     gamma = 0.9
-    model = learned_value(ConstantReward(length=6, truncates=truncates), gamma, 1500)
+    model = learned_value(ConstantReward(length=6, truncates=truncates), gamma, 1000)
     first = float(model.transform.invert(model.q_net(th.ones(1, 1)).max().detach()))
     expected = 1 / (1 - gamma) if truncates else (1 - gamma**6) / (1 - gamma)
     assert abs(first - expected) < 0.08 * expected
