@@ -112,7 +112,7 @@ def _panels_of(groups: Groups, source: Source, window: int, lines: list[str]) ->
     for (task, name), chains in groups.items():
         curves = curves_of(chains, source, lines)
         if curves:
-            common_end(task, name, curves, lines)
+            common_end(task, name, chains, curves, lines)
             panels.setdefault(task, {}).update(aggregate({name: list(curves.values())}, window=window))
     return panels
 

@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.manifests import NAME, Manifest
+from sb3_ext.zoo.manifests import EARLIER, NAME, Manifest, is_under_way
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,19 @@ class Chain:
     def manifest(self) -> Manifest | None:
         """of the last part"""
         return self.manifests[-1]
+
+
+def state_of(part: Path, manifest: Manifest | None) -> str:
+    """
+    :param part: folder of a run
+    :param manifest: its own
+    :return: how it ended, or "running"; "killed": nobody was left to say so; "-": not known
+    """
+    if manifest is None:
+        return "not ended" if (part / EARLIER).is_file() else "-"
+    if manifest.ended == "running" and not is_under_way(part):
+        return "killed"
+    return manifest.ended
 
 
 def chains_of(runs: Iterable[Path]) -> tuple[list[Chain], list[str]]:

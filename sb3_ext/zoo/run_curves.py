@@ -13,11 +13,13 @@ from typing import TypeAlias
 from sb3_ext.errors import UserError
 from sb3_ext.viz.curves import Curve
 from sb3_ext.zoo.chain_curves import Source, read_chain
-from sb3_ext.zoo.run_chains import Chain, chains_of
+from sb3_ext.zoo.run_chains import Chain, chains_of, state_of
 from sb3_ext.zoo.run_folders import task_of
 
 Groups: TypeAlias = dict[tuple[str, str], list[Chain]]
 """runs by task and algorithm"""
+ENDED = ("finished", "-")
+"""states of runs that nobody need go on with; those of rl-zoo3 itself have none"""
 SAME_LENGTH = 0.99  # of the longest run: training episodes and rounds of several environments end where they end
 
 
@@ -86,9 +88,12 @@ def curves_of(chains: Iterable[Chain], source: Source, notes: list[str]) -> dict
     return curves
 
 
-def common_end(task: str, algorithm: str, curves: Mapping[Path, Curve], notes: list[str]) -> int:
+def common_end(
+    task: str, algorithm: str, chains: Iterable[Chain], curves: Mapping[Path, Curve], notes: list[str]
+) -> int:
     """
-    :param curves: of one task and algorithm, one at least
+    :param chains: runs of one task and algorithm
+    :param curves: of `curves_of`, one at least
     :param notes: gets a line about a run that cuts the others short
     :return: step at which the first of them ends
     :raises UserError: for runs without a common step
@@ -103,5 +108,8 @@ def common_end(task: str, algorithm: str, curves: Mapping[Path, Curve], notes: l
         )
     longest = max(int(curve.steps[-1]) for curve in curves.values())
     if step < SAME_LENGTH * longest:
-        notes.append(f"{first} ends at step {step}, where all runs of {algorithm} on {task} are cut; one has {longest}")
+        states = {chain.last: state_of(chain.last, chain.manifest) for chain in chains}
+        state = "" if states[first] in ENDED else f" ({states[first]})"
+        all_runs = f"all runs of {algorithm} on {task}"
+        notes.append(f"{first}{state} ends at step {step}, where {all_runs} are cut; one has {longest}")
     return step

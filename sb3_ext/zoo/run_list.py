@@ -16,9 +16,8 @@ import numpy as np
 
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.viz.curves import read_evaluations
-from sb3_ext.zoo.manifests import EARLIER, Manifest, is_under_way
 from sb3_ext.zoo.next_steps import BEST_MODEL
-from sb3_ext.zoo.run_chains import Chain, chains_of
+from sb3_ext.zoo.run_chains import Chain, chains_of, state_of
 from sb3_ext.zoo.run_curves import find_runs
 from sb3_ext.zoo.run_folders import task_of
 
@@ -114,19 +113,6 @@ class Listed:
             "parts": [str(part) for part in self.chain.parts],
             "changed": self.changed.isoformat(timespec="seconds"),
         }
-
-
-def state_of(part: Path, manifest: Manifest | None) -> str:
-    """
-    :param part: folder of a run
-    :param manifest: its own
-    :return: how it ended, or "running"; "killed": nobody was left to say so; "-": not known
-    """
-    if manifest is None:
-        return "not ended" if (part / EARLIER).is_file() else "-"
-    if manifest.ended == "running" and not is_under_way(part):
-        return "killed"
-    return manifest.ended
 
 
 def listed(folder: Path) -> tuple[list[Listed], list[str]]:

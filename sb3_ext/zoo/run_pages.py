@@ -9,8 +9,8 @@ from pathlib import Path
 
 from sb3_ext.zoo.manifests import Manifest
 from sb3_ext.zoo.next_steps import going_on, next_steps
-from sb3_ext.zoo.run_chains import Chain
-from sb3_ext.zoo.run_list import Evaluation, Listed, name_of, state_of
+from sb3_ext.zoo.run_chains import Chain, state_of
+from sb3_ext.zoo.run_list import Evaluation, Listed, name_of
 from sb3_ext.zoo.run_removal import readable, size_of
 
 

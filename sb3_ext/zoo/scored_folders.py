@@ -111,7 +111,7 @@ def _at_common_step(
     if not chains:
         notes.append(f"{algorithm} on {task}: no run is left, and so no row")
         return []
-    step = common_end(task, algorithm, curves, notes)
+    step = common_end(task, algorithm, chains, curves, notes)
     runs = []
     for chain in chains:
         curve = curves[chain.last]

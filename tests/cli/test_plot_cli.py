@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from support.fake_runs import fake_monitor, fake_run
+from support.fake_runs import fake_monitor, fake_part, fake_run
 
 from sb3_ext.cli import main as cli
 from sb3_ext.viz import curve_pictures
+from sb3_ext.zoo.manifests import under_way
 
 UUID = "0b56ad40-95cd-4c4a-9d3f-2a8d1e5c7f10"
 
@@ -74,6 +76,15 @@ def test_the_run_that_cuts_a_curve_short_is_named(capsys: pytest.CaptureFixture[
     assert cli.main(["plot", "logs"]) == 2
     line = "logs/dqn/A_2 ends at step 200, before logs/dqn/A_3 begins at 300: there is no step to compare them at"
     assert line in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("state", ["interrupted", "failed", "running", "killed"])
+def test_it_is_said_of_that_run_that_it_has_not_ended(state: str, capsys: pytest.CaptureFixture[str]) -> None:
+    fake_part("dqn/A_1", 1, 2, 3)
+    short = fake_part("dqn/A_2", 3, num_timesteps=100, ended="running" if state == "killed" else state)
+    with under_way(short) if state == "running" else contextlib.nullcontext():
+        _, notes = plot("logs", capsys=capsys)
+    assert notes == [f"logs/dqn/A_2 ({state}) ends at step 100, where all runs of dqn on A are cut; one has 300"]
 
 
 def test_runs_without_returns_are_left_out_and_others_decide_what_is_drawn(capsys: pytest.CaptureFixture[str]) -> None:
