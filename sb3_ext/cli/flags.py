@@ -145,7 +145,8 @@ class _Model(argparse.Action):
 def add_env_flags(parser: argparse.ArgumentParser) -> None:
     """:param parser: gets what `env_kwargs_of` and `import_packages` read"""
     parser.add_argument("--env-kwargs", nargs="+", default=[], metavar="NAME:VALUE", help="for the environment")
-    parser.add_argument("--gym-packages", nargs="+", default=[], help="to import, for the environments they register")
+    shown = "to import, for the environments they register"
+    parser.add_argument("--gym-packages", nargs="+", default=[], metavar="MODULE", help=shown)
 
 
 def agent_of(given: argparse.Namespace) -> AgentRef:

@@ -65,7 +65,7 @@ def _wrapped(text: str, columns: int, first: str, margin: str = "") -> str:
     return textwrap.fill(text, columns, initial_indent=first, subsequent_indent=margin, break_on_hyphens=False)
 
 
-HELP = ("-h --help", "show this and end")
+HELP = ("-h --help", "show this help message and exit")
 TRACEBACK = ("--traceback", "all of an error, and not its one line")
 ALGO = (
     "--algo ALGO",

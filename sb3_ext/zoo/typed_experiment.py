@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 from pathlib import Path
 from typing import Any
@@ -77,10 +78,22 @@ class TypedExperiment(Experiment):
         commands = next_steps(self.algo, self.env_name.gym_id, run, gym_packages=self.imports)
         if self.is_interrupted or not commands:
             return
-        best = run / BEST_MODEL
-        scored = f", and {best.name}, mean return {self.evaluation.best_mean_reward:.2f}" if self.evaluation else ""
-        print(f"Saved {run / self.env_name}.zip{scored if best.is_file() else ''}. What comes next:")
+        print(f"{saved(run / f'{self.env_name}.zip', self.evaluation)}. What comes next:")
         if self.args.tensorboard_log:
             commands.append(shlex.join(["tensorboard", "--logdir", self.args.tensorboard_log]))
         for command in commands:
             print(f"  {command}")
+
+
+def saved(model: Path, evaluation: EvalCallback | None) -> str:
+    """
+    :param model: of the run's end
+    :param evaluation: that chose the best one
+    :return: says where they are, and how good the best one is; of one that another part of the run has chosen by other
+        evaluations, that is not known
+    """
+    best = model.with_name(BEST_MODEL)
+    if not best.is_file():
+        return f"Saved {model}"
+    score = -math.inf if evaluation is None else evaluation.best_mean_reward
+    return f"Saved {model}, and {best.name}" + (f", mean return {score:.2f}" if math.isfinite(score) else "")

@@ -14,17 +14,19 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
 import yaml
 from rl_zoo3 import exp_manager
 from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import EvalCallback
 from support.checks import assert_same_weights
 
 from sb3_ext.cli import main as cli
 from sb3_ext.zoo.console import LOOK_STEPS, PARTS, Progress, _clock, hushed, silenced
+from sb3_ext.zoo.typed_experiment import saved
 
 ENV = "CartPole-v1"
 # PPO with small rollouts: an evaluation and an update fit into each tenth.
@@ -222,6 +224,15 @@ def test_what_is_left_is_shown_as_a_clock(seconds: float) -> None:
     parts = [int(part) for part in _clock(seconds).split(":")]
     assert sum(part * 60**i for i, part in enumerate(reversed(parts))) == round(seconds)
     assert re.fullmatch(r"(\d+:[0-5]\d|\d):[0-5]\d|[1-5]?\d:[0-5]\d", _clock(seconds))
+
+
+def test_of_a_best_model_whose_score_is_not_known_none_is_told(tmp_path: Path) -> None:
+    model, chosen = tmp_path / "last.zip", cast(EvalCallback, SimpleNamespace(best_mean_reward=-math.inf))
+    assert saved(model, chosen) == f"Saved {model}"
+    (tmp_path / "best_model.zip").touch()
+    assert saved(model, None) == saved(model, chosen) == f"Saved {model}, and best_model.zip"
+    chosen.best_mean_reward = 2.5
+    assert saved(model, chosen) == f"Saved {model}, and best_model.zip, mean return 2.50"
 
 
 def test_warnings_are_heard_where_prints_are_not(capsys: pytest.CaptureFixture[str]) -> None:
