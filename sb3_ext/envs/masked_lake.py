@@ -35,6 +35,11 @@ class MaskedFrozenLake(FrozenLakeEnv):
     :raises ValueError: if ``show`` is something else
     """
 
+    metadata = {  # noqa: RUF012 - gymnasium declares it so
+        **FrozenLakeEnv.metadata,
+        "action_names": ["left", "down", "right", "up"],
+    }
+
     def __init__(self, show: str = "row", **lake: Any) -> None:
         if show not in SHOWN:
             raise ValueError(f'show {show!r} must be "row", "column" or "nothing"')

@@ -106,7 +106,7 @@ def _listed(key: str) -> Source:
     """:return: of the metadata, which a wrapper without any has of what it wraps"""
 
     def names(env: gym.Env) -> Sequence[str]:
-        listed = env.metadata.get(key, ())
+        listed = (env.metadata or {}).get(key, ())
         return listed if isinstance(listed, Sequence) and not isinstance(listed, str) else ()
 
     return names
@@ -126,8 +126,11 @@ def _documented(heading: str) -> Source:
         found: list[str] = []
         for line in below.partition("\n#")[0].splitlines():
             row = _ROW.match(line.strip())
-            if row and int(row[1] or row[3]) == len(found):
-                found.append((row[2] or row[4]).replace("`", "").strip(" *."))
+            if not row:
+                continue
+            if int(row[1] or row[3]) != len(found):
+                break  # another list, of a variant: CarRacing has one of each of its action spaces
+            found.append((row[2] or row[4]).replace("`", "").strip(" *."))
         return found
 
     return names

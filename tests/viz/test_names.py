@@ -36,7 +36,8 @@ class Named(gym.Env):
     Two numbers:
     - 0: `here`
     - 1: there
-    - 7: not the next one
+    - 0: of another variant
+    - 2: its last one
 
     ## Rewards
     - 0: none

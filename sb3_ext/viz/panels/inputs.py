@@ -28,8 +28,8 @@ class Inputs(EpisodePanel):
 .inputs .bars { display: grid; gap: 2px; }
 .inputs .bars i { display: block; height: 5px; border-radius: 2px; background: var(--colour); }
 .panel .legend { margin: 8px 0 0; }
-@media (min-width: 761px) {  /* many rows go on beside the tracks */
-  .card:not(.two):not(.no-frames) .player:has(.inputs > :nth-child(9)) {
+@media (min-width: 761px) {  /* what is higher than the picture goes on beside the tracks */
+  .card:not(.two):not(.no-frames) .player:is(:has(.inputs > :nth-child(9)), :has(.inputs):has(.path)) {
     grid-template: "stage now" auto "control now" 1fr / minmax(0, 1.5fr) minmax(270px, 1fr);
   }
 }
@@ -65,7 +65,7 @@ redraw.push((t) => {
             return None
         flat = seen.reshape(len(seen), -1)  # [T+1, D]
         shown = _most_telling(trace, flat.shape[1])
-        names = trace.names.inputs or (["number"] if flat.shape[1] == 1 else list(map(str, range(flat.shape[1]))))
+        names = trace.names.inputs or (["observation"] if flat.shape[1] == 1 else list(map(str, range(flat.shape[1]))))
         return {
             "inputs": {
                 "names": [names[i] for i in shown],
