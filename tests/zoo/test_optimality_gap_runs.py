@@ -85,7 +85,7 @@ def test_an_interrupted_run_is_measured_on(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_cannot_be_measured_is_one_line_and_leaves_no_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert train("ppo", "--optimality-gap", "--tensorboard-log", "tb", env=ENV) == 2
     assert "CartPoleNoVel-v1 publishes no transition table (.P)" in capsys.readouterr().err
-    assert list(Path("logs/ppo").iterdir()) == [] and list(Path("tb").rglob("PPO_*")) == []
+    assert not Path("logs").exists() and list(Path("tb").rglob("PPO_*")) == []
     assert train("ppo", "--optimality-gap", "0") == 2
     assert "--optimality-gap 0 must be at least 1" in capsys.readouterr().err
     assert train("ppo", "--optimality-gap", "-optimize", "--n-trials", "1") == 2
