@@ -231,6 +231,32 @@ def test_what_is_no_run_of_this_folder_stays(capsys: pytest.CaptureFixture[str])
     assert "nobody is there to ask, and --yes deletes without asking" in err
 
 
+@pytest.mark.parametrize(
+    ("parent_folder", "line"),
+    [
+        ("../E_9", "logs/ppo/E_9 is a link, or behind one: only logs's own folders are deleted"),
+        ("../../../other/ppo/E_1", "other/ppo/E_1 does not lie in logs: -f names the log folder"),
+    ],
+)
+def test_a_part_that_lies_elsewhere_stays(parent_folder: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    outside = made("../other/ppo/E_1", 1)
+    Path("logs/ppo").mkdir()
+    Path("logs/ppo/E_9").symlink_to(outside.resolve())
+    child = made("ppo/E_2", 2, begin=1100, parent=outside, parent_folder=parent_folder, ended="interrupted")
+    assert len(runs("chain", "ppo/E_2", capsys=capsys)[0].splitlines()) == 2
+    _, err = runs("rm", "ppo/E_2", "--chain", "--yes", capsys=capsys, code=2)
+    assert err == f"sb3-ext runs: {line}\n"
+    assert child.is_dir() and Path("other/ppo/E_1/run.json").is_file()
+
+
+def test_a_folder_with_runs_below_it_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    outer, inner = made("ppo/E_1", 1), made("ppo/E_1/again/E_1", 1)
+    _, err = runs("rm", "ppo/E_1", "--yes", capsys=capsys, code=2)
+    assert f"{outer} has runs below it, as {inner}" in err
+    runs("rm", "ppo/E_1/again/E_1", "--yes", capsys=capsys)
+    assert outer.is_dir() and not inner.exists()
+
+
 def test_an_id_that_two_runs_begin_with_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     made("ppo/E_1", id="abcd1" + "0" * 27)
     made("ppo/E_2", id="abcd2" + "0" * 27)
