@@ -115,6 +115,15 @@ def test_a_model_of_steps_that_the_run_does_not_have_is_not_its_best(capsys: pyt
     assert "5.00 at 100" in table, "an evaluation counts without its model"
 
 
+def test_a_run_that_goes_on_takes_its_best_model_along(capsys: pytest.CaptureFixture[str]) -> None:
+    """With the evaluations so far, which count once."""
+    first = made("ppo/E_1", 5, 1, num_timesteps=200, ended="interrupted")  # from which the model was deleted
+    second = made("ppo/E_2", 5, 1, 3, parent=first)
+    (second / "best_model.zip").touch()
+    out, err = runs("best", "--env", "E", capsys=capsys)
+    assert out == "logs/ppo/E_2/best_model.zip\n" and "5.00 of 2 episodes at step 100" in err
+
+
 @pytest.mark.parametrize(("algo", "step"), [("ppo", 100), ("r2d2", 300)])
 def test_of_equally_good_models_ours_keep_the_latest(algo: str, step: int, capsys: pytest.CaptureFixture[str]) -> None:
     (made(f"{algo}/E_1", 5, 1, 5) / "best_model.zip").touch()

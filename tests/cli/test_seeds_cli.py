@@ -102,6 +102,7 @@ def test_after_ctrl_c_the_seeds_that_are_left_have_a_command(
 
 def test_wrong_input_is_said_once(trained: Callable[..., list[list[str]]], capsys: pytest.CaptureFixture[str]) -> None:
     """By the first process; the others would say the same."""
+    leave_a_run(0, "finished")  # before
     trained({0: (2, ""), 1: (2, "")})
     assert cli.main([*shlex.split(TYPED), "--seeds", "0-5"]) == 2
     out, err = capsys.readouterr()

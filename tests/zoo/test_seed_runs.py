@@ -16,6 +16,7 @@ from sb3_ext.zoo.seed_runs import SeedRuns
 NOTES = "import sys, pathlib; pathlib.Path(f'seed{sys.argv[2]}').touch(); sys.exit({'1': 3}.get(sys.argv[2], 0))"
 WAITS = """
 import os, signal, sys
+signal.alarm(60)  # and not for ever
 heard = []
 signal.signal(signal.SIGINT, lambda number, _: heard.append(number))
 signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
