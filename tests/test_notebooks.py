@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.notebooks import FOLDER, TUTORIALS, notebook_of, text_of
+from support.notebooks import EXTRAS, FOLDER, INSTALL, TUTORIALS, notebook_of, text_of
 
 nbformat = pytest.importorskip("nbformat", reason="nbformat, of the extra dev, is not installed")
 nbclient = pytest.importorskip("nbclient", reason="nbclient, of the extra dev, is not installed")
@@ -72,3 +74,23 @@ def test_a_notebook_runs(page: Path, home: Path, tmp_path: Path) -> None:
         assert re.search(pattern, said), (pattern, said)
     if page.stem in IN_PYTHON_ALONE:
         assert [output for output in outputs if output.get("name") != "stdout"] == []  # no warning either
+
+
+def test_the_first_cell_installs_where_the_package_is_missing(home: Path) -> None:
+    """In an IPython whose `%pip` prints what it is given."""
+    cell = INSTALL.format(extras=EXTRAS)
+    of_repository = cell.replace('REPOSITORY = ""', 'REPOSITORY = "https://host/package"')
+    script = f"""
+import importlib.util
+from IPython.core.interactiveshell import InteractiveShell
+
+shell = InteractiveShell.instance()
+shell.register_magic_function(print, magic_name="pip")
+shell.run_cell({cell!r})
+importlib.util.find_spec = lambda name: None
+shell.run_cell({cell!r})
+shell.run_cell({of_repository!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    release = "sb3-ext[zoo,viz]"
+    assert done.stdout.splitlines() == [f'install -q "{release}"', f'install -q "{release} @ git+https://host/package"']
