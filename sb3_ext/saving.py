@@ -20,6 +20,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.vec_env import VecNormalize
@@ -68,7 +69,10 @@ class AtomicReplaySaveMixin(AtomicSaveMixin, OffPolicyAlgorithm):
 
 @contextlib.contextmanager
 def whole_saves() -> Iterator[None]:
-    """Adds the same to all of SB3's algorithms and to `VecNormalize`, within the block."""
+    """
+    Adds the same to all of SB3's algorithms, to `VecNormalize`, and to `np.savez`, by which `EvalCallback` writes all
+    its evaluations again each time; within the block.
+    """
 
     def whole(save: Callable[..., None], suffix: str) -> Callable[..., None]:
         def save_whole(self: Any, path: Any, *args: Any, **kwargs: Any) -> None:  # Any: SB3's arguments, unread
@@ -79,7 +83,17 @@ def whole_saves() -> Iterator[None]:
     def pickle_to(env: VecNormalize, file: io.BufferedIOBase) -> None:
         pickle.dump(env, file)  # as SB3 2.9's `VecNormalize.save` does, which takes no open file
 
+    def savez_whole(file: Any, *args: Any, **kwargs: Any) -> None:  # Any: NumPy's arguments, unread
+        if isinstance(file, str | os.PathLike):
+            path = os.fspath(file)
+            named = pathlib.Path(path if path.endswith(".npz") else f"{path}.npz")
+            write_whole(named, "npz", lambda opened: savez(opened, *args, **kwargs))
+        else:
+            savez(file, *args, **kwargs)
+
+    savez = np.savez
     with (
+        replaced(np, "savez", savez_whole),
         replaced(BaseAlgorithm, "save", whole(BaseAlgorithm.save, "zip")),
         replaced(OffPolicyAlgorithm, "save_replay_buffer", whole(OffPolicyAlgorithm.save_replay_buffer, "pkl")),
         replaced(VecNormalize, "save", whole(pickle_to, "pkl")),

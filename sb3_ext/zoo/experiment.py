@@ -25,7 +25,7 @@ from rl_zoo3 import exp_manager
 from rl_zoo3.utils import ALGOS
 from stable_baselines3.common.atari_wrappers import MaxAndSkipEnv
 from stable_baselines3.common.base_class import BaseAlgorithm
-from stable_baselines3.common.callbacks import EvalCallback
+from stable_baselines3.common.callbacks import CheckpointCallback, EvalCallback
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.vec_env import DummyVecEnv, SubprocVecEnv, VecEnv, sync_envs_normalization
 
@@ -171,7 +171,7 @@ class Experiment(RunKeeper):
         """
         Adds: checkpoints are whole sets, with statistics, and with the replay where it is saved at all; for our
         algorithms the later of two equally good models is kept as the best. What is measured against the best policy is
-        kept in the run's folder.
+        kept in the run's folder. Checkpoints come last: a run that goes on from one measures nothing again of its step.
         """
         checkpoints = functools.partial(
             WholeCheckpointCallback,
@@ -185,6 +185,7 @@ class Experiment(RunKeeper):
                 stack.enter_context(replaced(exp_manager, "EvalCallback", LatestBestCallback))
             super().create_callbacks()  # type: ignore[no-untyped-call] # nor this
         self._measure_optimality()
+        self.callbacks.sort(key=lambda callback: isinstance(callback, CheckpointCallback))  # the rest stays in order
 
     def _measure_optimality(self) -> None:
         """What the yml or the command line asks to be measured against the best policy has a file, and a last line."""

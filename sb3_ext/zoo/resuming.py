@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.manifests import NAME, Manifest, is_under_way, read_earlier
-from sb3_ext.zoo.run_chains import Chain, chains_of
+from sb3_ext.zoo.run_chains import Chain, chains_of, is_idle
 
 LATEST = "latest"
+Found = TypeVar("Found")
 
 
 def to_resume(named: str, runs: Path, algorithm: str, env_id: str, seed: int | None) -> tuple[Path, Manifest]:
@@ -44,6 +48,34 @@ def _say_who_went_on(folder: Path, manifest: Manifest) -> None:
             print(
                 f"{there} went on from {folder} already, to step {later.num_timesteps}: `--resume {there}` is that one"
             )
+
+
+def newest_part_with(
+    find: Callable[[Path, Manifest], Found], folder: Path, manifest: Manifest
+) -> tuple[Path, Manifest, Found]:
+    """
+    A part that was killed before it had saved a step leaves its run where the part before it had come to.
+
+    :param find: what to go on with, in a part of a run with this manifest; raises `UserError` where there is nothing
+    :param folder: of a run that shall go on
+    :param manifest: its
+    :return: the newest part of it that has something, its manifest, and that
+    :raises UserError: what `find` said of the folder, where no part has
+    """
+    try:
+        return folder, manifest, find(folder, manifest)
+    except UserError:
+        (chain,), _ = chains_of([folder])
+        earlier = list(zip(chain.parts, chain.manifests, strict=True))[-2::-1]
+        for part, told in earlier:
+            if not is_idle(manifest) or told is None:
+                break
+            with contextlib.suppress(UserError):
+                found = find(part, told)
+                print(f"{folder} has saved no step of its own: going on from {part}")
+                return part, told, found
+            manifest = told
+        raise
 
 
 def read_unfinished(folder: Path) -> Manifest:

@@ -142,7 +142,7 @@ class _Folders:
         :param n_children: all that go on from it
         :return: those that have made no step that was kept; one stands for all where there is no other
         """
-        began = {run: manifest.began for run in ends if (manifest := self.read(run)) and _is_idle(manifest)}
+        began = {run: manifest.began for run in ends if (manifest := self.read(run)) and is_idle(manifest)}
         if began and len(began) == n_children:
             del began[max(began, key=lambda run: began[run])]
         return set(began)
@@ -208,5 +208,6 @@ class _Folders:
             self.notes.append(line)
 
 
-def _is_idle(manifest: Manifest) -> bool:
+def is_idle(manifest: Manifest) -> bool:
+    """:return: whether it has saved no step beyond those with which it went on"""
     return manifest.ended != "finished" and manifest.num_timesteps <= manifest.parent_steps

@@ -31,7 +31,7 @@ from sb3_ext.zoo.actors import ActorSettings
 from sb3_ext.zoo.checkpoints import SavedSet, newest_whole, saved_with
 from sb3_ext.zoo.interrupts import StopAtStep
 from sb3_ext.zoo.manifests import Ended, Manifest, under_way
-from sb3_ext.zoo.resuming import to_resume
+from sb3_ext.zoo.resuming import newest_part_with, to_resume
 from sb3_ext.zoo.run_folders import take_folder
 from sb3_ext.zoo.run_records import RunRecord
 from sb3_ext.zoo.settings import SettingsReader
@@ -145,8 +145,16 @@ class RunKeeper(SettingsReader):
         if self.resume is not None and self.resumed is not None:
             needs_replay = issubclass(ALGOS[self.algo], OffPolicyAlgorithm)
             name, has_statistics = str(self.env_name), bool(self.normalize)
-            self.saved = newest_whole(self.resume, self.resumed, name, needs_replay, has_statistics)
-            self.trained_agent, self.continue_training = str(self.saved.model), True
+            named = self.resume
+
+            def find(part: Path, manifest: Manifest) -> SavedSet:
+                return newest_whole(part, manifest, name, needs_replay, has_statistics)
+
+            self.resume, self.resumed, saved = newest_part_with(find, named, self.resumed)
+            if self.resume != named:
+                self._resuming.enter_context(under_way(self.resume))
+                remove_leftovers(named)
+            self.saved, self.trained_agent, self.continue_training = saved, str(saved.model), True
             remove_leftovers(self.resume)
         if self.saved is not None:
             say_trusted([self.saved.model, self.saved.replay, self.saved.statistics])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -11,9 +12,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from stable_baselines3.common import callbacks
+from stable_baselines3.common.evaluation import evaluate_policy
 from support.manifests import manifest
-from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed, manifest_of
+from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed, manifest_of, on_write
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
@@ -132,6 +136,61 @@ def test_save_every_keeps_all_that_a_killed_run_goes_on_with(
     (chain,), notes = chains_of(sorted(RUNS.iterdir()))
     assert [part.name for part in chain.parts] == [f"{NAME}_1", f"{NAME}_3"] and notes == []
     assert manifest_of(f"{NAME}_3").ended == "finished"
+
+
+def test_a_part_that_was_killed_before_it_saved_a_step_leaves_the_run_where_it_was(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It has the best model so far, which nothing goes on from, and the model of a checkpoint without its replay."""
+    flags = ("--save-every", "60", "--eval-freq", "30", "--eval-episodes", "1")
+    at_step(80, kill(signal.SIGINT), monkeypatch)
+    assert cli.main(command(*flags)) == 0
+    for n_made, file in ((10, ""), (300, "rl_model_replay_buffer")):
+        with monkeypatch.context() as patch:
+            at_step(n_made, kill(signal.SIGKILL), patch)
+            if file:
+                on_write(file, kill(signal.SIGKILL), patch)
+            killed(command(*flags, "--resume", "latest"))
+    assert [path.name for path in sorted((RUNS / f"{NAME}_3").glob("*.zip"))] == [
+        "best_model.zip",
+        "rl_model_120_steps.zip",
+    ]
+    capsys.readouterr()
+    assert cli.main(command(*flags, "--resume", "latest")) == 0
+    out = capsys.readouterr().out
+    assert f" has saved no step of its own: going on from {RUNS}/{NAME}_1\n" in out
+    assert "Going on after 60 of 300 steps" in out
+    (chain,), notes = chains_of(sorted(RUNS.iterdir()))
+    assert [part.name for part in chain.parts] == [f"{NAME}_1", f"{NAME}_4"] and notes == []
+    assert not (RUNS / f"{NAME}_1" / "run.lock").exists()
+
+
+@pytest.mark.parametrize("when", ["it is made, at the step of a checkpoint", "it is written"])
+def test_an_evaluation_is_not_lost_where_the_run_is_killed_while(when: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    flags = ("--save-every", "60", "--eval-freq", "30", "--eval-episodes", "1")
+    file = RUNS / f"{NAME}_1" / "evaluations.npz"
+
+    def steps(file: Path) -> list[int]:
+        with np.load(file) as arrays:
+            return [int(step) for step in arrays["timesteps"]]
+
+    def kill_at_the_fourth() -> None:
+        if file.is_file() and steps(file) == [30, 60, 90]:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def evaluate(*args: Any, **kwargs: Any) -> Any:
+        kill_at_the_fourth()
+        return evaluate_policy(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        if when == "it is written":
+            on_write(file.name, kill_at_the_fourth, patch)
+        else:
+            patch.setattr(callbacks, "evaluate_policy", evaluate)
+        killed(command(*flags, steps=150))
+    assert steps(file) == [30, 60, 90]
+    assert cli.main(command(*flags, "--resume", "latest", steps=150)) == 0
+    assert steps(RUNS / f"{NAME}_2" / file.name) == [30, 60, 90, 120, 150]
 
 
 @pytest.mark.slow  # two processes that import PyTorch
