@@ -11,7 +11,6 @@ run.json                of the moment of the newest of them, which it tells
 from __future__ import annotations
 
 import io
-import json
 import re
 import zipfile
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from stable_baselines3.common.callbacks import CheckpointCallback
 
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.manifests import Manifest
+from sb3_ext.zoo.run_folders import steps_of
 
 _CHECKPOINT = re.compile(r"(.+)_(\d+)_steps\.zip", re.DOTALL)  # as SB3's `CheckpointCallback` names them
 
@@ -101,19 +101,6 @@ def _newest_first(folder: Path, manifest: Manifest, env_name: str) -> list[Saved
     if manifest.ended in ("interrupted", "failed") and steps_of(end.model) == manifest.num_timesteps:
         sets.append(end._replace(num_timesteps=manifest.num_timesteps))
     return sorted(sets, key=lambda x: x.num_timesteps or 0, reverse=True)
-
-
-def steps_of(model: Path) -> int | None:
-    """
-    :param model: zip of SB3
-    :return: env steps that it has made; None where that cannot be read
-    """
-    try:
-        with zipfile.ZipFile(model) as file:
-            steps = json.loads(file.read("data"))["num_timesteps"]
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
-        return None
-    return steps if isinstance(steps, int) else None
 
 
 class WholeCheckpointCallback(CheckpointCallback):

@@ -29,6 +29,7 @@ NAME, LOCK = "run.json", "run.lock"
 EARLIER = "interrupted.json"
 """what runs of earlier versions have in its place until they end"""
 MAX_BYTES = 1_000_000
+MAX_STEPS = 10**18  # more than any run makes, and no more than arrays hold
 MAX_FOLDERS_UP = 3  # to the log folder, "../../..", and what lies beside it: farther up are names of the machine
 
 Ended = Literal["running", "finished", "interrupted", "failed"]
@@ -84,6 +85,8 @@ class Manifest:
         for name in ("n_timesteps", "num_timesteps", "parent_steps"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} {getattr(self, name)} is negative")
+            if getattr(self, name) > MAX_STEPS:
+                raise ValueError(f"{name} is more than {MAX_STEPS:.0e}")
         if self.ended not in get_args(Ended):
             raise ValueError(f"ended {self.ended!r} is none of {', '.join(get_args(Ended))}")
         if not all(isinstance(x, str) for pair in self.versions.items() for x in pair):

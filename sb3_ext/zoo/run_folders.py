@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import json
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -58,6 +60,19 @@ def task_of(run: str) -> str:
     """
     found = _NAME.fullmatch(run)
     return run if found is None else found[1]
+
+
+def steps_of(model: Path) -> int | None:
+    """
+    :param model: zip of SB3
+    :return: env steps that it has made; None where that cannot be read
+    """
+    try:
+        with zipfile.ZipFile(model) as file:
+            steps = json.loads(file.read("data"))["num_timesteps"]
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
+        return None
+    return steps if isinstance(steps, int) else None
 
 
 def _parts(name: str) -> tuple[str, int, str]:

@@ -19,7 +19,7 @@ from sb3_ext.viz.curves import read_evaluations
 from sb3_ext.zoo.next_steps import BEST_MODEL
 from sb3_ext.zoo.run_chains import Chain, chains_of, state_of
 from sb3_ext.zoo.run_curves import find_runs
-from sb3_ext.zoo.run_folders import task_of
+from sb3_ext.zoo.run_folders import steps_of, task_of
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,15 @@ def _evaluations(chain: Chain) -> Iterator[Evaluation]:
 
 
 def _best_step(steps: np.ndarray, means: np.ndarray, part: Path) -> int:
-    """:return: of the model that was kept: of equal ones ours keep the latest, and SB3 the first"""
+    """
+    The model itself says: a run that went on without the best model so far kept one that is worse than evaluations of
+    before. Where it cannot be read, it is the best; of equal ones ours keep the latest, and SB3 the first.
+
+    :return: env steps of the model that was kept
+    """
+    told = steps_of(part / BEST_MODEL)
+    if told is not None:
+        return told
     at = np.flatnonzero(means == means.max())
     return int(steps[at[-1] if part.resolve().parent.name in ALGORITHMS else at[0]])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,17 @@ def test_a_run_that_goes_on_takes_its_best_model_along(capsys: pytest.CaptureFix
     (second / "best_model.zip").touch()
     out, err = runs("best", "--env", "E", capsys=capsys)
     assert out == "logs/ppo/E_2/best_model.zip\n" and "5.00 of 2 episodes at step 100" in err
+
+
+def test_a_model_counts_with_the_evaluation_of_its_own_steps(capsys: pytest.CaptureFixture[str]) -> None:
+    """The best model so far was of a step behind the checkpoint; what the run kept since is worse than before."""
+    first = made("ppo/E_1", 5, 1, 9, num_timesteps=200, ended="running")
+    second = made("ppo/E_2", 5, 1, 3, 4, parent=first)
+    with zipfile.ZipFile(second / "best_model.zip", "w") as file:
+        file.writestr("data", json.dumps({"num_timesteps": 400}))
+    out, err = runs("best", "--env", "E", capsys=capsys)
+    assert out == "logs/ppo/E_2/best_model.zip\n" and "4.00 of 2 episodes at step 400" in err
+    assert "5.00 at 100" in runs(capsys=capsys)[0], "an evaluation counts without its model"
 
 
 @pytest.mark.parametrize(("algo", "step"), [("ppo", 100), ("r2d2", 300)])

@@ -47,6 +47,7 @@ def test_what_is_no_manifest_is_one_line(tmp_path: Path) -> None:
         ({"seed": "3"}, "seed '3' is no int"),
         ({"seed": True}, "seed True is no int"),
         ({"num_timesteps": -1}, "num_timesteps -1 is negative"),
+        ({"parent_steps": 10**400}, "parent_steps is more than 1e+18"),
         ({"num_timesteps": 1.5}, "num_timesteps 1.5 is no int"),
         ({"ended": "dead"}, "ended 'dead' is none of running, finished, interrupted, failed"),
         ({"versions": {"torch": 2}}, "versions {'torch': 2} are no texts"),
