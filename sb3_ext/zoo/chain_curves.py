@@ -13,7 +13,10 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from sb3_ext.viz.curves import Curve, NoReturns, read_evaluation_arrays, read_monitor
+from sb3_ext.zoo.manifests import Manifest
 from sb3_ext.zoo.run_chains import Chain, chains_of
+from sb3_ext.zoo.run_folders import steps_of
+from sb3_ext.zoo.typed_ids import name_in_folders
 
 Source = Literal["evaluations", "monitor"]
 T = TypeVar("T")
@@ -95,8 +98,9 @@ def chain_evaluations(chain: Chain, notes: list[str]) -> dict[str, np.ndarray]:
 
 def chain_episodes(chain: Chain, notes: list[str]) -> list[tuple[Path, Curve]]:
     """
-    Of a folder that a run was killed in, the episodes after the checkpoint that it goes on from do not count: it makes
-    them again. Where wrappers skip frames, `Monitor` counts more steps than the checkpoint, and too few are left.
+    Of a folder that a run was killed or failed in, the episodes after the checkpoint that it goes on from do not count:
+    it makes them again. Where wrappers skip frames, `Monitor` counts more steps than the checkpoint, and too few are
+    left.
 
     :param chain: a run
     :param notes: as in `read_chain`
@@ -109,7 +113,7 @@ def chain_episodes(chain: Chain, notes: list[str]) -> list[tuple[Path, Curve]]:
         curve = _read(read_monitor, part, chain, notes)
         if curve is None:
             continue
-        ended_there = manifest is not None and manifest.ended != "running" and manifest.num_timesteps <= cut
+        ended_there = manifest is not None and manifest.num_timesteps <= cut and _is_saved_to_its_end(part, manifest)
         steps = curve.steps + max(last, 0 if manifest is None else manifest.parent_steps)
         kept = len(steps) if ended_there else int(np.searchsorted(steps, cut, side="right"))
         if kept > 0:
@@ -119,6 +123,13 @@ def chain_episodes(chain: Chain, notes: list[str]) -> list[tuple[Path, Curve]]:
         read_monitor(chain.last)
         raise NoReturns(f"{chain.last}: no episode of it counts")
     return found
+
+
+def _is_saved_to_its_end(part: Path, manifest: Manifest) -> bool:
+    """:return: False where it went on after the steps that its manifest tells, which are those of a checkpoint"""
+    if manifest.ended == "failed":  # by what leaves time to save, such as a dead worker, or by an error
+        return steps_of(part / f"{name_in_folders(manifest.env_id)}.zip") == manifest.num_timesteps
+    return manifest.ended != "running"
 
 
 def _put_together(parts: Sequence[np.ndarray]) -> np.ndarray:

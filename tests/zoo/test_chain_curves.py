@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,21 @@ def test_training_episodes_go_on_over_the_ends_of_folders() -> None:
     assert returns_of(third, "monitor") == (expected, [])
     fake_monitor(third)  # no episode has ended there
     assert returns_of(third, "monitor") == ({step: x for step, x in expected.items() if step < 70}, [])
+
+
+@pytest.mark.parametrize("is_saved", [False, True])
+def test_episodes_that_a_failed_run_made_after_its_checkpoint_do_not_count(is_saved: bool) -> None:
+    """It fails at step 42. With a dead worker all is saved; an error of the environment leaves the checkpoint of 25."""
+    steps = 42 if is_saved else 25
+    first = fake_part("dqn/E_1", ended="failed", num_timesteps=steps)
+    fake_monitor(first, 1, 2, 3, 4)
+    if is_saved:
+        with zipfile.ZipFile(first / "CartPole-v1.zip", "w") as file:
+            file.writestr("data", json.dumps({"num_timesteps": steps}))
+    second = fake_part("dqn/E_2", parent="E_1", steps=steps)
+    fake_monitor(second, 5)
+    expected = {10: 1, 20: 2, 30: 3, 40: 4, 52: 5} if is_saved else {10: 1, 20: 2, 35: 5}
+    assert returns_of(second, "monitor") == (expected, [])
 
 
 def test_steps_go_on_where_monitor_counts_frames() -> None:
