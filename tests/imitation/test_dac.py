@@ -239,5 +239,5 @@ def test_a_replay_of_several_steps_is_refused() -> None:
 
 
 def test_discrete_actions_are_refused_by_the_algorithm_below() -> None:
-    with pytest.raises(AssertionError, match="Discrete"):
+    with pytest.raises(ValueError, match=r"DAC has no actions Discrete"):
         DAC("MlpPolicy", gym.make("CartPole-v1"), **SMALL)

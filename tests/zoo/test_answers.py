@@ -47,7 +47,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
         ("train --algo r2d2 --env CartPole-v1 -conf none.yml", "there is no none.yml"),
         ("train --algo r2d2 --env CartPole-v1 -conf bad.yml", "the block for CartPole-v1 in bad.yml lacks 'policy'"),
         ("train --algo r2d2 --env CartPole-v1 -i none.zip", "The trained_agent must be a valid path to a .zip file"),
-        ("train --algo r2d2 --env Pendulum-v1", "as action spaces but Box"),
+        ("train --algo r2d2 --env Pendulum-v1", "it takes Discrete; take TD3, SAC or PPO"),
         ("enjoy --algo r2d2 --env CartPol-v1", "unknown --env 'CartPol-v1', did you mean 'CartPole-v1'?"),
         (
             "enjoy --algo r2d2 --env CartPole-v1",
