@@ -312,6 +312,7 @@ def test_a_missing_opengl_library_is_one_line(tmp_path: Path) -> None:
     """MuJoCo looks for it when it is imported, so in a process of its own."""
     command = [sys.executable, "-m", "sb3_ext", "train", "--algo", "td3", "--env", "HalfCheetah-v5", "-n", "1"]
     environment = {**os.environ, "MUJOCO_GL": "osmesa", "PYTHONPATH": str(Path(__file__).parents[2])}
+    environment.pop("PYOPENGL_PLATFORM", None)  # which MuJoCo sets, where a test before this one drew with it
     result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.returncode == 2
     *_, line = result.stderr.strip().splitlines()
