@@ -20,11 +20,12 @@ from sb3_ext.zoo.manifests import Manifest
 from sb3_ext.zoo.next_steps import going_on
 from sb3_ext.zoo.run_list import Listed, listed_of, table_of
 from sb3_ext.zoo.seed_runs import SeedRuns
+from sb3_ext.zoo.signals import SIGNALS, exit_code
 from sb3_ext.zoo.typed_command import without_flag, without_secrets
 from sb3_ext.zoo.typed_ids import name_in_folders
 
 MOST = 1000
-INTERRUPTED, FAILED, WRONG_INPUT = 130, 1, 2  # exit codes
+FAILED, WRONG_INPUT = 1, 2  # exit codes
 
 
 def seeds(text: str) -> tuple[int, ...]:
@@ -105,11 +106,12 @@ def train_seeds(given: argparse.Namespace) -> int:
     left = [seed for seed in given.seeds if seed not in children.codes]
     if not is_quiet:
         _tell(rows, given, left, typed)
-    failed = {seed: code for seed, code in children.codes.items() if code != 0}
+    stopped = {exit_code(number) for number in SIGNALS} if children.asked_by is not None else set()
+    failed = {seed: code for seed, code in children.codes.items() if code != 0 and code not in stopped}
     for seed, code in failed.items():
         print(f"sb3-ext train: seed {seed} {_how(code)}", file=sys.stderr)
-    if children.is_asked:
-        return INTERRUPTED
+    if children.asked_by is not None:
+        return exit_code(children.asked_by)
     has_finished = len(rows) == len(given.seeds) and all(run.state == "finished" for run in rows)
     return 0 if has_finished and not failed else FAILED
 

@@ -58,7 +58,7 @@ def _train_parser() -> StockParser:
     return parser
 
 
-def train(given: argparse.Namespace) -> int | None:
+def train(given: argparse.Namespace) -> int:
     """
     :param given: by the flags of `train`
     :return: exit code
@@ -76,8 +76,7 @@ def train(given: argparse.Namespace) -> int | None:
     if given.seed is not None and given.seed >= 0:
         settings["resume_seed"] = given.seed
     settings.update(actors=_given(given, FLAGS), imports=imports)
-    scripts.train(given.argv(), given.typed, settings, given.verbose)
-    return None
+    return scripts.train(given.argv(), given.typed, settings, given.verbose)
 
 
 def _given(given: argparse.Namespace, names: Iterable[str]) -> dict[str, Any]:  # Any: values of flags

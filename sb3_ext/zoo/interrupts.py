@@ -22,9 +22,15 @@ class StopAtStep(BaseCallback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.is_asked = False
+        self.asked_by: int | None = None
+        """number of the latest signal"""
         self.is_saving = False
         """or about to"""
+
+    @property
+    def is_asked(self) -> bool:
+        """to end"""
+        return self.asked_by is not None
 
     def listening(self) -> contextlib.AbstractContextManager[None]:
         """:return: block in which it is asked by signals"""
@@ -39,7 +45,7 @@ class StopAtStep(BaseCallback):
             raise KeyboardInterrupt
         else:
             say(f"{name}: ending after this step or rollout; once more ends at once, and saves")
-        self.is_asked = True
+        self.asked_by = number
 
     def _on_rollout_start(self) -> None:
         self.is_first_step = True

@@ -96,6 +96,11 @@ class RunKeeper(SettingsReader):
         if self.continue_training:
             self.saved = saved_with(Path(self.trained_agent), str(self.env_name))
 
+    @property
+    def stopped_by(self) -> int | None:
+        """number of the signal that ended training before all steps were made"""
+        return self.stop.asked_by if self.is_interrupted else None
+
     def setup_experiment(self) -> tuple[BaseAlgorithm, dict[str, Any]] | None:
         """Adds: a run without a model leaves no folder behind, where `enjoy` would look for the latest model."""
         try:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import functools
 import importlib
 import runpy
 import sys
@@ -23,29 +22,37 @@ from sb3_ext.replaced import replaced
 # Modules of rl-zoo3 and of ours that need it are imported where they are used: `sb3-ext --help` needs no extra.
 
 
-def train(argv: Sequence[str], typed: Sequence[str], settings: Mapping[str, Any], verbose: int) -> None:
+def train(argv: Sequence[str], typed: Sequence[str], settings: Mapping[str, Any], verbose: int) -> int:
     """
     :param argv: of rl-zoo3's script
     :param typed: the command line, which is noted where the run is
     :param settings: keywords of `Experiment` beside rl-zoo3's
     :param verbose: see `sb3_ext.zoo.console`
+    :return: exit code: 0, or that of the signal that ended training before its time, by which schedulers know that it is
+        to go on
     """
     script = importlib.import_module("rl_zoo3.train")
     from sb3_ext.exchange.redaction import redacted_arguments
     from sb3_ext.zoo.console import FULL, SILENT, hush, silenced
-    from sb3_ext.zoo.signals import sigterm_as_ctrl_c
+    from sb3_ext.zoo.signals import exit_code, sigterm_as_ctrl_c
     from sb3_ext.zoo.typed_experiment import TypedExperiment
 
-    made = functools.partial(TypedExperiment, **settings, command=typed)
+    made: list[TypedExperiment] = []
+
+    def experiment(*args: Any, **kwargs: Any) -> TypedExperiment:  # Any: rl-zoo3's arguments, unread
+        made.append(TypedExperiment(*args, **kwargs, **settings, command=typed))
+        return made[-1]
+
     with (
         _as_its_process("train", argv),
         silenced() if verbose <= SILENT else contextlib.nullcontext(),
         replaced(script, "print", print if verbose >= FULL else hush),
-        replaced(script, "ExperimentManager", made),
+        replaced(script, "ExperimentManager", experiment),
         replaced(sys, "orig_argv", redacted_arguments(list(typed))),  # written into the study of a search
         sigterm_as_ctrl_c(),
     ):
         script.train()
+    return exit_code(made[0].stopped_by)
 
 
 def enjoy(argv: Sequence[str], is_ours: bool = False) -> None:

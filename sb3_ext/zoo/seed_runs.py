@@ -36,8 +36,8 @@ class SeedRuns:
         self.jobs = jobs
         self.codes: dict[int, int] = {}
         """exit codes of those that have ended, in that order; negative: the signal that ended it"""
-        self.is_asked = False
-        """to end, by a signal"""
+        self.asked_by: int | None = None
+        """number of the signal that ends them"""
         self._on_begin = on_begin
         self._goes_on = goes_on
         self._stops = False
@@ -59,7 +59,7 @@ class SeedRuns:
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         with self._lock:
-            self.is_asked = True
+            self.asked_by = number
             for process in self._under_way:
                 process.send_signal(number if number == signal.SIGINT else signal.SIGTERM)
 
@@ -67,7 +67,7 @@ class SeedRuns:
         shares_terminal = self.jobs > 1
         pipe = subprocess.PIPE if shares_terminal else None
         with self._lock:  # a signal finds each process that has begun
-            if self.is_asked or self._stops:
+            if self.asked_by is not None or self._stops:
                 return
             self._on_begin(seed)
             process = subprocess.Popen(

@@ -38,6 +38,14 @@ def heard(by: Callable[[int, FrameType | None], None], signals: tuple[signal.Sig
             signal.signal(number, handler)
 
 
+def exit_code(number: int | None) -> int:
+    """
+    :param number: of the signal that ended what was under way, None = it came to its end
+    :return: as shells have it: 130 for Ctrl-C, 143 for SIGTERM
+    """
+    return 0 if number is None else 128 + number
+
+
 def say(text: str) -> None:
     """:param text: line for the terminal, past `sys.stdout`: a signal may come while that one is being written to"""
     with contextlib.suppress(OSError):  # nobody reads

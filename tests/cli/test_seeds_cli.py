@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -36,7 +37,7 @@ def trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., li
 
         def run(self: SeedRuns, wanted: Sequence[int]) -> None:
             commands.append(self.command)
-            self.is_asked = stopped
+            self.asked_by = signal.SIGTERM if stopped else None
             for seed, (code, ended) in ends.items():
                 assert seed in wanted
                 self._on_begin(seed)
@@ -94,9 +95,10 @@ def test_one_that_fails_is_named_and_the_rest_counts(
 def test_after_ctrl_c_the_seeds_that_are_left_have_a_command(
     trained: Callable[..., list[list[str]]], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    trained({0: (0, "finished"), 1: (0, "interrupted")}, stopped=True)
-    assert cli.main([*shlex.split(TYPED), "--seeds", "0-5", "-tb", "tb"]) == 130
-    out, _ = capsys.readouterr()
+    trained({0: (0, "finished"), 1: (143, "interrupted")}, stopped=True)
+    assert cli.main([*shlex.split(TYPED), "--seeds", "0-5", "-tb", "tb"]) == 143
+    out, err = capsys.readouterr()
+    assert not err
     assert f"  sb3-ext {TYPED} --seed 1 --resume my_logs/ppo/E_6\n  sb3-ext {TYPED} -tb tb --seeds 2-5\n" in out
 
 

@@ -92,7 +92,7 @@ def test_an_interrupted_run_goes_on_with_its_actors_or_split_otherwise(
     four = ("n_envs:4",)
     with monkeypatch.context() as patch:
         at_step(150, kill(signal.SIGINT), patch)
-        assert cli.main(command(*INLINE, "--chunk", "5", settings=four)) == 0
+        assert cli.main(command(*INLINE, "--chunk", "5", settings=four)) == 130
     first = RUNS / f"{NAME}_1"
     assert "Interrupted after " in capsys.readouterr().out
     written = json.loads((first / "run.json").read_text())

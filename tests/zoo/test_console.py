@@ -133,7 +133,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_its_lines_count_on(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         monkeypatch.setattr(Progress, "_on_step", interrupted)
-        first = made(tmp_path, "--eval-freq", "-1")
+        first = made(tmp_path, "--eval-freq", "-1", code=143)
         monkeypatch.setattr(Progress, "_on_step", on_step)
         line = first.out.splitlines()[-1]
         with contextlib.redirect_stdout(io.StringIO()) as out:

@@ -248,7 +248,7 @@ def test_passwords_and_paths_of_the_command_stay_here(
     at_step(100, kill(signal.SIGINT), monkeypatch)
     storage = f"postgresql://me:{'hunter' + '2'}@db.example.org/studies"
     arguments = command("--storage", storage, "-f", str(tmp_path / "logs"))
-    assert cli.main(arguments) == 0
+    assert cli.main(arguments) == 130
     out = capsys.readouterr().out
     run = RUNS / f"{NAME}_1"
     written = {name: (run / NAME / name).read_text() for name in ("command.txt", "args.yml", "config.yml")}

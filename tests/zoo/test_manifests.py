@@ -135,7 +135,7 @@ def test_a_run_that_was_interrupted_twice_tells_of_itself(
         at_step(20, lambda: seen.append(manifest_of(f"{NAME}_1")), patch)
         at_step(90, lambda: seen.append(manifest_of(f"{NAME}_1")), patch)
         at_step(110, kill(signal.SIGINT), patch)
-        assert cli.main(command(*flags, "--storage", "sqlite:////secret/place.db")) == 0
+        assert cli.main(command(*flags, "--storage", "sqlite:////secret/place.db")) == 130
     first = manifest_of(f"{NAME}_1")
     begin, later = seen
     assert begin == replace(first, num_timesteps=0, ended="running", ended_at=None, cpu_seconds=begin.cpu_seconds), (
@@ -265,7 +265,7 @@ def test_a_folder_has_the_evaluations_of_its_whole_run(monkeypatch: pytest.Monke
     flags = ("--eval-freq", "40", "--eval-episodes", "2")
     with monkeypatch.context() as patch:
         at_step(130, kill(signal.SIGINT), patch)
-        assert cli.main(command(*flags)) == 0
+        assert cli.main(command(*flags)) == 130
     made = manifest_of(f"{NAME}_1").num_timesteps
     (RUNS / f"{NAME}_1" / "run.json").unlink()  # as if an earlier version had made it
     note = {"n_timesteps": 300, "num_timesteps": made, "tensorboard": None}

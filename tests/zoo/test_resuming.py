@@ -144,7 +144,7 @@ def test_a_part_that_was_killed_before_it_saved_a_step_leaves_the_run_where_it_w
     """It has the best model so far, which nothing goes on from, and the model of a checkpoint without its replay."""
     flags = ("--save-every", "60", "--eval-freq", "30", "--eval-episodes", "1")
     at_step(80, kill(signal.SIGINT), monkeypatch)
-    assert cli.main(command(*flags)) == 0
+    assert cli.main(command(*flags)) == 130
     for n_made, file in ((10, ""), (300, "rl_model_replay_buffer")):
         with monkeypatch.context() as patch:
             at_step(n_made, kill(signal.SIGKILL), patch)
@@ -206,7 +206,7 @@ def test_a_signal_to_the_command_ends_it_saved_and_the_latest_goes_on(
         assert process.poll() is None and time.monotonic() < give_up, Path("out").read_text()
         time.sleep(0.05)
     process.send_signal(number)
-    assert process.wait(120) == 0, Path("out").read_text()
+    assert process.wait(120) == 128 + number, Path("out").read_text()
     assert f"{'Ctrl-C' if number == signal.SIGINT else 'SIGTERM'}: ending after this step" in Path("out").read_text()
     told = manifest_of(f"{NAME}_1")
     assert told.ended == "interrupted" and told.num_timesteps > 0 and told.cpu_seconds is not None
@@ -229,7 +229,7 @@ def test_stopped_twice_it_is_one_run_and_one_curve_for_every_command(
     for number in (signal.SIGINT, signal.SIGTERM):
         with monkeypatch.context() as patch:
             at_step(180, kill(number), patch)
-            assert cli.main(command(*flags, *resume, steps=500)) == 0
+            assert cli.main(command(*flags, *resume, steps=500)) == 128 + number
         resume = ("--resume", "latest")
     assert cli.main(command(*flags, *resume, steps=500)) == 0
     folders = [RUNS / f"{NAME}_{n}" for n in (1, 2, 3)]

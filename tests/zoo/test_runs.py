@@ -101,7 +101,7 @@ def test_ctrl_c_twice_before_the_first_step_keeps_nothing(
             os.kill(os.getpid(), signal.SIGINT)
 
     monkeypatch.setattr(MemoryChainEnv, "reset", reset)
-    assert cli.main(command()) == 0
+    assert cli.main(command()) == 130
     assert "Ended before the first step: nothing is kept" in capsys.readouterr().out
     assert not RUNS.parent.exists()
 
@@ -152,7 +152,7 @@ def test_a_reference_names_one_file() -> None:
 def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
     at_step(150, kill(signal.SIGTERM), monkeypatch)
     before = signal.getsignal(signal.SIGTERM)
-    assert cli.main(command()) == 0
+    assert cli.main(command()) == 143
     assert signal.getsignal(signal.SIGTERM) is before
     out, err = capfd.readouterr()
     assert "SIGTERM: ending after this step or rollout" in err and "Interrupted after 150 of 300 steps" in out
@@ -165,7 +165,7 @@ def test_ctrl_c_during_the_last_save_waits_for_it(
 ) -> None:
     at_step(100, kill(signal.SIGINT), monkeypatch)
     on_write(what, kill(signal.SIGINT), monkeypatch)
-    assert cli.main(command(settings=("normalize:True",))) == 0
+    assert cli.main(command(settings=("normalize:True",))) == 130
     out, err = capfd.readouterr()
     assert "Ctrl-C: what is under way is saved first, then it ends" in err and "Interrupted after 100 of 300" in out
     saved = saved_in(f"{NAME}_1", needs_statistics=True)
@@ -184,7 +184,7 @@ def test_ctrl_c_as_often_as_one_likes_saves(
 
     at_step(151, thrice, monkeypatch)
     monkeypatch.setattr(MemoryChainEnv, "close", lambda self: os.kill(os.getpid(), signal.SIGINT))
-    assert cli.main(command()) == 0
+    assert cli.main(command()) == 130
     assert "Interrupted after 150 of 300 steps" in capsys.readouterr().out
     assert R2D2.load(RUNS / f"{NAME}_1" / f"{NAME}.zip", device="cpu").num_timesteps == 150
 
@@ -205,7 +205,7 @@ def test_each_run_has_its_own_curves_and_goes_on_with_them(monkeypatch: pytest.M
     """SB3 would go on in the latest folder, which is another run's by now."""
     with monkeypatch.context() as patch:
         at_step(100, kill(signal.SIGINT), patch)
-        assert cli.main(command("-tb", "tb")) == 0
+        assert cli.main(command("-tb", "tb")) == 130
     assert cli.main(command("-tb", "tb", steps=40)) == 0
     folders = [Path("tb") / NAME / f"R2D2_{n}" for n in (1, 2)]
     assert sorted((Path("tb") / NAME).iterdir()) == folders

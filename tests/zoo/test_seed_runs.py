@@ -40,7 +40,7 @@ def test_one_that_fails_leaves_the_others_alone() -> None:
     begun: list[int] = []
     runs = SeedRuns(python(NOTES), on_begin=begun.append)
     runs.run([0, 1, 2])
-    assert runs.codes == {0: 0, 1: 3, 2: 0} and begun == [0, 1, 2] and not runs.is_asked
+    assert runs.codes == {0: 0, 1: 3, 2: 0} and begun == [0, 1, 2] and runs.asked_by is None
     assert {path.name for path in Path().iterdir()} == {"seed0", "seed1", "seed2"}
 
 
@@ -67,7 +67,7 @@ def test_a_signal_reaches_those_under_way_once_and_no_more_begin(number: signal.
     runs.run([8, 9, 10])
     asking.join()
     expected = {8: 0, 9: -signal.SIGKILL} if jobs == 2 else {8: 0}
-    assert runs.codes == expected and runs.is_asked
+    assert runs.codes == expected and runs.asked_by == number
     assert all(Path(f"heard{seed}").read_text() == f"{name} " for seed in expected)
 
 

@@ -134,7 +134,7 @@ def test_ctrl_c_loses_nothing_and_the_printed_command_goes_on(
     (headless_folder / "ppo.yml").write_text(f"{env}: {{policy: MlpPolicy, n_timesteps: 1000}}")
     conf = () if algo == "r2d2" else ("-conf", "ppo.yml")
     begin = ["train", "--algo", algo, "--env", env, "-n", "512", *conf, "--eval-freq", "-1", "--device", "cpu"]
-    assert cli.main([*begin, "-params", *settings]) == 0
+    assert cli.main([*begin, "-params", *settings]) == 130
     out = capsys.readouterr().out
     assert signal.getsignal(signal.SIGINT) is handler
     folder = headless_folder / "logs" / algo / "sb3_ext-MemoryChain-v0_1"
