@@ -28,8 +28,7 @@ def train(argv: Sequence[str], typed: Sequence[str], settings: Mapping[str, Any]
     :param typed: the command line, which is noted where the run is
     :param settings: keywords of `Experiment` beside rl-zoo3's
     :param verbose: see `sb3_ext.zoo.console`
-    :return: exit code: 0, or that of the signal that ended training before its time, by which schedulers know that it is
-        to go on
+    :return: exit code: 0, or that of the signal that ended training before its time, so that schedulers know of it
     """
     script = importlib.import_module("rl_zoo3.train")
     from sb3_ext.exchange.redaction import redacted_arguments
