@@ -21,6 +21,7 @@ from sb3_ext.zoo.agent_folders import run_of
 from sb3_ext.zoo.agent_ref import AgentRef, Which
 from sb3_ext.zoo.display import draw_without_a_display, has_display
 from sb3_ext.zoo.registry import check_algorithm, register
+from sb3_ext.zoo.streams import readers_may_go
 from sb3_ext.zoo.typed_ids import environment_id, know_env, module_of
 
 
@@ -65,6 +66,11 @@ def train(given: argparse.Namespace) -> int:
     """
     assert isinstance(given, StockNamespace)
     check(given)
+    with readers_may_go():
+        return _train(given)
+
+
+def _train(given: StockNamespace) -> int:
     if given.seeds is not None:
         _ask_for_names(given)
         return train_seeds(given)

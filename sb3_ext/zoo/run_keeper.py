@@ -35,6 +35,7 @@ from sb3_ext.zoo.resuming import newest_part_with, to_resume
 from sb3_ext.zoo.run_folders import take_folder
 from sb3_ext.zoo.run_records import RunRecord
 from sb3_ext.zoo.settings import SettingsReader
+from sb3_ext.zoo.streams import readers_may_go
 from sb3_ext.zoo.taken_over import keep_pace, take_over
 from sb3_ext.zoo.tensorboards import curves_of_before, take_curves
 from sb3_ext.zoo.troubles import is_about_the_disk, trouble_of
@@ -200,11 +201,13 @@ class RunKeeper(SettingsReader):
     def learn(self, model: BaseAlgorithm) -> None:
         """
         Adds: Ctrl-C ends training at a step, not in the middle of one; a full disk, a dead worker and failing actors
-        end it too, and what was learnt is saved; a run goes on where it was. Signals are heard until all is saved.
+        end it too, and what was learnt is saved; a run goes on where it was. Signals are heard, and
+        nobody needs to read what is printed, until all is saved.
         """
         self.callbacks += [LearnerMetrics(), self.stop]
         with contextlib.ExitStack() as stack:
             stack.enter_context(self._resuming)
+            stack.enter_context(readers_may_go())
             stack.push(self._note_a_failure)
             stack.enter_context(under_way(Path(self.save_path)))
             stack.enter_context(whole_saves())
