@@ -65,7 +65,7 @@ def test_ctrl_c_that_ends_tee_too_loses_nothing(monkeypatch: pytest.MonkeyPatch)
         os.kill(os.getpid(), signal.SIGINT)
 
     at_step(150, leave, monkeypatch)
-    assert cli.main(command()) == 0
+    assert cli.main(command()) == 130
     assert manifest_of(f"{NAME}_1").ended == "interrupted"
     assert saved_in(f"{NAME}_1").num_timesteps == manifest_of(f"{NAME}_1").num_timesteps == 150
 
