@@ -10,14 +10,15 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
-from sb3_ext.zoo.signals import heard, say
+from sb3_ext.zoo.signals import ending, heard, say
 
 
 class StopAtStep(BaseCallback):
     """
     The first Ctrl-C ends training after the step under way, or after the update of the rollout under way where an
     algorithm learns from whole rollouts. The second one ends it at once. From then on, and from the end of training, it
-    changes nothing until all is saved. SIGTERM is heard as Ctrl-C.
+    changes nothing until all is saved. SIGTERM is heard as Ctrl-C. So is SIGHUP, which a shell sends again to its jobs
+    once the terminal has sent it: from it the second one is as the first.
     """
 
     def __init__(self) -> None:
@@ -34,12 +35,14 @@ class StopAtStep(BaseCallback):
 
     def listening(self) -> contextlib.AbstractContextManager[None]:
         """:return: block in which it is asked by signals"""
-        return heard(self._ask)
+        return heard(self._ask, ending())
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
         if self.is_saving:
             say(f"{name}: what is under way is saved first, then it ends")
+        elif self.is_asked and name == "SIGHUP":
+            return
         elif self.is_asked:
             self.is_saving = True
             raise KeyboardInterrupt

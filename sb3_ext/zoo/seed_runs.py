@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from types import FrameType
 
-from sb3_ext.zoo.signals import SIGNALS, heard
+from sb3_ext.zoo.signals import ending, heard
 
 
 class SeedRuns:
@@ -51,10 +51,7 @@ class SeedRuns:
 
         :param seeds: in the order in which they begin
         """
-        signals: tuple[signal.Signals, ...] = SIGNALS
-        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # `nohup` ignores it
-            signals = (*SIGNALS, signal.SIGHUP)
-        with heard(self._ask, signals), ThreadPoolExecutor(self.jobs) as pool:
+        with heard(self._ask, ending()), ThreadPoolExecutor(self.jobs) as pool:
             list(pool.map(self._train, seeds))  # which raises what a thread has raised
 
     def _ask(self, number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,7 @@
-"""Ctrl-C and SIGTERM, heard by whoever asks for them. Nothing here needs SB3: who only waits shall be small."""
+"""
+Ctrl-C, SIGTERM and the end of a terminal, heard by whoever asks for them. Nothing here needs SB3: who only waits shall
+be small.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,13 @@ def heard(by: Callable[[int, FrameType | None], None], signals: tuple[signal.Sig
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def ending() -> tuple[signal.Signals, ...]:
+    """:return: signals that end a training: also that of a terminal which is closed, unless `nohup` has it ignored"""
+    if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+        return (*SIGNALS, signal.SIGHUP)
+    return SIGNALS
 
 
 def exit_code(number: int | None) -> int:

@@ -159,6 +159,27 @@ def test_sigterm_is_ctrl_c(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
     assert {"run.json", "replay_buffer.pkl", f"{NAME}.zip"} <= {path.name for path in (RUNS / f"{NAME}_1").iterdir()}
 
 
+@pytest.mark.parametrize(("before", "code", "steps"), [(signal.SIG_DFL, 129, 150), (signal.SIG_IGN, 0, 300)])
+def test_a_terminal_that_is_closed_is_ctrl_c_unless_nohup_has_it_ignored(
+    before: signal.Handlers, code: int, steps: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shell sends the same signal once more."""
+
+    def close() -> None:
+        os.kill(os.getpid(), signal.SIGHUP)
+        os.kill(os.getpid(), signal.SIGHUP)
+
+    at_step(150, close, monkeypatch)
+    of_pytest = signal.signal(signal.SIGHUP, before)
+    try:
+        assert cli.main(command()) == code
+        assert signal.getsignal(signal.SIGHUP) is before
+    finally:
+        signal.signal(signal.SIGHUP, of_pytest)
+    told = manifest_of(f"{NAME}_1")
+    assert (told.ended, told.num_timesteps) == ("finished" if code == 0 else "interrupted", steps)
+
+
 @pytest.mark.parametrize("what", [f"{NAME}.zip", "replay_buffer.pkl", "vecnormalize.pkl"])
 def test_ctrl_c_during_the_last_save_waits_for_it(
     what: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
