@@ -40,6 +40,7 @@ from sb3_ext.zoo.taken_over import keep_pace, take_over
 from sb3_ext.zoo.tensorboards import curves_of_before, take_curves
 from sb3_ext.zoo.troubles import is_about_the_disk, trouble_of
 from sb3_ext.zoo.typed_command import without_resume, without_secrets
+from sb3_ext.zoo.workers import deaths
 
 
 class RunKeeper(SettingsReader):
@@ -218,7 +219,10 @@ class RunKeeper(SettingsReader):
                 try:
                     super().learn(model)
                 except (OSError, EOFError, ActorsFailed) as error:
-                    self.trouble, self.cause = trouble_of(error, self._envs(model), self.save_path), error
+                    trouble, dead = trouble_of(error, self._envs(model), self.save_path), map(deaths, self._envs(model))
+                    # A signal to the whole process group, as SLURM sends it, ends the workers, too: that is no trouble.
+                    if not (self.stop.is_asked and any(dead)):
+                        self.trouble, self.cause = trouble, error
             self.stop.is_saving = True
             asked = self.stop.is_asked or self.trouble is not None
             self.is_interrupted = asked and model.num_timesteps < n_timesteps

@@ -182,6 +182,32 @@ def test_a_killed_worker_ends_training_and_nothing_is_lost(
     assert saved.num_timesteps == R2D2.load(saved.model, device="cpu").num_timesteps == 118
 
 
+def test_sigterm_to_the_whole_process_group_is_no_trouble(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The workers end by it, too."""
+    n_calls = 0
+    original = UninterruptedSubprocVecEnv.step_async
+
+    def step_async(self: UninterruptedSubprocVecEnv, actions: np.ndarray) -> None:
+        nonlocal n_calls
+        n_calls += 1
+        if n_calls == 60:
+            for process in self.processes:
+                process.terminate()
+                process.join()
+            os.kill(os.getpid(), signal.SIGTERM)
+        original(self, actions)
+
+    monkeypatch.setattr(UninterruptedSubprocVecEnv, "step_async", step_async)
+    assert cli.main(command("--vec-env", "subproc")) == 143
+    out, err = capsys.readouterr()
+    assert "Interrupted after 118 of 300 steps" in out and "worker" not in err
+    told = manifest_of(f"{NAME}_1")
+    assert (told.ended, told.num_timesteps, told.trouble) == ("interrupted", 118, None)
+    assert saved_in(f"{NAME}_1").num_timesteps == 118
+
+
 # ---------------------------------------------------------------------- disks
 
 
