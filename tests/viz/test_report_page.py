@@ -323,6 +323,7 @@ NASTY = (
     "<img src=x onerror='window.hacked = 1'>",
     "\"'><svg onload=window.hacked=1> <!-- <script>",
     "$title ${data} <!-- if frames -->\n\u2028 &lt; \\u003c",
+    "x" * 2_000,
 )
 
 
@@ -331,7 +332,8 @@ NASTY = (
 def test_no_text_breaks_out_of_the_page(browser: Browser, tmp_path: Path, nasty: str) -> None:
     trace = replace(
         traces()["recurrent_q"],
-        names=Names(actions=(nasty, nasty, nasty)),
+        observations=np.ones((T + 1, 4)),
+        names=Names((nasty, nasty, nasty, nasty), (nasty, nasty, nasty)),
         attributions={nasty: np.ones((T, 3, 3)), f"{nasty}2": np.ones((T, 4))},
     )
     named = [replace(curve, name=nasty) for curve in curves()]
@@ -355,6 +357,13 @@ def test_no_text_breaks_out_of_the_page(browser: Browser, tmp_path: Path, nasty:
     assert page.text("#overlay option:last-child") == nasty
     assert page.text("#legend span") == f"{nasty}, evaluation"
     assert not page.has("img") and browser.evaluate("document.scripts.length") == 2
+    for width in (1280, 360):
+        browser.resize(width, 800)
+        browser.wait_for(f"innerWidth === {width}")
+        assert browser.evaluate("document.documentElement.scrollWidth <= innerWidth"), width
+        # Names take three lines at most, so all else of a step stays in sight.
+        tall = "[...document.querySelectorAll('.name, #action, .track p')].map(x => x.getBoundingClientRect().height)"
+        assert max(browser.evaluate(tall)) < 100
 
 
 @needs_browser

@@ -23,7 +23,6 @@ class Inputs(EpisodePanel):
   display: grid; grid-column: 1 / -1; grid-template-columns: subgrid; column-gap: 10px; align-items: center;
   padding: 1px 6px; font-size: .82rem; line-height: 1.35;
 }
-.inputs .name { overflow-wrap: anywhere; }
 .inputs .number { text-align: right; color: var(--soft); white-space: nowrap; }
 .inputs .bars { display: grid; gap: 2px; }
 .inputs .bars i { display: block; height: 5px; border-radius: 2px; background: var(--colour); }
