@@ -82,7 +82,7 @@ class Progress(BaseCallback):
         disabled = None if self.bar_wanted is None else not self.bar_wanted  # None: where it is no terminal
         self._bar = tqdm(
             total=self._goal,
-            initial=self.model.num_timesteps,
+            initial=min(self._goal, self.model.num_timesteps),
             unit="step",
             miniters=1,
             dynamic_ncols=True,
@@ -117,7 +117,8 @@ class Progress(BaseCallback):
             self._show_line()
         if self.evaluation is not None and math.isfinite(self.evaluation.best_mean_reward):
             self._bar.set_postfix_str(f"best {_score(self.evaluation.best_mean_reward)}", refresh=False)
-        self._bar.update(self.num_timesteps - self._bar.n)
+        # A last rollout goes past the goal; beyond its total a bar of tqdm has neither a length nor a share.
+        self._bar.update(min(self._goal, self.num_timesteps) - self._bar.n)
         self._look_again()
 
     def _look_again(self) -> None:

@@ -209,6 +209,13 @@ def test_a_terminal_has_a_bar_past_which_lines_are_written(monkeypatch: pytest.M
     assert "\r" not in out.getvalue()
 
 
+def test_a_bar_ends_full_where_the_last_rollout_goes_past_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setattr(sys, "stderr", err := Terminal())
+    assert [n for n, _ in shown_of(range(0, 129, 16), 100)][-1] == 128
+    assert "100%" in err.getvalue() and "100/100" in err.getvalue() and "128" not in err.getvalue()
+
+
 @pytest.mark.parametrize(("bar", "has_bar"), [(None, False), (True, True), (False, False)])
 def test_a_bar_is_wanted_or_not_where_there_is_no_terminal(
     bar: bool | None, has_bar: bool, capsys: pytest.CaptureFixture[str]
