@@ -174,9 +174,10 @@ class DeepQLearning(
         self._choose_exploration(explored)
         self.learner = self._make_learner()
         self._setup_capture()
-        self._say_fewer_updates()
         source = source_of(self.env)
-        if source is not None:
+        if source is None:
+            self._say_fewer_updates()
+        else:  # actors say their updates per step when training begins
             source.check(self)
         self._built = {name: getattr(self, name) for name in (*self.built_in, "learning_rate")}
 

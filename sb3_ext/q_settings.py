@@ -93,11 +93,11 @@ class QSettingsMixin(OffPolicyAlgorithm):
         """
         Of many environments with the default of one update: SB3's `train_freq` counts the steps of each, so n
         environments make one n-th of the updates to a step. Chosen on purpose, that is faster; by default, it is a
-        surprise.
+        surprise. A model that is loaded has said it when it was made.
         """
         rounds: Any = self.train_freq  # of which SB3 has made a `TrainFreq`
         by_steps = rounds.unit == TrainFrequencyUnit.STEP
-        if self.verbose > 0 and by_steps and self.n_envs > 1 and self.gradient_steps == 1:
+        if self.verbose > 0 and by_steps and self.n_envs > 1 and self.gradient_steps == 1 and self.num_timesteps == 0:
             n = self.n_envs
             print(
                 f"One update to {rounds.frequency * n} steps of {n} environments together; gradient_steps={n} makes as "

@@ -375,7 +375,7 @@ def test_compiled_loops_are_loaded_when_the_tree_is_made() -> None:
     ],
 )
 def test_fewer_updates_of_many_environments_are_said(
-    n_envs: int, settings: dict[str, Any], line: str, capsys: pytest.CaptureFixture[str]
+    n_envs: int, settings: dict[str, Any], line: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = make_rainbow(n_envs, **{"gradient_steps": 1, **settings})
     said = [text for text in capsys.readouterr().out.splitlines() if "update" in text]
@@ -383,3 +383,7 @@ def test_fewer_updates_of_many_environments_are_said(
     if line:
         before = model.learn(model.learning_starts + 8)._n_updates
         assert model.learn(160, reset_num_timesteps=False)._n_updates - before == 160 // 8
+        model.save(tmp_path / "model")
+        capsys.readouterr()
+        type(model).load(tmp_path / "model", env=model.get_env())
+        assert "One update" not in capsys.readouterr().out, "once is enough"
