@@ -67,6 +67,8 @@ class RunKeeper(SettingsReader):
             raise UserError("--resume goes on with a run, -i with a model: leave one of both out")
         if resume is not None and self.optimize_hyperparameters:
             raise UserError("--resume goes on with one training: -optimize makes many")
+        self._typed_n_timesteps = int(self.n_timesteps)
+        """or -1 or 0, where the yml's count"""
         self.has_folder = False
         self._made_above: list[Path] = []
         """folders that were made for its own, innermost first"""
@@ -287,6 +289,11 @@ class RunKeeper(SettingsReader):
             yield self.n_timesteps
             return
         if self.resume is not None and self.resumed is not None:
+            if self._typed_n_timesteps not in (-1, 0, self.resumed.n_timesteps):
+                print(
+                    f"-n {self._typed_n_timesteps} changes nothing: the run goes on to the {self.resumed.n_timesteps} "
+                    "steps that it was to make; -i goes on for more"
+                )
             self.n_timesteps = self.resumed.n_timesteps - model.num_timesteps
             folder, name = Path(self.save_path), str(self.env_name)
             take_over(self.resume, folder, name, model.num_timesteps, self.callbacks)

@@ -231,7 +231,8 @@ def test_stopped_twice_it_is_one_run_and_one_curve_for_every_command(
             at_step(180, kill(number), patch)
             assert cli.main(command(*flags, *resume, steps=500)) == 128 + number
         resume = ("--resume", "latest")
-    assert cli.main(command(*flags, *resume, steps=500)) == 0
+    assert cli.main(command(*flags, *resume, steps=900)) == 0
+    assert "-n 900 changes nothing: the run goes on to the 500 steps that it was to make" in capsys.readouterr().out
     folders = [RUNS / f"{NAME}_{n}" for n in (1, 2, 3)]
     (chain,), notes = chains_of(folders)
     assert chain.parts == tuple(folders) and notes == []
