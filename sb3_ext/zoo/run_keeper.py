@@ -50,7 +50,7 @@ class RunKeeper(SettingsReader):
     :param command: that was typed, to say how to go on
     :param resume: folder of a run that has not finished, or "latest" of its algorithm and environment in the log
         folder: it goes on to the steps that it was to make; None = a new run
-    :param resume_seed: of the latest; None = any
+    :param resume_seed: of the latest; None = any, and the run keeps the seed that it has
     """
 
     # Any: what is passed on, unread.
@@ -93,6 +93,8 @@ class RunKeeper(SettingsReader):
         if resume is not None:
             runs, env_id = Path(self.log_path), self.env_name.gym_id
             self.resume, self.resumed = to_resume(resume, runs, self.algo, env_id, resume_seed)
+            if resume_seed is None and self.resumed.id:  # of an earlier version it is not known
+                self.seed = self.args.seed = self.resumed.seed
             # Nobody else goes on with it until this process has ended, or given up.
             self._resuming.enter_context(under_way(self.resume))
         self.saved: SavedSet | None = None

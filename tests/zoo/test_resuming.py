@@ -225,7 +225,7 @@ def test_stopped_twice_it_is_one_run_and_one_curve_for_every_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     flags = ("--eval-freq", "30", "--eval-episodes", "2")
-    resume: tuple[str, ...] = ()
+    resume: tuple[str, ...] = ("--seed", "7")  # typed once: the run keeps it
     for number in (signal.SIGINT, signal.SIGTERM):
         with monkeypatch.context() as patch:
             at_step(180, kill(number), patch)
@@ -237,6 +237,7 @@ def test_stopped_twice_it_is_one_run_and_one_curve_for_every_command(
     (chain,), notes = chains_of(folders)
     assert chain.parts == tuple(folders) and notes == []
     assert [manifest_of(folder.name).ended for folder in folders] == ["interrupted", "interrupted", "finished"]
+    assert [manifest_of(folder.name).seed for folder in folders] == [7, 7, 7]
     capsys.readouterr()
 
     assert cli.main(["runs", "list", "--json"]) == 0
