@@ -39,8 +39,8 @@ from sb3_ext.exchange.strict_json import json_bytes
 from sb3_ext.saving import write_folder_whole
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import evaluate, load_agent
-from sb3_ext.zoo.manifests import NAME as RUN
-from sb3_ext.zoo.manifests import Manifest
+from sb3_ext.zoo.runs.manifests import NAME as RUN
+from sb3_ext.zoo.runs.manifests import Manifest
 from sb3_ext.zoo.typed_ids import name_in_folders
 
 AGENTS = ROOT / "benchmarks" / "agents"

@@ -25,7 +25,7 @@ from sb3_ext.planning.model_tables import policy_table
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.agents import evaluate as play
 from sb3_ext.zoo.agents import load_agent
-from sb3_ext.zoo.manifests import Manifest
+from sb3_ext.zoo.runs.manifests import Manifest
 
 N_EPISODES = {"qlearning": 100, "rainbowr": 40}
 """of one in which an episode is short, or hangs on luck; else 5"""

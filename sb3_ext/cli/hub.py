@@ -98,7 +98,7 @@ def _curve(agent: Agent, path: Path) -> Path | None:
         from sb3_ext.saving import save_figure
         from sb3_ext.viz.curve_pictures import plot_curves
         from sb3_ext.viz.curves import aggregate
-        from sb3_ext.zoo.chain_curves import chain_to, read_chain
+        from sb3_ext.zoo.runs.chain_curves import chain_to, read_chain
 
         chain, notes = chain_to(agent.path.parent)
         bands = aggregate({agent.ref.algo: [read_chain(chain, "evaluations", notes)]})

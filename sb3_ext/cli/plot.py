@@ -15,9 +15,9 @@ from sb3_ext.zoo.typed_ids import name_in_folders
 
 if TYPE_CHECKING:
     from sb3_ext.viz.curves import Band
-    from sb3_ext.zoo.chain_curves import Source
-    from sb3_ext.zoo.run_chains import Chain
-    from sb3_ext.zoo.run_curves import Groups
+    from sb3_ext.zoo.runs.chain_curves import Source
+    from sb3_ext.zoo.runs.chains import Chain
+    from sb3_ext.zoo.runs.curves import Groups
 
 NO_FILES = "no evaluations.npz and no monitor.csv"
 
@@ -46,7 +46,7 @@ def plot(given: argparse.Namespace) -> None:
     """:param given: by the flags of `plot`"""
     from sb3_ext.saving import save_figure
     from sb3_ext.viz.curve_pictures import plot_panels
-    from sb3_ext.zoo.run_curves import groups_of, of_several_folders
+    from sb3_ext.zoo.runs.curves import groups_of, of_several_folders
 
     env = None if given.env is None else name_in_folders(given.env)
     lines: list[str] = []
@@ -106,7 +106,7 @@ def _panels_of(groups: Groups, source: Source, window: int, lines: list[str]) ->
     :return: by environment, and by name of the curve
     """
     from sb3_ext.viz.curves import aggregate
-    from sb3_ext.zoo.run_curves import common_end, curves_of
+    from sb3_ext.zoo.runs.curves import common_end, curves_of
 
     panels: dict[str, dict[str, Band]] = {}
     for (task, name), chains in groups.items():

@@ -155,7 +155,7 @@ def _with_usual_changes(trace: Trace) -> Trace:
 
 def _curves_of(agent: Agent, name: str) -> list[Curve]:
     """:return: of its run, from the first step on"""
-    from sb3_ext.zoo.chain_curves import curves_to
+    from sb3_ext.zoo.runs.chain_curves import curves_to
 
     odd: list[str] = []
     curves = curves_to(agent.path.parent, name, odd)

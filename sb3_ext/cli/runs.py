@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sb3_ext.cli.flags import Command, Parser
 from sb3_ext.errors import UserError, did_you_mean
-from sb3_ext.zoo import run_list, run_pages, run_removal
-from sb3_ext.zoo.run_list import Listed
+from sb3_ext.zoo.runs import listing, pages, removal
+from sb3_ext.zoo.runs.listing import Listed
 from sb3_ext.zoo.typed_ids import name_in_folders
 
 DESCRIPTION = """runs of a log folder; one that was interrupted and gone on with is one run
@@ -50,19 +50,19 @@ def list_runs(given: argparse.Namespace) -> None:
     if given.json:
         print(json.dumps([run.to_json() for run in runs], indent=2, allow_nan=False))
     else:
-        print(run_list.table_of(runs, datetime.now(timezone.utc)))
+        print(listing.table_of(runs, datetime.now(timezone.utc)))
 
 
 def show(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
     run, part = _find(given.name, _listed(given), given.folder)
-    print(run_pages.page_of(run, part, given.folder))
+    print(pages.page_of(run, part, given.folder))
 
 
 def chain(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
     run, _ = _find(given.name, _listed(given), given.folder)
-    print("\n".join(run_pages.parts_of(run.chain, given.folder)))
+    print("\n".join(pages.parts_of(run.chain, given.folder)))
 
 
 def best(given: argparse.Namespace) -> None:
@@ -81,14 +81,14 @@ def rm(given: argparse.Namespace) -> None:
     """:param given: parsed arguments"""
     runs = _listed(given)
     named = [_find(name, runs, given.folder)[1] for name in given.names]
-    doomed = run_removal.to_remove(named, [run.chain for run in runs], given.folder, given.chain)
-    sizes = {part: run_removal.readable(run_removal.size_of(part)) for part in doomed}
+    doomed = removal.to_remove(named, [run.chain for run in runs], given.folder, given.chain)
+    sizes = {part: removal.readable(removal.size_of(part)) for part in doomed}
     if not given.yes:
         _ask([f"{part}  {size}" for part, size in sizes.items()])
     parts = [pair for run in runs for pair in zip(run.chain.parts, run.chain.manifests, strict=True)]
-    curves = {run_pages.tensorboard_of(part, manifest) for part, manifest in parts if part in doomed}
+    curves = {pages.tensorboard_of(part, manifest) for part, manifest in parts if part in doomed}
     for part, size in sizes.items():
-        run_removal.remove(part)
+        removal.remove(part)
         print(f"Deleted {part}, {size}")
     for folder in sorted(filter(None, curves)):
         print(f"{folder} stays, with the curves of TensorBoard")
@@ -106,7 +106,7 @@ def _ask(lines: Sequence[str]) -> None:
 
 def _listed(given: argparse.Namespace) -> list[Listed]:
     """:return: all runs of the log folder; what is odd is said"""
-    runs, notes = run_list.listed(given.folder)
+    runs, notes = listing.listed(given.folder)
     for line in notes:
         print(line, file=sys.stderr)
     return runs
@@ -138,13 +138,13 @@ def _find(text: str, runs: Sequence[Listed], folder: Path) -> tuple[Listed, Path
         return run, part
     if found:
         raise UserError(f"{text} means {' and '.join(map(str, found))}: more characters tell them apart")
-    names = {run_list.name_of(part, folder) for run in runs for part in run.chain.parts}
+    names = {listing.name_of(part, folder) for run in runs for part in run.chain.parts}
     hint = did_you_mean(text, names) or "; `sb3-ext runs` lists them"
     raise UserError(f"no run {text} in {folder}{hint if names else ''}")
 
 
 def _means(text: str, part: Path, run: Listed, folder: Path) -> bool:
-    if text.rstrip("/") == run_list.name_of(part, folder) or Path(text).resolve() == part.resolve():
+    if text.rstrip("/") == listing.name_of(part, folder) or Path(text).resolve() == part.resolve():
         return True
     manifest = run.chain.manifests[run.chain.parts.index(part)]
     return manifest is not None and len(text) >= SHORTEST_ID and manifest.id.startswith(text)

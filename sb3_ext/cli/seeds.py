@@ -16,10 +16,10 @@ from statistics import fmean, stdev
 
 from sb3_ext.cli.values import MAX_SEED
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.manifests import Manifest
-from sb3_ext.zoo.next_steps import going_on
-from sb3_ext.zoo.run_list import Listed, listed_of, table_of
-from sb3_ext.zoo.seed_runs import SeedRuns
+from sb3_ext.zoo.runs.listing import Listed, listed_of, table_of
+from sb3_ext.zoo.runs.manifests import Manifest
+from sb3_ext.zoo.runs.next_steps import going_on
+from sb3_ext.zoo.runs.seeds import SeedRuns
 from sb3_ext.zoo.signals import SIGNALS, exit_code
 from sb3_ext.zoo.typed_command import without_flag, without_secrets
 from sb3_ext.zoo.typed_ids import name_in_folders

@@ -37,8 +37,8 @@ def plot_train(given: argparse.Namespace) -> None:
     if not (given.algo and given.env and given.exp_folder):
         scripts.plot("plot_train", given.argv())  # which says what is missing
         return
-    from sb3_ext.zoo.drawn_runs import check_curves, check_runs
-    from sb3_ext.zoo.joined_logs import joined_episodes
+    from sb3_ext.zoo.runs.drawn import check_curves, check_runs
+    from sb3_ext.zoo.runs.joined_logs import joined_episodes
 
     runs = Path(given.exp_folder) / given.algo
     check_runs(runs, given.env)
@@ -77,7 +77,7 @@ def all_plots(given: argparse.Namespace) -> None:
     n_folders = len(given.exp_folders)
     if given.labels is not None and len(given.labels) != n_folders:
         raise UserError(f"-l {' '.join(given.labels)}: each folder of -f needs one label, and there are {n_folders}")
-    from sb3_ext.zoo.joined_logs import joined_evaluations
+    from sb3_ext.zoo.runs.joined_logs import joined_evaluations
 
     lines: list[str] = []
     with joined_evaluations(

@@ -155,8 +155,8 @@ def _runs_of(typed: Sequence[tuple[str | None, Path]], given: argparse.Namespace
     :return: runs, and lines about what was left out
     :raises UserError: for an algorithm of two sources, whose runs might be the same ones
     """
-    from sb3_ext.zoo.run_curves import find_runs, groups_of
-    from sb3_ext.zoo.scored_folders import scored
+    from sb3_ext.zoo.runs.curves import find_runs, groups_of
+    from sb3_ext.zoo.runs.scores import scored
 
     env = None if given.env is None else name_in_folders(given.env)
     lines: list[str] = []

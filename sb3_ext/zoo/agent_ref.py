@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.run_folders import latest_run
+from sb3_ext.zoo.runs.folders import latest_run
 from sb3_ext.zoo.typed_ids import name_in_folders
 
 Which = Literal["best or last", "best", "last", "last checkpoint"] | int

@@ -15,8 +15,8 @@ from sb3_ext.errors import UserError
 from sb3_ext.replaced import replaced
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.display import draw_without_a_display, progress_bar
-from sb3_ext.zoo.manifests import Manifest
 from sb3_ext.zoo.registry import check_algorithm, register
+from sb3_ext.zoo.runs.manifests import Manifest
 from sb3_ext.zoo.typed_ids import know_env
 
 if TYPE_CHECKING:

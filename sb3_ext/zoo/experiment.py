@@ -38,9 +38,9 @@ from sb3_ext.planning import gap_file
 from sb3_ext.planning.callbacks import OptimalityGap
 from sb3_ext.replaced import replaced
 from sb3_ext.zoo.actors import ActorSettings, check_possible, chosen, named, with_ratio
-from sb3_ext.zoo.checkpoints import WholeCheckpointCallback
 from sb3_ext.zoo.env_factory import EnvFactory
 from sb3_ext.zoo.run_keeper import RunKeeper
+from sb3_ext.zoo.runs.checkpoints import WholeCheckpointCallback
 from sb3_ext.zoo.studies import opened_storage
 from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv
 

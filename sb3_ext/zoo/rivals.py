@@ -9,7 +9,7 @@ from sb3_ext.errors import UserError, did_you_mean
 from sb3_ext.zoo.agent_folders import said_by
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.registry import register
-from sb3_ext.zoo.run_folders import task_of
+from sb3_ext.zoo.runs.folders import task_of
 from sb3_ext.zoo.typed_ids import name_in_folders
 
 

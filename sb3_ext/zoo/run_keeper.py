@@ -28,17 +28,17 @@ from sb3_ext.metrics import LearnerMetrics
 from sb3_ext.replaced import replaced
 from sb3_ext.saving import remove_leftovers, whole_saves
 from sb3_ext.zoo.actors import ActorSettings
-from sb3_ext.zoo.checkpoints import SavedSet, newest_whole, saved_with
 from sb3_ext.zoo.interrupts import StopAtStep
-from sb3_ext.zoo.manifests import Ended, Manifest, under_way
-from sb3_ext.zoo.resuming import newest_part_with, to_resume
-from sb3_ext.zoo.run_folders import take_folder
-from sb3_ext.zoo.run_records import RunRecord
+from sb3_ext.zoo.runs.checkpoints import SavedSet, newest_whole, saved_with
+from sb3_ext.zoo.runs.folders import take_folder
+from sb3_ext.zoo.runs.manifests import Ended, Manifest, under_way
+from sb3_ext.zoo.runs.records import RunRecord
+from sb3_ext.zoo.runs.resuming import newest_part_with, to_resume
+from sb3_ext.zoo.runs.taken_over import keep_pace, take_over
+from sb3_ext.zoo.runs.tensorboards import curves_of_before, take_curves
+from sb3_ext.zoo.runs.troubles import is_about_the_disk, trouble_of
 from sb3_ext.zoo.settings import SettingsReader
 from sb3_ext.zoo.streams import readers_may_go
-from sb3_ext.zoo.taken_over import keep_pace, take_over
-from sb3_ext.zoo.tensorboards import curves_of_before, take_curves
-from sb3_ext.zoo.troubles import is_about_the_disk, trouble_of
 from sb3_ext.zoo.typed_command import without_resume, without_secrets
 from sb3_ext.zoo.workers import deaths
 

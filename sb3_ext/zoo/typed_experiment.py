@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger
 from sb3_ext.errors import setting_up
 from sb3_ext.zoo.console import BRIEF, FULL, SILENT, Progress, hushed
 from sb3_ext.zoo.experiment import Experiment
-from sb3_ext.zoo.next_steps import BEST_MODEL, next_steps
+from sb3_ext.zoo.runs.next_steps import BEST_MODEL, next_steps
 
 
 class TypedExperiment(Experiment):

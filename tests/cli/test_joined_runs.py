@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from support.fake_runs import fake_monitor, fake_part, fake_run
 
 from sb3_ext.cli import main as cli
-from sb3_ext.zoo.chain_curves import curves_to
+from sb3_ext.zoo.runs.chain_curves import curves_to
 
 # rl-zoo3's scripts are not ours to keep free of deprecations.
 of_rl_zoo3 = pytest.mark.filterwarnings("ignore")

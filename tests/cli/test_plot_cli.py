@@ -11,7 +11,7 @@ from support.fake_runs import fake_monitor, fake_part, fake_run
 
 from sb3_ext.cli import main as cli
 from sb3_ext.viz import curve_pictures
-from sb3_ext.zoo.manifests import under_way
+from sb3_ext.zoo.runs.manifests import under_way
 
 UUID = "0b56ad40-95cd-4c4a-9d3f-2a8d1e5c7f10"
 

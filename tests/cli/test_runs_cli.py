@@ -13,8 +13,8 @@ from support.fake_runs import fake_run
 from support.manifests import manifest
 
 from sb3_ext.cli import main as cli
-from sb3_ext.zoo import manifests
-from sb3_ext.zoo.manifests import Manifest
+from sb3_ext.zoo.runs import manifests
+from sb3_ext.zoo.runs.manifests import Manifest
 
 ENDED = {"ended_at": "2026-01-01T11:00:00+00:00", "cpu_seconds": 12.5, "versions": {"sb3_ext": "0.1.0"}}
 COMMAND = "sb3-ext train --algo ppo --env E --seed 0"

@@ -13,7 +13,7 @@ from support.manifests import manifest
 
 from sb3_ext.cli import main as cli
 from sb3_ext.cli.seeds import seeds, written
-from sb3_ext.zoo.seed_runs import SeedRuns
+from sb3_ext.zoo.runs.seeds import SeedRuns
 
 TYPED = "train --algo ppo --env mine:E -f my_logs -n 1000"
 

@@ -12,8 +12,8 @@ from support.fake_runs import fake_monitor
 from support.fake_runs import fake_run as run
 
 from sb3_ext.cli import main as cli
-from sb3_ext.zoo.run_curves import groups_of
-from sb3_ext.zoo.scored_folders import scored
+from sb3_ext.zoo.runs.curves import groups_of
+from sb3_ext.zoo.runs.scores import scored
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sb3_ext.zoo.manifests import Manifest
+from sb3_ext.zoo.runs.manifests import Manifest
 
 
 def manifest(**changes: Any) -> Manifest:

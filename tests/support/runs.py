@@ -15,10 +15,10 @@ from sb3_ext import saving
 from sb3_ext.cli import main as cli
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.zoo import register
-from sb3_ext.zoo.checkpoints import SavedSet, newest_whole
 from sb3_ext.zoo.experiment import Experiment
-from sb3_ext.zoo.manifests import Manifest
-from sb3_ext.zoo.resuming import read_unfinished
+from sb3_ext.zoo.runs.checkpoints import SavedSet, newest_whole
+from sb3_ext.zoo.runs.manifests import Manifest
+from sb3_ext.zoo.runs.resuming import read_unfinished
 
 register()
 ENV, NAME = "sb3_ext/MemoryChain-v0", "sb3_ext-MemoryChain-v0"

@@ -18,8 +18,8 @@ from support.runs import NAME, RUNS, command
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.zoo.actors import ActorSettings
-from sb3_ext.zoo.checkpoints import newest_whole
-from sb3_ext.zoo.resuming import read_unfinished
+from sb3_ext.zoo.runs.checkpoints import newest_whole
+from sb3_ext.zoo.runs.resuming import read_unfinished
 
 
 @pytest.mark.filterwarnings("ignore")  # of the stock scripts

@@ -12,7 +12,7 @@ import pytest
 from support.fake_runs import fake_monitor, fake_part, fake_run
 
 from sb3_ext.viz.curves import NoReturns, read_evaluations, read_monitor
-from sb3_ext.zoo.chain_curves import chain_evaluations, chain_to, read_chain
+from sb3_ext.zoo.runs.chain_curves import chain_evaluations, chain_to, read_chain
 
 LOGS = Path("logs/dqn")
 

@@ -33,8 +33,8 @@ from sb3_ext import TD3, RainbowR
 from sb3_ext.cli.flags import StockParser
 from sb3_ext.cli.stock import COMMANDS
 from sb3_ext.zoo import console, experiment, run_keeper, settings
-from sb3_ext.zoo.checkpoints import _CHECKPOINT
 from sb3_ext.zoo.hyperparams_opt import search_of
+from sb3_ext.zoo.runs.checkpoints import _CHECKPOINT
 
 ZOO = Path(sb3_ext.__file__).parent / "zoo"
 SET_UP = ExperimentManager.setup_experiment

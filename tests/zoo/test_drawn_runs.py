@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.drawn_runs import check_curves, check_runs
+from sb3_ext.zoo.runs.drawn import check_curves, check_runs
 
 
 def write_run(runs: Path, name: str, *n_episodes: int, column: str = "") -> None:

@@ -20,7 +20,7 @@ from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed, manife
 
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
-from sb3_ext.zoo import checkpoints
+from sb3_ext.zoo.runs import checkpoints
 from sb3_ext.zoo.workers import UninterruptedSubprocVecEnv, deaths
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts

@@ -20,10 +20,10 @@ from sb3_ext.cli import main as cli
 from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.actors import ActorSettings
-from sb3_ext.zoo.manifests import Manifest, commit_here, is_under_way, path_between, under_way
-from sb3_ext.zoo.resuming import read_unfinished
-from sb3_ext.zoo.run_chains import chains_of
-from sb3_ext.zoo.taken_over import take_over
+from sb3_ext.zoo.runs.chains import chains_of
+from sb3_ext.zoo.runs.manifests import Manifest, commit_here, is_under_way, path_between, under_way
+from sb3_ext.zoo.runs.resuming import read_unfinished
+from sb3_ext.zoo.runs.taken_over import take_over
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 

@@ -9,7 +9,7 @@ import pytest
 
 from sb3_ext.cli.main import COMMANDS
 from sb3_ext.zoo.agent_ref import AgentRef
-from sb3_ext.zoo.next_steps import going_on, next_steps
+from sb3_ext.zoo.runs.next_steps import going_on, next_steps
 
 
 def trained(name: str, *models: str) -> Path:

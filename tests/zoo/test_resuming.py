@@ -22,9 +22,9 @@ from support.runs import ENV, NAME, RUNS, at_step, command, kill, killed, manife
 from sb3_ext import R2D2
 from sb3_ext.cli import main as cli
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.manifests import Manifest, under_way
-from sb3_ext.zoo.resuming import latest_unfinished, to_resume
-from sb3_ext.zoo.run_chains import chains_of
+from sb3_ext.zoo.runs.chains import chains_of
+from sb3_ext.zoo.runs.manifests import Manifest, under_way
+from sb3_ext.zoo.runs.resuming import latest_unfinished, to_resume
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from support.manifests import manifest
 
-from sb3_ext.zoo.manifests import Manifest
-from sb3_ext.zoo.run_chains import Chain, chains_of
+from sb3_ext.zoo.runs.chains import Chain, chains_of
+from sb3_ext.zoo.runs.manifests import Manifest
 
 LOGS = Path("logs/ppo")
 

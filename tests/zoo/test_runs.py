@@ -17,7 +17,7 @@ from sb3_ext.envs import MemoryChainEnv
 from sb3_ext.errors import UserError
 from sb3_ext.zoo.agent_ref import AgentRef
 from sb3_ext.zoo.experiment import Experiment
-from sb3_ext.zoo.run_folders import latest_run, take_folder
+from sb3_ext.zoo.runs.folders import latest_run, take_folder
 
 # The stock scripts and what they call are not ours to keep free of deprecations and of files left open.
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the stock scripts

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sb3_ext.zoo.seed_runs import SeedRuns
+from sb3_ext.zoo.runs.seeds import SeedRuns
 
 # Each is called with ["--seed", "N"].
 NOTES = "import sys, pathlib; pathlib.Path(f'seed{sys.argv[2]}').touch(); sys.exit({'1': 3}.get(sys.argv[2], 0))"

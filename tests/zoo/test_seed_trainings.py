@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sb3_ext.cli import main as cli
-from sb3_ext.zoo.manifests import Manifest
+from sb3_ext.zoo.runs.manifests import Manifest
 
 TRAIN = "train --algo qlearning --env FrozenLake-v1 --device cpu --final-eval-episodes 0 -n"
 RUNS = Path("logs/qlearning")

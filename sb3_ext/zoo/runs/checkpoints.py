@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 from stable_baselines3.common.callbacks import CheckpointCallback
 
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.manifests import Manifest
-from sb3_ext.zoo.run_folders import steps_of
+from sb3_ext.zoo.runs.folders import steps_of
+from sb3_ext.zoo.runs.manifests import Manifest
 
 _CHECKPOINT = re.compile(r"(.+)_(\d+)_steps\.zip", re.DOTALL)  # as SB3's `CheckpointCallback` names them
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.manifests import NAME, Manifest, is_under_way, read_earlier
-from sb3_ext.zoo.run_chains import Chain, chains_of, is_idle
+from sb3_ext.zoo.runs.chains import Chain, chains_of, is_idle
+from sb3_ext.zoo.runs.manifests import NAME, Manifest, is_under_way, read_earlier
 
 LATEST = "latest"
 Found = TypeVar("Found")

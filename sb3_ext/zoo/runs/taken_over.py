@@ -16,7 +16,7 @@ import numpy as np
 from stable_baselines3.common.callbacks import BaseCallback, CheckpointCallback, EvalCallback
 
 from sb3_ext.saving import write_whole
-from sb3_ext.zoo.run_folders import steps_of
+from sb3_ext.zoo.runs.folders import steps_of
 
 EVALUATIONS, BEST = "evaluations.npz", "best_model.zip"
 

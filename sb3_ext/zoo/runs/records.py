@@ -14,7 +14,7 @@ from sb3_ext.errors import UserError
 from sb3_ext.exchange.redaction import redacted, redacted_arguments
 from sb3_ext.versions import package_versions, version_of
 from sb3_ext.zoo.actors import ActorSettings
-from sb3_ext.zoo.manifests import EARLIER, Ended, Manifest, commit_here, path_between, utc_now
+from sb3_ext.zoo.runs.manifests import EARLIER, Ended, Manifest, commit_here, path_between, utc_now
 
 
 class RunRecord:

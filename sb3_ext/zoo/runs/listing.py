@@ -16,10 +16,10 @@ import numpy as np
 
 from sb3_ext.algorithms import ALGORITHMS
 from sb3_ext.viz.curves import read_evaluations
-from sb3_ext.zoo.next_steps import BEST_MODEL
-from sb3_ext.zoo.run_chains import Chain, chains_of, state_of
-from sb3_ext.zoo.run_curves import find_runs
-from sb3_ext.zoo.run_folders import steps_of, task_of
+from sb3_ext.zoo.runs.chains import Chain, chains_of, state_of
+from sb3_ext.zoo.runs.curves import find_runs
+from sb3_ext.zoo.runs.folders import steps_of, task_of
+from sb3_ext.zoo.runs.next_steps import BEST_MODEL
 
 
 @dataclass(frozen=True)

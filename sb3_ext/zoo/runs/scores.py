@@ -14,10 +14,10 @@ import numpy as np
 from sb3_ext.errors import UserError
 from sb3_ext.viz.curves import WINDOW, Curve
 from sb3_ext.viz.score_table import Run
-from sb3_ext.zoo.chain_curves import Source
-from sb3_ext.zoo.manifests import Manifest, read_earlier
-from sb3_ext.zoo.run_chains import Chain
-from sb3_ext.zoo.run_curves import SAME_LENGTH, Groups, common_end, curves_of, of_several_folders
+from sb3_ext.zoo.runs.chain_curves import Source
+from sb3_ext.zoo.runs.chains import Chain
+from sb3_ext.zoo.runs.curves import SAME_LENGTH, Groups, common_end, curves_of, of_several_folders
+from sb3_ext.zoo.runs.manifests import Manifest, read_earlier
 
 
 def scored(

@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 from sb3_ext.errors import UserError
 from sb3_ext.viz.curves import Curve
-from sb3_ext.zoo.chain_curves import Source, read_chain
-from sb3_ext.zoo.run_chains import Chain, chains_of, state_of
-from sb3_ext.zoo.run_folders import task_of
+from sb3_ext.zoo.runs.chain_curves import Source, read_chain
+from sb3_ext.zoo.runs.chains import Chain, chains_of, state_of
+from sb3_ext.zoo.runs.folders import task_of
 
 Groups: TypeAlias = dict[tuple[str, str], list[Chain]]
 """runs by task and algorithm"""

@@ -19,8 +19,8 @@ import numpy as np
 
 from sb3_ext.errors import UserError
 from sb3_ext.viz.curves import NoReturns
-from sb3_ext.zoo.chain_curves import chain_episodes, chain_evaluations
-from sb3_ext.zoo.run_chains import Chain, chains_of
+from sb3_ext.zoo.runs.chain_curves import chain_episodes, chain_evaluations
+from sb3_ext.zoo.runs.chains import Chain, chains_of
 
 Cell = tuple[str, str, str]
 """environment, algorithm and folder, as typed"""

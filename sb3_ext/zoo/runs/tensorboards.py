@@ -11,8 +11,8 @@ from pathlib import Path
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from sb3_ext.zoo.manifests import Manifest
-from sb3_ext.zoo.run_folders import take_folder
+from sb3_ext.zoo.runs.folders import take_folder
+from sb3_ext.zoo.runs.manifests import Manifest
 
 
 def curves_of_before(run: Path, manifest: Manifest) -> str | None:

@@ -13,9 +13,9 @@ from typing import Literal, TypeVar
 import numpy as np
 
 from sb3_ext.viz.curves import Curve, NoReturns, read_evaluation_arrays, read_monitor
-from sb3_ext.zoo.manifests import Manifest
-from sb3_ext.zoo.run_chains import Chain, chains_of
-from sb3_ext.zoo.run_folders import steps_of
+from sb3_ext.zoo.runs.chains import Chain, chains_of
+from sb3_ext.zoo.runs.folders import steps_of
+from sb3_ext.zoo.runs.manifests import Manifest
 from sb3_ext.zoo.typed_ids import name_in_folders
 
 Source = Literal["evaluations", "monitor"]

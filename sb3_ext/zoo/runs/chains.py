@@ -19,7 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.manifests import EARLIER, NAME, Manifest, is_under_way
+from sb3_ext.zoo.runs.manifests import EARLIER, NAME, Manifest, is_under_way
 
 
 @dataclass(frozen=True)

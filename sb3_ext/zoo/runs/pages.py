@@ -7,11 +7,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from sb3_ext.zoo.manifests import Manifest
-from sb3_ext.zoo.next_steps import going_on, next_steps
-from sb3_ext.zoo.run_chains import Chain, state_of
-from sb3_ext.zoo.run_list import Evaluation, Listed, name_of
-from sb3_ext.zoo.run_removal import readable, size_of
+from sb3_ext.zoo.runs.chains import Chain, state_of
+from sb3_ext.zoo.runs.listing import Evaluation, Listed, name_of
+from sb3_ext.zoo.runs.manifests import Manifest
+from sb3_ext.zoo.runs.next_steps import going_on, next_steps
+from sb3_ext.zoo.runs.removal import readable, size_of
 
 
 def page_of(run: Listed, part: Path, folder: Path) -> str:

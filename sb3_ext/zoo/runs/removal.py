@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from sb3_ext.errors import UserError
-from sb3_ext.zoo.manifests import NAME, is_under_way
-from sb3_ext.zoo.run_chains import Chain
-from sb3_ext.zoo.run_curves import find_runs
+from sb3_ext.zoo.runs.chains import Chain
+from sb3_ext.zoo.runs.curves import find_runs
+from sb3_ext.zoo.runs.manifests import NAME, is_under_way
 
 
 def to_remove(named: Sequence[Path], chains: Sequence[Chain], folder: Path, whole: bool) -> list[Path]:
