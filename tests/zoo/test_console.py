@@ -213,7 +213,8 @@ def test_a_bar_ends_full_where_the_last_rollout_goes_past_the_goal(monkeypatch: 
     monkeypatch.setattr(sys, "stdout", io.StringIO())
     monkeypatch.setattr(sys, "stderr", err := Terminal())
     assert [n for n, _ in shown_of(range(0, 129, 16), 100)][-1] == 128
-    assert "100%" in err.getvalue() and "100/100" in err.getvalue() and "128" not in err.getvalue()
+    assert "100%" in err.getvalue() and "100/100" in err.getvalue()
+    assert "128/" not in err.getvalue() and "128step" not in err.getvalue()  # a speed may begin with 128
 
 
 @pytest.mark.parametrize(("bar", "has_bar"), [(None, False), (True, True), (False, False)])
