@@ -164,6 +164,7 @@ def saying_what_fits(given: Callable[[], Given | None]) -> Iterator[None]:
     """
     try:
         yield
+    # What SB3 and PyTorch raise of things that do not go together; it is raised again where nothing better can be said.
     except (AssertionError, AttributeError, NotImplementedError, RuntimeError, ValueError) as error:
         found = given()
         line = None if found is None else what_does_not_fit(found, str(error))

@@ -6,6 +6,7 @@ import errno
 import os
 import signal
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -157,21 +158,29 @@ def test_environments_close_although_a_worker_was_killed() -> None:
     assert all(process.exitcode is not None for process in env.processes)
 
 
-def test_a_killed_worker_ends_training_and_nothing_is_lost(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def at_order(n: int, do: Callable[[UninterruptedSubprocVecEnv], None], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the workers are told of the n-th step."""
     n_calls = 0
     original = UninterruptedSubprocVecEnv.step_async
 
     def step_async(self: UninterruptedSubprocVecEnv, actions: np.ndarray) -> None:
         nonlocal n_calls
         n_calls += 1
-        if n_calls == 60:
-            self.processes[1].kill()
-            self.processes[1].join()
+        if n_calls == n:
+            do(self)
         original(self, actions)
 
     monkeypatch.setattr(UninterruptedSubprocVecEnv, "step_async", step_async)
+
+
+def test_a_killed_worker_ends_training_and_nothing_is_lost(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def kill_one(env: UninterruptedSubprocVecEnv) -> None:
+        env.processes[1].kill()
+        env.processes[1].join()
+
+    at_order(60, kill_one, monkeypatch)
     assert cli.main(command("--vec-env", "subproc")) == 2
     out, err = capsys.readouterr()
     assert err == (
@@ -186,20 +195,14 @@ def test_sigterm_to_the_whole_process_group_is_no_trouble(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The workers end by it, too."""
-    n_calls = 0
-    original = UninterruptedSubprocVecEnv.step_async
 
-    def step_async(self: UninterruptedSubprocVecEnv, actions: np.ndarray) -> None:
-        nonlocal n_calls
-        n_calls += 1
-        if n_calls == 60:
-            for process in self.processes:
-                process.terminate()
-                process.join()
-            os.kill(os.getpid(), signal.SIGTERM)
-        original(self, actions)
+    def end_all(env: UninterruptedSubprocVecEnv) -> None:
+        for process in env.processes:
+            process.terminate()
+            process.join()
+        os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(UninterruptedSubprocVecEnv, "step_async", step_async)
+    at_order(60, end_all, monkeypatch)
     assert cli.main(command("--vec-env", "subproc")) == 143
     out, err = capsys.readouterr()
     assert "Interrupted after 118 of 300 steps" in out and "worker" not in err
